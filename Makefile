@@ -1,0 +1,51 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast test-gpu check fix bench docs lock
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.synced
+DEMO_DIR ?= runs/demo
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## .venv from requirements.lock, git hooks
+	@if [ -d .git ] && [ -z "$$CI" ]; then $(BIN)/pre-commit install >/dev/null 2>&1 || echo "pre-commit hooks not installed"; fi
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: setup  ## the quickstart sweep on the embedded digits, and its report
+	$(BIN)/rlp-sweeps run quickstart --output $(DEMO_DIR)
+
+test: setup  ## every test but the GPU ones (what README and CI run)
+	$(BIN)/python -m pytest -m "not gpu" --cov --cov-report=term
+
+test-fast: setup  ## without the slow ones, while you work
+	$(BIN)/python -m pytest -m "not slow and not gpu" -q
+
+test-gpu: setup  ## only those that need CUDA
+	$(BIN)/python -m pytest -m gpu
+
+check: setup  ## format, lint, types, layers: changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: setup  ## format and repair
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup  ## the table of ratios
+	$(BIN)/python -m benchmarks.step_time
+
+docs: setup  ## docs/results.md from schema.py
+	$(BIN)/python -m rlp_sweeps.schema > docs/results.md
+
+lock: setup  ## requirements.lock from pyproject.toml: hashes, no index addresses
+	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --quiet --output-file requirements.lock

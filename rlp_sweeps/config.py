@@ -1,0 +1,261 @@
+"""One trial's configuration: a checked, frozen value that refuses what it does not know.
+
+Scalars (arm, lr, λ, ε, weight decay, momentum, extractor scale, seed) tell the trials of one
+group apart; everything else is shared by a group (docs/design.md). Where a trial runs (device, data
+folder, group) is no part of its configuration, because it must not change a number.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self, get_args, get_type_hints
+
+from rlp_sweeps.arms import get_arm
+from rlp_sweeps.errors import ConfigError
+
+SCALARS = (
+    "arm",
+    "lr",
+    "rlp_lambda",
+    "label_smoothing",
+    "weight_decay",
+    "momentum",
+    "extractor_scale",
+    "seed",
+)
+"""Settings that may differ between the trials of one group."""
+
+HEADS = ("nested_joint",)
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("cosine", "constant", "step")
+PRECISIONS = ("fp32", "bf16")
+
+Scalar = str | float | int | bool | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialConfig:
+    """What one trial trains; units and meanings of every field stand in ``schema.CONFIG_COLUMNS``.
+
+    `arm`, `lr`, `rlp_lambda` and `seed` have no defaults, because their values are what a sweep is
+    about.
+
+    Raises:
+        ConfigError: A value is of the wrong type or breaks its rule.
+    """
+
+    arm: str
+    lr: float
+    rlp_lambda: float
+    seed: int
+    label_smoothing: float = 0.0
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    extractor_scale: float = 1.0
+    dataset: str = "digits"
+    train_samples: int | None = None
+    val_samples: int | None = None
+    test_samples: int | None = None
+    augmentation: str = "none"
+    backbone: str = "small_cnn"
+    backbone_depth: int | None = None
+    backbone_width: int | None = None
+    dropout: float = 0.0
+    head: str = "nested_joint"
+    num_random_labels: int = 10
+    head_lr: float | None = None
+    head_weight_decay: float = 0.0
+    optimizer: str = "sgd"
+    nesterov: bool = False
+    schedule: str = "cosine"
+    warmup_epochs: int = 0
+    num_epochs: int = 30
+    batch_size: int = 128
+    precision: str = "fp32"
+    eval_every: int = 1
+
+    def __post_init__(self) -> None:
+        for name in FIELD_TYPES:
+            checked = _checked_type(name, getattr(self, name))
+            object.__setattr__(self, name, checked)
+            if checked is not None and name in _RULES:
+                _check_rule(name, checked)
+        _check_arm(self.arm, self.rlp_lambda)
+        _check_combinations(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the configuration with these values; omitted settings take their defaults.
+
+        Raises:
+            ConfigError: A name is unknown, a setting without default is missing, or a value is bad.
+        """
+        check_names(values)
+        missing = [name for name in ("arm", "lr", "rlp_lambda", "seed") if name not in values]
+        if missing:
+            msg = f"trial parameter(s) {missing} must be given; got {sorted(values)}."
+            raise ConfigError(msg)
+        return cls(**dict(values))
+
+    def to_dict(self) -> dict[str, Scalar]:
+        """Return all settings by name, defaults filled in."""
+        return asdict(self)
+
+    @property
+    def trial_id(self) -> str:
+        """Hash of the canonical configuration: 16 hexadecimal digits, the same on every machine."""
+        return _digest(self.to_dict())
+
+    @property
+    def group_key(self) -> str:
+        """Hash of everything but the scalars: trials with the same key can be trained together."""
+        return _digest({k: v for k, v in self.to_dict().items() if k not in SCALARS})
+
+
+def _digest(values: Mapping[str, Scalar]) -> str:
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+FIELD_TYPES: dict[str, Any] = {
+    field.name: get_type_hints(TrialConfig)[field.name] for field in fields(TrialConfig)
+}
+"""Type of every setting, by name, in the order of declaration."""
+
+_Rule = tuple[str, Callable[[Any], bool]]
+
+_RULES: dict[str, _Rule] = {
+    "lr": ("0 < lr < inf", lambda v: 0 < v < float("inf")),
+    "rlp_lambda": ("0 <= rlp_lambda < inf", lambda v: 0 <= v < float("inf")),
+    "seed": ("0 <= seed", lambda v: v >= 0),
+    "label_smoothing": ("0 <= label_smoothing < 1", lambda v: 0 <= v < 1),
+    "weight_decay": ("0 <= weight_decay < inf", lambda v: 0 <= v < float("inf")),
+    "momentum": ("0 <= momentum < 1", lambda v: 0 <= v < 1),
+    "extractor_scale": ("0 < extractor_scale < inf", lambda v: 0 < v < float("inf")),
+    "train_samples": ("1 <= train_samples", lambda v: v >= 1),
+    "val_samples": ("1 <= val_samples", lambda v: v >= 1),
+    "test_samples": ("1 <= test_samples", lambda v: v >= 1),
+    "backbone_depth": ("1 <= backbone_depth", lambda v: v >= 1),
+    "backbone_width": ("1 <= backbone_width", lambda v: v >= 1),
+    "dropout": ("0 <= dropout < 1", lambda v: 0 <= v < 1),
+    "head": (f"head in {HEADS}", lambda v: v in HEADS),
+    "num_random_labels": ("2 <= num_random_labels", lambda v: v >= 2),
+    "head_lr": ("0 < head_lr < inf", lambda v: 0 < v < float("inf")),
+    "head_weight_decay": ("0 <= head_weight_decay < inf", lambda v: 0 <= v < float("inf")),
+    "optimizer": (f"optimizer in {OPTIMIZERS}", lambda v: v in OPTIMIZERS),
+    "schedule": (f"schedule in {SCHEDULES}", lambda v: v in SCHEDULES),
+    "warmup_epochs": ("0 <= warmup_epochs", lambda v: v >= 0),
+    "num_epochs": ("1 <= num_epochs", lambda v: v >= 1),
+    "batch_size": ("2 <= batch_size", lambda v: v >= 2),
+    "precision": (f"precision in {PRECISIONS}", lambda v: v in PRECISIONS),
+    "eval_every": ("1 <= eval_every", lambda v: v >= 1),
+}
+
+
+def check_names(values: Mapping[str, Any]) -> None:
+    """Refuse names that are no trial parameter.
+
+    Raises:
+        ConfigError: At least one name is unknown.
+    """
+    unknown = [name for name in values if name not in FIELD_TYPES]
+    if unknown:
+        msg = f"unknown trial parameter(s) {unknown}; the parameters are {list(FIELD_TYPES)}."
+        raise ConfigError(msg)
+
+
+def check_value(name: str, value: Any) -> Scalar:
+    """Return one setting's value in its declared type, checked against its own rule.
+
+    Raises:
+        ConfigError: The name is unknown, the type is wrong or the rule is broken.
+    """
+    check_names({name: value})
+    checked = _checked_type(name, value)
+    if name == "arm":
+        get_arm(str(checked))
+    if checked is not None and name in _RULES:
+        _check_rule(name, checked)
+    return checked
+
+
+def parse_value(name: str, text: str) -> Scalar:
+    """Return a setting written as text, for example on the command line, checked like any other.
+
+    Raises:
+        ConfigError: The name is unknown, or the text is no value of its type.
+    """
+    check_names({name: text})
+    kinds = _kinds(name)
+    if text.lower() in {"none", "null"} and type(None) in kinds:
+        return None
+    if bool in kinds:
+        if text.lower() in {"true", "false"}:
+            return text.lower() == "true"
+    else:
+        for kind in (int, float, str):
+            if kind in kinds:
+                try:
+                    return check_value(name, kind(text))
+                except ConfigError:
+                    raise
+                except ValueError:
+                    continue
+    msg = f"`{name}` must be of type {_kind_names(name)}, but got {name}={text!r}."
+    raise ConfigError(msg)
+
+
+def _kinds(name: str) -> tuple[type, ...]:
+    hint = FIELD_TYPES[name]
+    return get_args(hint) or (hint,)
+
+
+def _kind_names(name: str) -> str:
+    return " or ".join("none" if kind is type(None) else kind.__name__ for kind in _kinds(name))
+
+
+def _checked_type(name: str, value: Any) -> Scalar:
+    kinds = _kinds(name)
+    if type(value) in kinds:
+        return value  # type: ignore[no-any-return]  # its type was just compared
+    if float in kinds and type(value) is int:
+        return float(value)
+    msg = f"`{name}` must be of type {_kind_names(name)}, but got {name}={value!r}."
+    raise ConfigError(msg)
+
+
+def _check_rule(name: str, value: Any) -> None:
+    rule, holds = _RULES[name]
+    if not holds(value):
+        msg = f"`{rule}` must hold, but got {name}={value!r}."
+        raise ConfigError(msg)
+
+
+def _check_arm(name: str, rlp_lambda: float) -> None:
+    arm = get_arm(name)
+    is_control = arm.weight_class_term == arm.weight_uniform_term == 0
+    if is_control and rlp_lambda != 0:
+        msg = f"`rlp_lambda == 0` must hold in arm {name!r}, but got rlp_lambda={rlp_lambda!r}."
+        raise ConfigError(msg)
+    if not is_control and rlp_lambda == 0:
+        msg = (
+            f"`rlp_lambda > 0` must hold in arm {name!r}, but got rlp_lambda={rlp_lambda!r}; "
+            "the trial without regularizer is the arm 'control'."
+        )
+        raise ConfigError(msg)
+
+
+def _check_combinations(config: TrialConfig) -> None:
+    if config.warmup_epochs >= config.num_epochs:
+        msg = (
+            "`warmup_epochs < num_epochs` must hold, but got "
+            f"warmup_epochs={config.warmup_epochs}, num_epochs={config.num_epochs}."
+        )
+        raise ConfigError(msg)
+    if config.nesterov and (config.optimizer != "sgd" or config.momentum == 0):
+        msg = (
+            "`nesterov` needs optimizer='sgd' with momentum > 0, but got "
+            f"optimizer={config.optimizer!r}, momentum={config.momentum!r}."
+        )
+        raise ConfigError(msg)

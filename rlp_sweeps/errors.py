@@ -1,0 +1,71 @@
+"""Every error this package raises on purpose, in one tree.
+
+    RlpSweepsError
+    ├── ArgumentError (also ValueError)   a request that is wrong: nothing was started
+    │   ├── ConfigError                   a trial's setting
+    │   ├── SearchSpaceError              a search space, an axis, a recipe's name
+    │   ├── DatasetError                  an unknown data set, or files that are absent
+    │   ├── BackboneError                 an unknown backbone or attach point
+    │   ├── DeviceError                   a device that torch does not see
+    │   ├── ClusterError                  a Ray cluster that does not answer
+    │   ├── TrackingError                 an MLflow store that does not answer
+    │   ├── RunDirectoryError             a run directory that is absent, foreign or not writable
+    │   ├── SchemaError                   a table with a missing or mistyped column
+    │   └── QueryError                    SQL that is wrong or tries to write
+    └── CheckpointError                   a checkpoint that cannot be read
+
+A message is one sentence: the rule that must hold, the value that was got, the way out. A trial
+that diverges or crashes raises nothing here: it becomes a row with its status.
+"""
+
+
+class RlpSweepsError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class ArgumentError(RlpSweepsError, ValueError):
+    """A request that cannot be carried out as stated; nothing was started."""
+
+
+class ConfigError(ArgumentError):
+    """A trial's setting is unknown, of the wrong type or out of range."""
+
+
+class SearchSpaceError(ArgumentError):
+    """A search space or one of its axes cannot be rendered, or no such recipe exists."""
+
+
+class DatasetError(ArgumentError):
+    """A data set is unknown, too small for the request, or its files are absent."""
+
+
+class BackboneError(ArgumentError):
+    """A backbone is unknown, or cannot be built for these images."""
+
+
+class DeviceError(ArgumentError):
+    """A device was asked for that torch does not see."""
+
+
+class ClusterError(ArgumentError):
+    """A Ray cluster does not answer at the given address."""
+
+
+class TrackingError(ArgumentError):
+    """An MLflow store does not answer at the given address."""
+
+
+class RunDirectoryError(ArgumentError):
+    """A run directory is absent, belongs to another sweep or version, or cannot be written."""
+
+
+class SchemaError(ArgumentError):
+    """A table lacks a column that the contract requires, or has one of another type."""
+
+
+class QueryError(ArgumentError):
+    """SQL that is wrong, names an unknown table, or tries to write."""
+
+
+class CheckpointError(RlpSweepsError):
+    """A checkpoint is truncated, or belongs to another group of trials."""

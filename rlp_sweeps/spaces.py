@@ -1,0 +1,386 @@
+"""Search spaces: axes stated once, rendered as a grid, and for Optuna by ``orchestration``.
+
+A space is data. Its axes say what varies, its arms say which interventions each point trains, its
+seeds are the replicates that pair the arms.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from rlp_sweeps.arms import get_arm
+from rlp_sweeps.config import FIELD_TYPES, Scalar, TrialConfig, check_value, parse_value
+from rlp_sweeps.errors import ConfigError, SearchSpaceError
+
+OBJECTIVES: dict[str, str] = {"val_accuracy": "max", "val_loss": "min", "memorization": "min"}
+"""What a search may optimize, and in which direction; never a test metric."""
+
+SAMPLERS = ("tpe", "random")
+
+
+def _checked_num_points(num_points: int) -> None:
+    if num_points < 1:
+        msg = f"`1 <= num_points` must hold on an axis, but got num_points={num_points!r}."
+        raise SearchSpaceError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogAxis:
+    """A positive real parameter, spaced evenly in its logarithm.
+
+    Attributes:
+        low: Smallest value, > 0.
+        high: Largest value.
+        num_points: Values in a grid.
+        control: A value apart from the range, usually 0: on `rlp_lambda` that of the control arm,
+            on any other axis one more grid value.
+    """
+
+    low: float
+    high: float
+    num_points: int
+    control: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 < self.low <= self.high < math.inf):
+            msg = (
+                "`0 < low <= high` must hold on a log axis, but got "
+                f"low={self.low!r}, high={self.high!r}. For an arm at 0, set `control=0.0`."
+            )
+            raise SearchSpaceError(msg)
+        _checked_num_points(self.num_points)
+
+    def values(self) -> tuple[float, ...]:
+        """Return the grid values, ascending, without the control value."""
+        if self.num_points == 1 or self.low == self.high:
+            return (float(self.low),)
+        ratio = math.log(self.high / self.low) / (self.num_points - 1)
+        inner = [self.low * math.exp(ratio * i) for i in range(self.num_points)]
+        return tuple(float(f"{value:.12g}") for value in inner)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinearAxis:
+    """A real parameter, spaced evenly; attributes as in `LogAxis`."""
+
+    low: float
+    high: float
+    num_points: int
+    control: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (-math.inf < self.low <= self.high < math.inf):
+            msg = (
+                "`low <= high` must hold on a linear axis, but got "
+                f"low={self.low!r}, high={self.high!r}."
+            )
+            raise SearchSpaceError(msg)
+        _checked_num_points(self.num_points)
+
+    def values(self) -> tuple[float, ...]:
+        """Return the grid values, ascending, without the control value."""
+        if self.num_points == 1 or self.low == self.high:
+            return (float(self.low),)
+        width = (self.high - self.low) / (self.num_points - 1)
+        return tuple(float(f"{self.low + width * i:.12g}") for i in range(self.num_points))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChoiceAxis:
+    """A parameter with listed values.
+
+    Attributes:
+        choices: The values, in order, no two alike.
+        control: As in `LogAxis`.
+    """
+
+    choices: Sequence[Scalar]
+    control: Scalar = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "choices", tuple(self.choices))
+        if not self.choices:
+            msg = "an axis must have at least one value, but got choices=()."
+            raise SearchSpaceError(msg)
+        if len(set(self.choices)) < len(self.choices):
+            msg = f"no two values of an axis may be alike, but got choices={self.choices!r}."
+            raise SearchSpaceError(msg)
+
+    def values(self) -> tuple[Scalar, ...]:
+        """Return the listed values, without the control value."""
+        return tuple(self.choices)
+
+
+Axis = LogAxis | LinearAxis | ChoiceAxis
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Search:
+    """How Optuna walks the axes instead of the grid.
+
+    Each sampled point trains every arm of the space over all its seeds as one group, so that each
+    point is a complete cell; the sampler is told the seeds' mean in `objective_arm`.
+
+    Attributes:
+        num_points: Points to sample.
+        objectives: One or two names of `OBJECTIVES`; two make the search multi-objective.
+        sampler: ``tpe`` or ``random``.
+        objective_arm: The arm whose trials are told to the sampler.
+        sampler_seed: Seed of the sampler.
+        early_stopping: Successive halving (ASHA); only for points of a single trial.
+        grace_epochs: Epochs before a trial can be stopped.
+        reduction_factor: One in so many trials goes on at each rung.
+    """
+
+    num_points: int
+    objectives: tuple[str, ...] = ("val_accuracy",)
+    sampler: str = "tpe"
+    objective_arm: str = "full"
+    sampler_seed: int = 0
+    early_stopping: bool = False
+    grace_epochs: int = 1
+    reduction_factor: int = 3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "objectives", tuple(self.objectives))
+        rules = {
+            "1 <= num_points": self.num_points >= 1,
+            f"sampler in {SAMPLERS}": self.sampler in SAMPLERS,
+            "1 <= grace_epochs": self.grace_epochs >= 1,
+            "2 <= reduction_factor": self.reduction_factor >= 2,
+            f"one or two objectives out of {tuple(OBJECTIVES)}": 1 <= len(self.objectives) <= 2
+            and len(set(self.objectives)) == len(self.objectives)
+            and set(self.objectives) <= set(OBJECTIVES),
+            "a single objective with early_stopping": not self.early_stopping
+            or len(self.objectives) == 1,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                msg = f"`{rule}` must hold in a search, but got {self!r}."
+                raise SearchSpaceError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSpace:
+    """One study: what varies, under which arms, over how many seeds.
+
+    Attributes:
+        claim: The statement the study tests, one sentence.
+        source: Where the statement stands: paper, figure.
+        axes: Parameter name to axis.
+        arms: Arms that each point trains; a grid needs ``control``.
+        fixed: Settings that do not vary, by name.
+        num_seeds: Replicates.
+        first_seed: Number of the first replicate.
+        search: Walk the axes with Optuna; a grid where missing.
+        data_dir: Folder that data sets are read from; no part of a trial's identity.
+
+    Raises:
+        SearchSpaceError: The space cannot be rendered.
+        ConfigError: One of its values is no valid setting.
+    """
+
+    axes: Mapping[str, Axis]
+    num_seeds: int
+    claim: str = ""
+    source: str = ""
+    arms: tuple[str, ...] = ("control", "full", "class_term", "uniform_term", "sham")
+    fixed: Mapping[str, Scalar] = field(default_factory=dict)
+    first_seed: int = 0
+    search: Search | None = None
+    data_dir: str = "data"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arms", tuple(self.arms))
+        object.__setattr__(self, "axes", dict(self.axes))
+        object.__setattr__(self, "fixed", dict(self.fixed))
+        _check_design(self)
+        _check_arms(self)
+        for name, axis in self.axes.items():
+            _check_axis(name, axis, is_search=self.search is not None)
+        for name, value in self.fixed.items():
+            self.fixed[name] = check_value(name, value)  # type: ignore[index]  # our own copy
+        for point in itertools.islice(self.points(), 1):
+            for trial in self.trials_of(point):
+                TrialConfig.from_dict(trial)
+
+    @property
+    def seeds(self) -> range:
+        """The replicates' numbers."""
+        return range(self.first_seed, self.first_seed + self.num_seeds)
+
+    def points(self) -> Iterator[dict[str, Scalar]]:
+        """Yield the grid's points: one value an axis, without arm and seed."""
+        columns = [_grid_values(name, axis) for name, axis in self.axes.items()]
+        for values in itertools.product(*columns):
+            yield dict(zip(self.axes, values, strict=True))
+
+    def trials_of(self, point: Mapping[str, Scalar]) -> list[dict[str, Scalar]]:
+        """Return the trials of one point: every seed under every arm, as settings by name."""
+        shared = {"label_smoothing": 0.0, **self.fixed, **point}
+        trials = []
+        for seed, arm in itertools.product(self.seeds, self.arms):
+            rlp_lambda = 0.0 if arm == "control" else shared.get("rlp_lambda")
+            trials.append({**shared, "arm": arm, "rlp_lambda": rlp_lambda, "seed": seed})
+        return trials
+
+    def grid(self) -> Iterator[dict[str, Scalar]]:
+        """Yield every trial of the grid once, whole replicates first.
+
+        λ does not touch the control arm, so that one control trial serves all λ of its cell.
+        """
+        points = list(self.points())
+        seen: set[str] = set()
+        for seed in self.seeds:
+            single = dataclasses.replace(self, num_seeds=1, first_seed=seed, search=None)
+            for point in points:
+                for trial in single.trials_of(point):
+                    key = TrialConfig.from_dict(trial).trial_id
+                    if key not in seen:
+                        seen.add(key)
+                        yield trial
+
+    def override(self, settings: Mapping[str, str]) -> Self:
+        """Return the space with settings replaced, as ``--set NAME=VALUE`` writes them.
+
+        A fixed setting takes the value; an axis takes the value(s), separated by commas, and keeps
+        its control value; any other setting takes one value (fixed) or several (a new axis).
+
+        Raises:
+            ConfigError: A name or a value is none that a trial knows.
+        """
+        space = self
+        for name, text in settings.items():
+            space = space._overridden(name, text)
+        return space
+
+    def _overridden(self, name: str, text: str) -> Self:
+        if name == "data_dir":
+            return dataclasses.replace(self, data_dir=text)
+        if name in {"arm", "seed"}:
+            msg = f"{name!r} is no axis; choose `arms` in the recipe, seeds with --num-seeds."
+            raise ConfigError(msg)
+        if name not in FIELD_TYPES:
+            known = [n for n in FIELD_TYPES if n not in {"arm", "seed"}]
+            msg = f"unknown setting {name!r} in --set; the settings are {[*known, 'data_dir']}."
+            raise ConfigError(msg)
+        values = tuple(parse_value(name, part.strip()) for part in text.split(","))
+        if name not in self.axes and len(values) == 1:
+            return dataclasses.replace(self, fixed={**self.fixed, name: values[0]})
+        old = self.axes.get(name)
+        control = 0.0 if old is None and name == "rlp_lambda" else getattr(old, "control", None)
+        axis = ChoiceAxis(choices=values, control=control)
+        fixed = {k: v for k, v in self.fixed.items() if k != name}
+        return dataclasses.replace(self, axes={**self.axes, name: axis}, fixed=fixed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the space as JSON-ready values, for the manifest."""
+        axes = {
+            name: {"type": type(axis).__name__, **dataclasses.asdict(axis)}
+            for name, axis in self.axes.items()
+        }
+        return {**dataclasses.asdict(self), "axes": axes}
+
+
+def space_from_dict(values: Mapping[str, Any]) -> SearchSpace:
+    """Return the space that `SearchSpace.to_dict` wrote.
+
+    Raises:
+        SearchSpaceError: An axis has an unknown type.
+    """
+    kinds = {kind.__name__: kind for kind in (LogAxis, LinearAxis, ChoiceAxis)}
+    axes: dict[str, Axis] = {}
+    for name, axis in values["axes"].items():
+        settings = dict(axis)
+        kind = settings.pop("type", None)
+        if kind not in kinds:
+            msg = f"axis {name!r} must be one of {list(kinds)}, but got type={kind!r}."
+            raise SearchSpaceError(msg)
+        axes[name] = kinds[kind](**settings)
+    search = None if values["search"] is None else Search(**values["search"])
+    return SearchSpace(**{**values, "axes": axes, "search": search})
+
+
+def _grid_values(name: str, axis: Axis) -> list[Scalar]:
+    values: list[Scalar] = list(axis.values())
+    if axis.control is not None and name != "rlp_lambda" and axis.control not in values:
+        values.insert(0, axis.control)
+    return values
+
+
+def _check_design(space: SearchSpace) -> None:
+    if type(space.num_seeds) is not int or space.num_seeds < 1:
+        msg = f"`1 <= num_seeds` must hold, but got num_seeds={space.num_seeds!r}."
+        raise SearchSpaceError(msg)
+    if type(space.first_seed) is not int or space.first_seed < 0:
+        msg = f"`0 <= first_seed` must hold, but got first_seed={space.first_seed!r}."
+        raise SearchSpaceError(msg)
+    if not space.axes:
+        msg = "a search space must have at least one axis, but got axes={}."
+        raise SearchSpaceError(msg)
+    both = sorted(set(space.axes) & set(space.fixed))
+    if both:
+        msg = f"a setting either varies or is fixed, but {both} stand(s) in `axes` and in `fixed`."
+        raise SearchSpaceError(msg)
+    taken = sorted({"arm", "seed"} & (set(space.axes) | set(space.fixed)))
+    if taken:
+        msg = f"{taken} must not stand in `axes` or `fixed`; use `arms` and `num_seeds`."
+        raise SearchSpaceError(msg)
+
+
+def _check_arms(space: SearchSpace) -> None:
+    if not space.arms:
+        msg = "a search space must have at least one arm, but got arms=()."
+        raise SearchSpaceError(msg)
+    for arm in space.arms:
+        get_arm(arm)
+    if len(set(space.arms)) < len(space.arms):
+        msg = f"no two arms of a space may be alike, but got arms={space.arms!r}."
+        raise SearchSpaceError(msg)
+    if space.search is None:
+        if "control" not in space.arms:
+            msg = (
+                "`'control' in arms` must hold, because every effect is measured against it, "
+                f"but got arms={space.arms!r}."
+            )
+            raise SearchSpaceError(msg)
+        return
+    if space.search.objective_arm not in space.arms:
+        msg = (
+            "`objective_arm` of a search must be one of the space's arms "
+            f"{space.arms!r}, but got {space.search.objective_arm!r}."
+        )
+        raise SearchSpaceError(msg)
+    if space.search.early_stopping and len(space.arms) * space.num_seeds != 1:
+        msg = (
+            "early_stopping stops single trials, so that one arm and one seed must be given, "
+            f"but got arms={space.arms!r}, num_seeds={space.num_seeds!r}."
+        )
+        raise SearchSpaceError(msg)
+
+
+def _check_axis(name: str, axis: object, *, is_search: bool) -> None:
+    if not isinstance(axis, LogAxis | LinearAxis | ChoiceAxis):
+        msg = f"axis {name!r} must be a LogAxis, LinearAxis or ChoiceAxis, but got {axis!r}."
+        raise SearchSpaceError(msg)
+    for value in _grid_values(name, axis):
+        check_value(name, value)
+    if name == "rlp_lambda":
+        if axis.control != 0:
+            msg = (
+                "the axis `rlp_lambda` must state the control arm's value apart from the range, "
+                f"`control=0.0`, but got control={axis.control!r}."
+            )
+            raise SearchSpaceError(msg)
+        if 0 in axis.values():
+            msg = "`rlp_lambda > 0` must hold on the axis; the control arm is the trial at 0."
+            raise SearchSpaceError(msg)
+    elif is_search and axis.control is not None and not isinstance(axis, ChoiceAxis):
+        msg = (
+            f"axis {name!r} of a search cannot hold a control value beside a range; use a "
+            f"LinearAxis that includes it or a ChoiceAxis, but got control={axis.control!r}."
+        )
+        raise SearchSpaceError(msg)
