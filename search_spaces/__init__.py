@@ -1,1 +1,1 @@
-"""Recipes: one module a study, each with `SPACE` and, in its docstring, the claim and its source."""
+"""Recipes: one module a study, each with `SPACE`, and the claim and its source in the docstring."""

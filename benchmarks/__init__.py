@@ -1,0 +1,1 @@
+"""Side-by-side measurements: interleaved rounds in one process, medians of paired ratios."""

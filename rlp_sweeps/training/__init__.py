@@ -1,0 +1,1 @@
+"""Trains one group of trials; torch only."""

@@ -1,0 +1,136 @@
+"""What every backbone is: a feature extractor, its attach points, and one linear class head.
+
+Shapes: N samples, C H W image, T tokens, D features, K classes.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from rlp_sweeps.errors import BackboneError
+
+ImageShape = tuple[int, int, int]
+"""Channels, height, width."""
+
+
+class Backbone(nn.Module):
+    """A network split where the heads read: all layers but the last, and the last.
+
+    Attributes:
+        extractor: Normalized images ``[N, C, H, W]`` to features ``[N, D]``, float.
+        classifier: The class head, D → K.
+        attach_points: Submodules of `extractor` in forward order. The last one's output, pooled by
+            `pool_features`, is what `classifier` reads.
+    """
+
+    def __init__(
+        self, *, extractor: nn.Module, classifier: nn.Linear, attach_points: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.classifier = classifier
+        self.attach_points = tuple(attach_points)
+        known = {name for name, _ in extractor.named_modules() if name}
+        absent = [name for name in self.attach_points if name not in known]
+        if absent or not self.attach_points:
+            msg = (
+                "`attach_points` must name submodules of the extractor, but got "
+                f"{list(self.attach_points)}; its submodules are {sorted(known)}."
+            )
+            raise BackboneError(msg)
+
+    @property
+    def num_features(self) -> int:
+        """D, the length of the feature vector that every head on the last layer reads."""
+        return self.classifier.in_features
+
+    def features(self, images_NCHW: Tensor) -> Tensor:
+        """Return the features z, ``[N, D]``, of normalized float images."""
+        features_ND: Tensor = self.extractor(images_NCHW)
+        return features_ND
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        """Return the class scores, ``[N, K]``, of normalized float images."""
+        logits_NK: Tensor = self.classifier(self.features(images_NCHW))
+        return logits_NK
+
+    def attach_point(self, name: str) -> nn.Module:
+        """Return the submodule whose output a head at that attach point reads.
+
+        Raises:
+            BackboneError: There is no such attach point.
+        """
+        if name not in self.attach_points:
+            msg = f"no attach point {name!r}; this backbone has {list(self.attach_points)}."
+            raise BackboneError(msg)
+        return self.extractor.get_submodule(name)
+
+
+class BackboneBuilder(Protocol):
+    """A function that builds a backbone with freshly drawn weights from torch's global stream."""
+
+    def __call__(
+        self,
+        *,
+        image_shape: ImageShape,
+        num_classes: int,
+        depth: int | None,
+        width: int | None,
+        dropout: float,
+    ) -> Backbone:
+        """Return the backbone; None stands for the family's default.
+
+        Raises:
+            BackboneError: The family has no such depth or width, or cannot read these images.
+        """
+        ...
+
+
+def pool_features(output: Tensor) -> Tensor:
+    """Return an attach point's output as one vector a sample, ``[N, D]``.
+
+    Maps ``[N, D, H, W]`` are averaged over pixels, tokens ``[N, T, D]`` over tokens, vectors
+    ``[N, D]`` pass through.
+
+    Raises:
+        BackboneError: The output has another number of dimensions.
+    """
+    if output.ndim == 4:
+        return output.mean(dim=(2, 3))
+    if output.ndim == 3:
+        return output.mean(dim=1)
+    if output.ndim == 2:
+        return output
+    msg = (
+        "an attach point's output must have 2, 3 or 4 dimensions, but got shape "
+        f"{tuple(output.shape)}; attach to another submodule."
+    )
+    raise BackboneError(msg)
+
+
+class GlobalPool(nn.Module):
+    """The last step of an extractor that ends in maps or tokens: `pool_features` as a module."""
+
+    def forward(self, output: Tensor) -> Tensor:
+        """Return ``[N, D]``."""
+        return pool_features(output)
+
+
+def make_dropout(share: float) -> nn.Module:
+    """Return dropout of this share, or the identity at 0, which draws no random numbers."""
+    return nn.Dropout(share) if share > 0 else nn.Identity()
+
+
+def require_depth(depth: int | None, *, family: str, only: int, layers: str) -> None:
+    """Refuse a depth that a family of one fixed depth does not have.
+
+    Raises:
+        BackboneError: `depth` is given and is not `only`.
+    """
+    if depth not in (None, only):
+        msg = (
+            f"backbone {family!r} has {layers}, so that `backbone_depth` must be {only} or none, "
+            f"but got backbone_depth={depth!r}."
+        )
+        raise BackboneError(msg)

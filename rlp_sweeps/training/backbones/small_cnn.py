@@ -1,0 +1,77 @@
+"""A small convolutional network for images of 8×8 to 32×32 pixels, fast on a CPU.
+
+Shapes: N samples, C H W image, D features, K classes.
+"""
+
+from collections import OrderedDict
+
+from torch import nn
+
+from rlp_sweeps.training.backbones.base import (
+    Backbone,
+    ImageShape,
+    make_dropout,
+    require_depth,
+)
+
+NUM_FEATURES = 64
+
+
+def build_small_cnn(
+    *,
+    image_shape: ImageShape,
+    num_classes: int,
+    depth: int | None,
+    width: int | None,
+    dropout: float,
+) -> Backbone:
+    """Return two convolutions with BN and ReLU, and a linear layer of 64 features with ReLU.
+
+    The second convolution has stride 2. Maps larger than 4×4 are average-pooled to at most 4×4
+    with windows of ``ceil(side / 4)`` pixels, the last one cut at the edge: for sides that 4
+    divides this is adaptive pooling, whose gradient torch cannot compute deterministically on
+    CUDA. Dropout acts before the linear layer. Convolutions are drawn as by He et al. 2015
+    (arXiv:1502.01852, fan-out), linear layers as by torch's default.
+
+    Args:
+        image_shape: Channels, height, width.
+        num_classes: K.
+        depth: 4 (two convolutions, two linear layers) or None.
+        width: Channels of the first convolution, 16 by default; the second has twice as many.
+        dropout: Share in [0, 1).
+
+    Raises:
+        BackboneError: `depth` is another number.
+    """
+    require_depth(
+        depth, family="small_cnn", only=4, layers="two convolutions and two linear layers"
+    )
+    width = width or 16
+    channels, *sides = image_shape
+    sides = [(side + 1) // 2 for side in sides]  # stride 2, padding 1
+    windows = [-(-side // 4) for side in sides]
+    pooled = [-(-side // window) for side, window in zip(sides, windows, strict=True)]
+    window_HW = (windows[0], windows[1])
+    extractor = nn.Sequential(
+        OrderedDict(
+            conv1=_conv_bn_relu(channels, width, stride=1),
+            conv2=_conv_bn_relu(width, 2 * width, stride=2),
+            pool=nn.AvgPool2d(window_HW, ceil_mode=True, count_include_pad=False),
+            flatten=nn.Flatten(),
+            dropout=make_dropout(dropout),
+            linear=nn.Sequential(
+                nn.Linear(2 * width * pooled[0] * pooled[1], NUM_FEATURES), nn.ReLU()
+            ),
+        )
+    )
+    return Backbone(
+        extractor=extractor,
+        classifier=nn.Linear(NUM_FEATURES, num_classes),
+        attach_points=("conv1", "conv2", "linear"),
+    )
+
+
+def _conv_bn_relu(num_inputs: int, num_outputs: int, *, stride: int) -> nn.Sequential:
+    conv = nn.Conv2d(num_inputs, num_outputs, 3, stride=stride, padding=1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(conv, nn.BatchNorm2d(num_outputs), nn.ReLU())

@@ -1,0 +1,39 @@
+"""Checkpoints of a group in training: tensors and plain values only, written aside and moved.
+
+Read with ``weights_only=True``, so that a checkpoint can never run code.
+"""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlp_sweeps.errors import CheckpointError
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint; a reader sees the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Return what `save_checkpoint` wrote, with its tensors on `device`.
+
+    Raises:
+        CheckpointError: The file is truncated or holds anything but tensors and plain values.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        msg = f"checkpoint {path} must be whole, but {reason}; delete it to train from the start."
+        raise CheckpointError(msg) from error
+    return state

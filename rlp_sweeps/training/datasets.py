@@ -1,0 +1,243 @@
+"""Data sets by name, or by the dotted path of a user's own loader, split for one trial.
+
+Images stay uint8 on the device and are normalized batch by batch. A user's loader takes the data
+folder and returns `ImageArrays`. With this in ``my_data.py``, the setting
+``dataset="my_data.load_spirals"`` trains on it::
+
+    def load_spirals(data_dir: str) -> ImageArrays:
+        images, labels = ...
+        return ImageArrays(train_images_NCHW=images, train_labels_N=labels, test_images_NCHW=None,
+                           test_labels_N=None, num_classes=3)
+
+Shapes: N samples, C H W image, K classes.
+"""
+
+import difflib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.errors import DatasetError
+from rlp_sweeps.seeding import stream_seed
+from rlp_sweeps.training.dataset_sources import SOURCES
+from rlp_sweeps.training.dotted_paths import import_function, is_dotted_path
+from rlp_sweeps.training.image_arrays import DatasetInfo, ImageArrays
+from rlp_sweeps.training.normalization import channel_statistics, normalize
+from rlp_sweeps.training.synthetic import describe_synthetic, generate_synthetic, is_synthetic
+
+__all__ = [
+    "DATASETS",
+    "DatasetInfo",
+    "ImageArrays",
+    "SplitDataset",
+    "check_dataset",
+    "check_split",
+    "describe_dataset",
+    "load_image_arrays",
+    "normalize",
+    "split_dataset",
+]
+
+DATASETS = (*SOURCES, "synthetic")
+"""Names of the data sets that come with the package."""
+
+_POOL_PERMUTATION, _TEST_PERMUTATION = 0, 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitDataset:
+    """One trial's data, on its device. Never written to.
+
+    Attributes:
+        train_images_NCHW: uint8.
+        train_labels_N: int64, in [0, K).
+        train_ids_N: int64, each sample's index in the training pool; random labels are keyed by it.
+        val_images_NCHW: uint8.
+        val_labels_N: int64.
+        test_images_NCHW: uint8.
+        test_labels_N: int64.
+        mean_C: Mean of ``pixel / 255`` over the whole training pool, float32.
+        std_C: Standard deviation of the same, float32, > 0.
+        num_classes: K.
+        pool_size: Samples of the training pool.
+    """
+
+    train_images_NCHW: Tensor
+    train_labels_N: Tensor
+    train_ids_N: Tensor
+    val_images_NCHW: Tensor
+    val_labels_N: Tensor
+    test_images_NCHW: Tensor
+    test_labels_N: Tensor
+    mean_C: Tensor
+    std_C: Tensor
+    num_classes: int
+    pool_size: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        _, channels, height, width = self.train_images_NCHW.shape
+        return channels, height, width
+
+
+def describe_dataset(dataset: str, *, data_dir: str) -> DatasetInfo | None:
+    """Return what is known of a data set without reading its images, or None for a user's loader.
+
+    Args:
+        dataset: A name of `DATASETS`, ``synthetic:C,H,W,K,N``, or a dotted path.
+        data_dir: Folder that holds the files, laid out as torchvision does.
+
+    Raises:
+        DatasetError: The name is unknown, the path cannot be imported or files are absent.
+    """
+    if is_synthetic(dataset):
+        return describe_synthetic(dataset)
+    if dataset in SOURCES:
+        return SOURCES[dataset].describe(_folder(data_dir))
+    if is_dotted_path(dataset):
+        import_function(dataset, error=DatasetError)
+        return None
+    close = difflib.get_close_matches(dataset, DATASETS, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    msg = (
+        f"unknown data set {dataset!r}; the data sets are {list(DATASETS)}, "
+        f"'synthetic:C,H,W,K,N', or the dotted path of a loader{hint}"
+    )
+    raise DatasetError(msg)
+
+
+def check_dataset(dataset: str, *, data_dir: str) -> None:
+    """Refuse a data set before a sweep starts, without reading its images.
+
+    Raises:
+        DatasetError: The name is unknown, the path cannot be imported or files are absent.
+    """
+    describe_dataset(dataset, data_dir=data_dir)
+
+
+def check_split(config: TrialConfig, info: DatasetInfo) -> None:
+    """Refuse a split or a batch that is larger than the data.
+
+    Raises:
+        DatasetError: The sizes asked for do not fit.
+    """
+    _split_sizes(config, info)
+
+
+def load_image_arrays(dataset: str, *, data_dir: str) -> ImageArrays:
+    """Return a data set's images; read once a process, and shared by its trials.
+
+    Args:
+        dataset: A name of `DATASETS`, ``synthetic:C,H,W,K,N``, or a dotted path.
+        data_dir: Folder that holds the files, laid out as torchvision does.
+
+    Raises:
+        DatasetError: The name is unknown, files are absent or broken, or a user's loader returns
+            something else.
+    """
+    return _load(dataset, _folder(data_dir))
+
+
+def split_dataset(config: TrialConfig, *, data_dir: str, device: torch.device) -> SplitDataset:
+    """Return the trial's training, validation and test samples.
+
+    The seed's ``split`` stream permutes the pool. Without a test set of the data set's own, test
+    samples come first (a third of the pool unless `test_samples` says how many), then validation
+    samples (a ninth). With one, validation samples (a tenth) come first, and `test_samples` of the
+    test set are drawn by the same stream. The rest is for training, the first `train_samples` of
+    it. A larger `train_samples` thus changes neither validation nor test.
+
+    Raises:
+        DatasetError: The data set cannot be read, or is smaller than what is asked for.
+    """
+    arrays = load_image_arrays(config.dataset, data_dir=data_dir)
+    num_train, num_val, num_test = _split_sizes(config, arrays.info)
+    ids_N = _permutation(config.seed, _POOL_PERMUTATION, len(arrays.train_labels_N))
+    if arrays.test_images_NCHW is None or arrays.test_labels_N is None:
+        test_ids_N, ids_N = ids_N[:num_test], ids_N[num_test:]
+        test_source_NCHW, test_labels_N = arrays.train_images_NCHW, arrays.train_labels_N
+    else:
+        test_source_NCHW, test_labels_N = arrays.test_images_NCHW, arrays.test_labels_N
+        test_ids_N = _permutation(config.seed, _TEST_PERMUTATION, len(test_labels_N))[:num_test]
+    val_ids_N, train_ids_N = ids_N[:num_val], ids_N[num_val : num_val + num_train]
+    mean_C, std_C = _channel_statistics(config.dataset, _folder(data_dir))
+    return SplitDataset(
+        train_images_NCHW=arrays.train_images_NCHW[train_ids_N].to(device),
+        train_labels_N=arrays.train_labels_N[train_ids_N].to(device),
+        train_ids_N=train_ids_N.to(device),
+        val_images_NCHW=arrays.train_images_NCHW[val_ids_N].to(device),
+        val_labels_N=arrays.train_labels_N[val_ids_N].to(device),
+        test_images_NCHW=test_source_NCHW[test_ids_N].to(device),
+        test_labels_N=test_labels_N[test_ids_N].to(device),
+        mean_C=mean_C.to(device),
+        std_C=std_C.to(device),
+        num_classes=arrays.num_classes,
+        pool_size=len(arrays.train_labels_N),
+    )
+
+
+def _folder(data_dir: str) -> Path:
+    return Path(data_dir).expanduser().absolute()
+
+
+@lru_cache(maxsize=4)
+def _load(dataset: str, folder: Path) -> ImageArrays:
+    describe_dataset(dataset, data_dir=str(folder))
+    if is_synthetic(dataset):
+        return generate_synthetic(dataset)
+    if dataset in SOURCES:
+        return SOURCES[dataset].load(folder)
+    arrays = import_function(dataset, error=DatasetError)(str(folder))
+    if not isinstance(arrays, ImageArrays):
+        msg = (
+            f"the loader {dataset!r} must return rlp_sweeps.training.datasets.ImageArrays, but "
+            f"returned {type(arrays).__name__}."
+        )
+        raise DatasetError(msg)
+    return arrays
+
+
+@lru_cache(maxsize=4)
+def _channel_statistics(dataset: str, folder: Path) -> tuple[Tensor, Tensor]:
+    return channel_statistics(_load(dataset, folder).train_images_NCHW)
+
+
+def _permutation(seed: int, counter: int, num_samples: int) -> Tensor:
+    generator = torch.Generator().manual_seed(stream_seed(seed, "split", counter))
+    return torch.randperm(num_samples, generator=generator)
+
+
+def _split_sizes(config: TrialConfig, info: DatasetInfo) -> tuple[int, int, int]:
+    """Return the numbers of training, validation and test samples."""
+    name, pool = config.dataset, info.num_train
+    num_test = config.test_samples or info.num_test or max(1, pool // 3)
+    if info.num_test and num_test > info.num_test:
+        msg = (
+            f"`test_samples <= {info.num_test}` must hold for data set {name!r}, but got "
+            f"test_samples={num_test!r}."
+        )
+        raise DatasetError(msg)
+    num_val = config.val_samples or max(1, pool // (10 if info.num_test else 9))
+    taken = num_val + (0 if info.num_test else num_test)
+    num_train = config.train_samples or pool - taken
+    if num_train < 1 or taken + num_train > pool:
+        parts = f"train_samples={config.train_samples!r}, val_samples={num_val!r}"
+        parts += "" if info.num_test else f", test_samples={num_test!r}"
+        msg = (
+            f"the parts of data set {name!r} must fit into its pool of {pool} samples with at "
+            f"least one for training, but got {parts}; ask for fewer."
+        )
+        raise DatasetError(msg)
+    if config.batch_size > num_train:
+        msg = (
+            "`batch_size <= number of training samples` must hold, but got "
+            f"batch_size={config.batch_size!r} with {num_train} training samples of {name!r}; "
+            "lower batch_size or raise train_samples."
+        )
+        raise DatasetError(msg)
+    return num_train, num_val, num_test

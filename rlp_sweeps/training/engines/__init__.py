@@ -1,0 +1,22 @@
+"""Engines: ways to train the members of a group on one device."""
+
+from rlp_sweeps.errors import ConfigError
+from rlp_sweeps.training.engines.base import Engine, EpochOutcome
+from rlp_sweeps.training.engines.sequential import SequentialEngine
+
+ENGINES: dict[str, type[Engine]] = {"sequential": SequentialEngine}
+
+
+def get_engine(name: str) -> type[Engine]:
+    """Return the engine of that name.
+
+    Raises:
+        ConfigError: No such engine.
+    """
+    if name not in ENGINES:
+        msg = f"unknown engine {name!r}; the engines are {list(ENGINES)}."
+        raise ConfigError(msg)
+    return ENGINES[name]
+
+
+__all__ = ["ENGINES", "Engine", "EpochOutcome", "SequentialEngine", "get_engine"]

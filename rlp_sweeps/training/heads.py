@@ -1,0 +1,189 @@
+"""RLP heads: an adversary that the extractor is trained against, and an observer that only reads.
+
+Both are nested joint heads: one linear layer D → K·R with one softmax over all K·R outputs. One
+forward and one backward a step serve the heads' own loss and the regularizer, because the two
+gradients meet at the same logits and part there: the head's goes to its weights, the regularizer's
+to the features.
+
+Shapes: N samples, D features, K classes, R random labels, J = K·R outputs, H = 2 heads (adversary
+first, observer second).
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from rlp_sweeps.seeding import stream_seed
+
+ADVERSARY, OBSERVER = 0, 1
+
+
+class ExtractorWeights(NamedTuple):
+    """What the extractor's gradient is made of.
+
+    Attributes:
+        class_term: λ·w_c.
+        uniform_term: λ·w_u.
+        class_loss: Factor on the class loss, 1 unless planted.
+    """
+
+    class_term: float
+    uniform_term: float
+    class_loss: float = 1.0
+
+
+class NestedJointHeads(nn.Module):
+    """Adversary and observer as one stack of linear layers, ``[H, J, D]``.
+
+    Each head has its own init stream, so that neither depends on the other and the backbone's init
+    depends on neither.
+    """
+
+    def __init__(
+        self, *, num_features: int, num_classes: int, num_random_labels: int, seed: int
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.num_random_labels = num_random_labels
+        shape = (num_classes * num_random_labels, num_features)
+        layers = [_init_linear(shape, stream_seed(seed, s)) for s in ("head_init", "observer_init")]
+        self.weight_HJD = nn.Parameter(torch.stack([weight for weight, _ in layers]))
+        self.bias_HJ = nn.Parameter(torch.stack([bias for _, bias in layers]))
+
+    def forward(self, features_ND: Tensor) -> Tensor:
+        """Return both heads' outputs, ``[H, N, K, R]``."""
+        logits_HNJ = _linear(features_ND, self.weight_HJD, self.bias_HJ)
+        return logits_HNJ.view(2, -1, self.num_classes, self.num_random_labels)
+
+    def adversary(self, features_ND: Tensor) -> Tensor:
+        """Return the adversary's outputs alone, ``[N, K, R]``."""
+        logits_NJ = F.linear(features_ND, self.weight_HJD[ADVERSARY], self.bias_HJ[ADVERSARY])
+        return logits_NJ.view(-1, self.num_classes, self.num_random_labels)
+
+    def one_pass_loss(
+        self,
+        features_ND: Tensor,
+        labels_N: Tensor,
+        random_labels_HN: Tensor,
+        weights: ExtractorWeights,
+    ) -> Tensor:
+        """Return the sum of both heads' losses, whose backward also carries the regularizer.
+
+        Backward sends ∇L_head to the heads' weights and ∇(λ w_c L_reg^class + λ w_u L_reg^uniform)
+        of the adversary to the features. Where both weights are 0 the features get no gradient at
+        all, so that a pure observer leaves the extractor bit-identical.
+
+        Args:
+            features_ND: What the class head reads, ``[N, D]``, float32 or float64.
+            labels_N: Class indices, ``[N]``, int64.
+            random_labels_HN: Random labels of adversary and observer, ``[2, N]``, int64.
+            weights: The regularizer's weights on the extractor.
+
+        Returns:
+            L_head(adversary) + L_head(observer), ``[]``, in nats, mean over samples.
+        """
+        targets_HN = labels_N * self.num_random_labels + random_labels_HN
+        settings = (self.num_random_labels, weights.class_term, weights.uniform_term)
+        loss: Tensor = _OnePass.apply(
+            features_ND, self.weight_HJD, self.bias_HJ, targets_HN, settings
+        )
+        return loss
+
+
+def _init_linear(shape: tuple[int, int], seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    bound = 1 / math.sqrt(shape[1])
+    weight = torch.empty(shape).uniform_(-bound, bound, generator=generator)
+    bias = torch.empty(shape[0]).uniform_(-bound, bound, generator=generator)
+    return weight, bias
+
+
+def _linear(features_ND: Tensor, weight_HJD: Tensor, bias_HJ: Tensor) -> Tensor:
+    num_heads, num_outputs, num_features = weight_HJD.shape
+    flat_NO = F.linear(features_ND, weight_HJD.view(-1, num_features), bias_HJ.view(-1))
+    return flat_NO.view(-1, num_heads, num_outputs).transpose(0, 1)
+
+
+class _OnePass(torch.autograd.Function):
+    """Both heads' losses and the adversary's regularizer from one softmax.
+
+    With p̂ the joint softmax and q its conditional in the true class, the gradients at the logits
+    are ``p̂ − δ_ky δ_jr`` (L_head), ``p̂ − δ_ky q_j`` (L_reg^class) and ``δ_ky (q_j − 1/R)``
+    (L_reg^uniform).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features_ND: Tensor,
+        weight_HJD: Tensor,
+        bias_HJ: Tensor,
+        targets_HN: Tensor,
+        settings: tuple[int, float, float],
+    ) -> Tensor:
+        logits_HNJ = _linear(features_ND, weight_HJD, bias_HJ)
+        log_p_HNJ = F.log_softmax(logits_HNJ, dim=2)
+        ctx.save_for_backward(features_ND, weight_HJD, log_p_HNJ, targets_HN)
+        ctx.settings = settings
+        return -log_p_HNJ.gather(2, targets_HN.unsqueeze(2)).mean(1).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        features_ND, weight_HJD, log_p_HNJ, targets_HN = ctx.saved_tensors
+        settings = ctx.settings
+        labels_N = targets_HN[ADVERSARY] // settings[0]
+        targets_HN1 = targets_HN.unsqueeze(2)
+        grad_per_sample = grad / features_ND.shape[0]
+        p_HNJ = log_p_HNJ.exp()
+        features_grad = None
+        if settings[1] != 0 or settings[2] != 0:
+            regularizer_NJ = _regularizer_grad(p_HNJ, log_p_HNJ, labels_N, settings)
+            features_grad = (regularizer_NJ @ weight_HJD[ADVERSARY]) * grad_per_sample
+        p_HNJ.scatter_add_(2, targets_HN1, p_HNJ.new_full((), -1.0).expand_as(targets_HN1))
+        head_grad_NO = p_HNJ.transpose(0, 1).flatten(1) * grad_per_sample
+        weight_grad = (head_grad_NO.T @ features_ND).view_as(weight_HJD)
+        bias_grad = head_grad_NO.sum(0).view(weight_HJD.shape[:2])
+        return features_grad, weight_grad, bias_grad, None, None, None
+
+
+def _regularizer_grad(
+    p_HNJ: Tensor, log_p_HNJ: Tensor, labels_N: Tensor, settings: tuple[int, float, float]
+) -> Tensor:
+    """Return the adversary's weighted regularizer gradient at its logits, ``[N, J]``."""
+    num_random_labels, class_weight, uniform_weight = settings
+    index_N1R = labels_N.view(-1, 1, 1).expand(-1, 1, num_random_labels)
+    shape = (labels_N.shape[0], -1, num_random_labels)
+    log_p_NKR = log_p_HNJ[ADVERSARY].view(shape)
+    q_NR = log_p_NKR.gather(1, index_N1R).squeeze(1).softmax(1)
+    block_NR = (uniform_weight - class_weight) * q_NR - uniform_weight / num_random_labels
+    grad_NKR = (class_weight * p_HNJ[ADVERSARY]).view(shape)
+    return grad_NKR.scatter_add(1, index_N1R, block_NR.unsqueeze(1)).flatten(1)
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """Identity whose gradient is multiplied by a constant."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.scale, None
+
+
+def scale_gradient(x: Tensor, scale: float) -> Tensor:
+    """Return `x` unchanged; what flows back through it is multiplied by `scale`.
+
+    Scale 1 returns `x` itself, so that nothing changes by a bit.
+    """
+    if scale == 1.0:
+        return x
+    scaled: Tensor = _ScaleGradient.apply(x, scale)
+    return scaled

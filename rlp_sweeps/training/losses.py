@@ -1,0 +1,107 @@
+"""Losses of the class head and of the nested joint RLP head, with the exact split of L_reg.
+
+These are the plain definitions: evaluation and the measured multipliers use them, and the one-pass
+head of ``heads.py`` is tested against their gradients.
+
+Shapes: N samples, K classes, R random labels.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class RegularizerTerms(NamedTuple):
+    """The two parts of L_reg, each ``[]``, in nats, mean over samples; their sum is L_reg."""
+
+    class_term: Tensor
+    uniform_term: Tensor
+
+
+def smoothed_cross_entropy(logits_NK: Tensor, labels_N: Tensor, label_smoothing: float) -> Tensor:
+    r"""Return the cross-entropy against label-smoothed targets.
+
+    .. math:: L = -\sum_k q'(k) \log p(k), \quad q'(k) = (1 - ε)\, δ_{k,y} + ε / K
+
+    Args:
+        logits_NK: Class scores, ``[N, K]``, float.
+        labels_N: Class indices, ``[N]``, int64, in ``[0, K)``.
+        label_smoothing: Share ε of probability mass moved to the uniform distribution, ``[0, 1)``.
+
+    Returns:
+        Mean over the batch, ``[]``, in nats.
+
+    Source:
+        Szegedy et al. 2016, arXiv:1512.00567, section 7.
+    """
+    return F.cross_entropy(logits_NK, labels_N, label_smoothing=label_smoothing)
+
+
+def true_class_block(random_logits_NKR: Tensor, labels_N: Tensor) -> Tensor:
+    """Return the R scores of each sample's true class, ``[N, R]``."""
+    index_N1R = labels_N.view(-1, 1, 1).expand(-1, 1, random_logits_NKR.shape[2])
+    return random_logits_NKR.gather(1, index_N1R).squeeze(1)
+
+
+def random_label_loss(
+    random_logits_NKR: Tensor, labels_N: Tensor, random_labels_N: Tensor
+) -> Tensor:
+    r"""Return L_head, the RLP head's own loss.
+
+    .. math:: L_{head} = -\log \hat p_{y r}, \quad \hat p = \mathrm{softmax} over all K·R outputs
+
+    Args:
+        random_logits_NKR: Head outputs, ``[N, K, R]``, float.
+        labels_N: Class indices, ``[N]``, int64.
+        random_labels_N: Random labels, ``[N]``, int64, in ``[0, R)``.
+
+    Returns:
+        Mean over the batch, ``[]``, in nats.
+
+    Source:
+        Becker and Risse, arXiv:2411.19640, section 3; the softmax over all outputs follows from its
+        appendix A.5 (docs/method.md).
+    """
+    num_random_labels = random_logits_NKR.shape[2]
+    targets_N = labels_N * num_random_labels + random_labels_N
+    return F.cross_entropy(random_logits_NKR.flatten(1), targets_N)
+
+
+def regularizer_terms(random_logits_NKR: Tensor, labels_N: Tensor) -> RegularizerTerms:
+    r"""Return the exact split of the regularizer of the nested joint head.
+
+    .. math::
+        L_{reg} = -\tfrac1R \sum_j \log \hat p_{yj}
+                = \underbrace{-\log P_y}_{class}
+                + \underbrace{-\tfrac1R \sum_j \log q_{j|y}}_{uniform},
+        \quad P_y = \sum_j \hat p_{yj}, \; q_{j|y} = \hat p_{yj} / P_y
+
+    The class part is a second classification loss; the uniform part, never below log R, unlearns
+    the random labels.
+
+    Args:
+        random_logits_NKR: Head outputs, ``[N, K, R]``, float.
+        labels_N: Class indices, ``[N]``, int64.
+
+    Source:
+        The regularizer: Becker and Risse, arXiv:2411.19640, section 3. The split: docs/method.md.
+    """
+    block_NR = true_class_block(random_logits_NKR, labels_N)
+    log_block_N = block_NR.logsumexp(1)
+    class_term = (random_logits_NKR.flatten(1).logsumexp(1) - log_block_N).mean()
+    uniform_term = (log_block_N - block_NR.mean(1)).mean()
+    return RegularizerTerms(class_term, uniform_term)
+
+
+def memorization(random_label_accuracy: float, num_random_labels: int) -> float:
+    """Return the accuracy on random labels rescaled to 0 at chance and 1 at perfect recall."""
+    chance = 1.0 / num_random_labels
+    return (random_label_accuracy - chance) / (1.0 - chance)
+
+
+def dot(left: list[Tensor], right: list[Tensor]) -> Tensor:
+    """Return the inner product of two gradients, ``[]``, float64."""
+    products = [(a * b).sum(dtype=torch.float64) for a, b in zip(left, right, strict=True)]
+    return torch.stack(products).sum()

@@ -1,0 +1,221 @@
+"""One member of a group: a trial's network, optimizer and sums, trained epoch by epoch.
+
+All chance comes from streams of (seed, name, epoch), so that a member restored at the end of an
+epoch goes on with the bits it would have had. Shapes: N samples, C H W image.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlp_sweeps.arms import get_arm
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.errors import DatasetError
+from rlp_sweeps.seeding import stream_seed
+from rlp_sweeps.training.augmentation import build_augmentation
+from rlp_sweeps.training.datasets import SplitDataset
+from rlp_sweeps.training.heads import ExtractorWeights
+from rlp_sweeps.training.losses import smoothed_cross_entropy
+from rlp_sweeps.training.metrics import evaluate
+from rlp_sweeps.training.multipliers import MultiplierSums, probe_gradients
+from rlp_sweeps.training.network import RLPNetwork
+from rlp_sweeps.training.optimizers import build_optimizer, current_lr, set_lr
+from rlp_sweeps.training.random_labels import draw_random_labels
+from rlp_sweeps.training.schedules import lr_factor
+
+
+def extractor_weights(config: TrialConfig) -> ExtractorWeights:
+    """Return what a trial's extractor is trained on: its arm times λ, and the planted scale."""
+    arm = get_arm(config.arm)
+    return ExtractorWeights(
+        class_term=config.rlp_lambda * arm.weight_class_term,
+        uniform_term=config.rlp_lambda * arm.weight_uniform_term,
+        class_loss=config.extractor_scale,
+    )
+
+
+class Member:
+    """One trial in training.
+
+    Raises:
+        DatasetError: A batch is larger than the training split.
+        BackboneError: The backbone cannot be built for these images.
+    """
+
+    def __init__(self, config: TrialConfig, data: SplitDataset, device: torch.device) -> None:
+        self.config = config
+        self.data = data
+        self.device = device
+        self.network = RLPNetwork(config, data, device)
+        self.optimizer = build_optimizer(config, self.network)
+        self.augmentation = build_augmentation(config.augmentation)
+        self.weights = extractor_weights(config)
+        self.multiplier_sums = MultiplierSums()
+        self.step = 0
+        self.num_train_samples = len(data.train_labels_N)
+        self.steps_per_epoch = self.num_train_samples // config.batch_size
+        self._steps_at_evaluation = 0
+        if self.steps_per_epoch == 0:
+            msg = (
+                "`batch_size <= training samples` must hold, but got "
+                f"batch_size={config.batch_size}, training samples={self.num_train_samples}."
+            )
+            raise DatasetError(msg)
+
+    def train_epoch(self, epoch: int) -> float:
+        """Train one epoch; return the mean L_class over its steps, in nats, train mode.
+
+        The last, partial batch is dropped. Nothing is read back from the device before the end.
+
+        Args:
+            epoch: Number of this epoch, from 1.
+        """
+        with self._seeded("dropout", epoch):
+            order_N = self._permutation("order", epoch)[: self._samples_per_epoch]
+            labels_N = self.data.train_labels_N[order_N]
+            random_labels_HN = self.random_labels(epoch)[:, order_N]
+            draws = self._draw_augmentation(self._samples_per_epoch, "augment", epoch)
+            loss = torch.zeros((), dtype=torch.float64, device=self.device)
+            for start in range(0, self._samples_per_epoch, self.config.batch_size):
+                batch = slice(start, start + self.config.batch_size)
+                images_NCHW = self.augmentation.apply(
+                    self.data.train_images_NCHW[order_N[batch]],
+                    {name: values[batch] for name, values in draws.items()},
+                )
+                loss += self._train_step(images_NCHW, labels_N[batch], random_labels_HN[:, batch])
+        return float(loss) / self.steps_per_epoch
+
+    def evaluate(self, epoch: int) -> dict[str, float | None]:
+        """Return metrics and multipliers at the end of `epoch`, by column name."""
+        metrics: dict[str, float | None] = {}
+        metrics |= evaluate(self.network, self.data, self.random_labels(epoch))
+        metrics |= self._measure_multipliers(epoch)
+        multiplier = metrics["lr_multiplier"]
+        metrics["equivalent_lr"] = None if multiplier is None else multiplier * self.config.lr
+        return metrics
+
+    def random_labels(self, epoch: int) -> Tensor:
+        """Return the training samples' random labels, adversary's and observer's, ``[2, N]``."""
+        redraws = get_arm(self.config.arm).redraws_random_labels
+        pools = [
+            draw_random_labels(
+                seed=self.config.seed,
+                pool_size=self.data.pool_size,
+                num_random_labels=self.config.num_random_labels,
+                epoch=counter,
+            )
+            for counter in (epoch if redraws else None, None)
+        ]
+        return torch.stack(pools).to(self.device)[:, self.data.train_ids_N]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a row says about this member beside its configuration and metrics."""
+        return {
+            "num_classes": self.data.num_classes,
+            "num_train_samples": self.num_train_samples,
+            "num_parameters": sum(p.numel() for p in self.network.backbone.parameters()),
+            "num_features": self.network.backbone.num_features,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that training needs to go on after this epoch: tensors and plain values."""
+        sums = self.multiplier_sums
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "multiplier_sums": [sums.class_grad, sums.class_term, sums.uniform_term],
+            "step": self.step,
+            "steps_at_evaluation": self._steps_at_evaluation,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        class_grad, class_term, uniform_term = state["multiplier_sums"]
+        self.multiplier_sums = MultiplierSums(
+            class_grad=class_grad, class_term=class_term, uniform_term=uniform_term
+        )
+        self.step = state["step"]
+        self._steps_at_evaluation = state["steps_at_evaluation"]
+
+    @property
+    def current_lr(self) -> float:
+        """Learning rate of the last step."""
+        return current_lr(self.optimizer)
+
+    @property
+    def _samples_per_epoch(self) -> int:
+        return self.steps_per_epoch * self.config.batch_size
+
+    def _train_step(
+        self, images_NCHW: Tensor, labels_N: Tensor, random_labels_HN: Tensor
+    ) -> Tensor:
+        factor = lr_factor(
+            self.config.schedule,
+            step=self.step,
+            num_steps=self.steps_per_epoch * self.config.num_epochs,
+            warmup_steps=self.steps_per_epoch * self.config.warmup_epochs,
+        )
+        set_lr(self.optimizer, factor)
+        logits_NK, features_ND = self.network(images_NCHW, self.weights.class_loss)
+        class_loss = smoothed_cross_entropy(logits_NK, labels_N, self.config.label_smoothing)
+        heads_loss = self.network.heads.one_pass_loss(
+            features_ND, labels_N, random_labels_HN, self.weights
+        )
+        (class_loss + heads_loss).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return class_loss.detach()
+
+    def _measure_multipliers(self, epoch: int) -> dict[str, float | None]:
+        half = min(self.config.batch_size, self.num_train_samples // 2)
+        with self._seeded("probe", epoch):
+            index_N = self._permutation("probe", epoch)[: 2 * half]
+            draws = self._draw_augmentation(2 * half, "probe", epoch)
+            images_NCHW = self.augmentation.apply(self.data.train_images_NCHW[index_N], draws)
+            labels_N = self.data.train_labels_N[index_N]
+            probe = probe_gradients(
+                self.network,
+                [(images_NCHW[:half], labels_N[:half]), (images_NCHW[half:], labels_N[half:])],
+                label_smoothing=self.config.label_smoothing,
+            )
+        num_steps = self.step - self._steps_at_evaluation
+        self._steps_at_evaluation = self.step
+        self.multiplier_sums.add(probe, lr=self.current_lr, num_steps=num_steps)
+        return {
+            "class_grad_dot": probe.class_grad_dot,
+            "class_term_grad_dot": probe.class_term_grad_dot,
+            "uniform_term_grad_dot": probe.uniform_term_grad_dot,
+            "regularizer_grad_orthogonal_norm": probe.regularizer_grad_orthogonal_norm,
+            **self.multiplier_sums.multipliers(self.weights, rlp_lambda=self.config.rlp_lambda),
+        }
+
+    def _permutation(self, stream: str, epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(stream_seed(self.config.seed, stream, epoch))
+        return torch.randperm(self.num_train_samples, generator=generator).to(self.device)
+
+    def _draw_augmentation(self, num_samples: int, stream: str, epoch: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(stream_seed(self.config.seed, stream, epoch, 1))
+        draws = self.augmentation.draw(num_samples, self.data.image_shape, generator)
+        return {name: values.to(self.device) for name, values in draws.items()}
+
+    def _seeded(self, stream: str, epoch: int) -> "_Seeded":
+        return _Seeded(stream_seed(self.config.seed, stream, epoch, 2), self.device)
+
+
+class _Seeded:
+    """Seed torch's global generators inside, for dropout, and put their state back on leaving."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self._seed = seed
+        self._fork = torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+    def __enter__(self) -> None:
+        self._fork.__enter__()
+        torch.manual_seed(self._seed)
+
+    def __exit__(self, *args: object) -> None:
+        self._fork.__exit__(*args)  # type: ignore[arg-type]  # the context manager's own protocol

@@ -1,0 +1,147 @@
+"""Measured learning-rate multipliers: how far the regularizer pulls along the class gradient.
+
+With g_c and g_r the gradients of L_class and L_reg on the extractor's parameters, and t running
+over evaluations that each stand for some steps,
+
+    κ = 1 + λ · Σ_t η_t ⟨g_r, g_c⟩_t / Σ_t η_t ⟨g_c, g_c⟩_t.
+
+Both products are taken across two disjoint half-batches, because one shared batch biases the ratio.
+Per-step ratios are never averaged: ‖g_c‖ vanishes once the training loss does.
+Source: docs/method.md, "Measured multiplier".
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rlp_sweeps.training.heads import ExtractorWeights
+from rlp_sweeps.training.losses import dot, regularizer_terms, smoothed_cross_entropy
+from rlp_sweeps.training.network import RLPNetwork
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GradientProbe:
+    """Inner products of the extractor's gradients at one evaluation, in squared nats per weight.
+
+    Attributes:
+        class_grad_dot: ⟨g_c^A, g_c^B⟩.
+        class_term_grad_dot: ⟨g_r^A, g_c^B⟩ of L_reg^class, symmetrized over A and B.
+        uniform_term_grad_dot: The same of L_reg^uniform.
+        regularizer_grad_orthogonal_norm: Norm of the part of ∇L_reg orthogonal to g_c on A.
+    """
+
+    class_grad_dot: float
+    class_term_grad_dot: float
+    uniform_term_grad_dot: float
+    regularizer_grad_orthogonal_norm: float
+
+
+@dataclass(kw_only=True, slots=True)
+class MultiplierSums:
+    """Running sums over a trial's evaluations, each weighted by learning rate and steps."""
+
+    class_grad: float = 0.0
+    class_term: float = 0.0
+    uniform_term: float = 0.0
+
+    def add(self, probe: GradientProbe, *, lr: float, num_steps: int) -> None:
+        """Add one evaluation.
+
+        Args:
+            probe: What was measured.
+            lr: η_t, the learning rate of the last step.
+            num_steps: Steps this evaluation stands for.
+        """
+        self.class_grad += lr * num_steps * probe.class_grad_dot
+        self.class_term += lr * num_steps * probe.class_term_grad_dot
+        self.uniform_term += lr * num_steps * probe.uniform_term_grad_dot
+
+    def multipliers(
+        self, weights: ExtractorWeights, *, rlp_lambda: float
+    ) -> dict[str, float | None]:
+        """Return κ as trained, and of λ times each term at weight 1.
+
+        None where ⟨g_c, g_c⟩ is below its noise; without regularizer κ is the planted scale.
+        """
+
+        def multiplier(class_term: float, uniform_term: float, scale: float) -> float | None:
+            if class_term == uniform_term == 0:
+                return scale
+            if not self.class_grad > 0:
+                return None
+            along = class_term * self.class_term + uniform_term * self.uniform_term
+            return scale + along / self.class_grad
+
+        return {
+            "lr_multiplier": multiplier(*weights),
+            "lr_multiplier_class_term": multiplier(rlp_lambda, 0.0, 1.0),
+            "lr_multiplier_uniform_term": multiplier(0.0, rlp_lambda, 1.0),
+        }
+
+
+def probe_gradients(
+    network: RLPNetwork,
+    half_batches: Sequence[tuple[Tensor, Tensor]],
+    *,
+    label_smoothing: float,
+) -> GradientProbe:
+    """Measure the extractor's gradients on two disjoint half-batches, as training sees them.
+
+    Batch norm runs in train mode, its running statistics are put back afterwards.
+
+    Args:
+        network: In train mode; its weights, buffers and ``.grad`` are left as they were.
+        half_batches: Two pairs of augmented images, ``[N, C, H, W]``, and classes, ``[N]``.
+        label_smoothing: ε of the class loss.
+    """
+    with _restored_buffers(network):
+        (class_a, term_a, uniform_a), (class_b, term_b, uniform_b) = (
+            _extractor_gradients(network, images_NCHW, labels_N, label_smoothing)
+            for images_NCHW, labels_N in half_batches
+        )
+    regularizer_a = [t + u for t, u in zip(term_a, uniform_a, strict=True)]
+    along = dot(regularizer_a, class_a) ** 2 / dot(class_a, class_a).clamp_min(1e-300)
+    values = torch.stack(
+        [
+            dot(class_a, class_b),
+            (dot(term_a, class_b) + dot(term_b, class_a)) / 2,
+            (dot(uniform_a, class_b) + dot(uniform_b, class_a)) / 2,
+            (dot(regularizer_a, regularizer_a) - along).clamp_min(0).sqrt(),
+        ]
+    ).tolist()
+    return GradientProbe(
+        class_grad_dot=values[0],
+        class_term_grad_dot=values[1],
+        uniform_term_grad_dot=values[2],
+        regularizer_grad_orthogonal_norm=values[3],
+    )
+
+
+def _extractor_gradients(
+    network: RLPNetwork, images_NCHW: Tensor, labels_N: Tensor, label_smoothing: float
+) -> list[list[Tensor]]:
+    """Return the gradients of L_class, L_reg^class and L_reg^uniform on the extractor."""
+    logits_NK, features_ND = network(images_NCHW)
+    class_loss = smoothed_cross_entropy(logits_NK, labels_N, label_smoothing)
+    terms = regularizer_terms(network.heads.adversary(features_ND), labels_N)
+    parameters = network.extractor_parameters
+    last = len(terms)
+    return [
+        list(torch.autograd.grad(loss, parameters, retain_graph=i < last))
+        for i, loss in enumerate((class_loss, *terms))
+    ]
+
+
+@contextmanager
+def _restored_buffers(network: RLPNetwork) -> Iterator[None]:
+    """Put every buffer (batch norm's running statistics) back on leaving."""
+    saved = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in saved:
+                buffer.copy_(value)

@@ -1,0 +1,26 @@
+"""Random labels: one a sample, drawn uniformly, independent of the class, keyed by sample id."""
+
+import torch
+from torch import Tensor
+
+from rlp_sweeps.seeding import stream_seed
+
+
+def draw_random_labels(
+    *, seed: int, pool_size: int, num_random_labels: int, epoch: int | None = None
+) -> Tensor:
+    """Return the random label of every sample id of the pool.
+
+    Args:
+        seed: The replicate's number.
+        pool_size: Samples of the loader's training pool; a label's index is its sample's id there,
+            so that it does not depend on the split, the order or the augmentation.
+        num_random_labels: R.
+        epoch: Redraw for this epoch (arm `sham`); the fixed labels where missing.
+
+    Returns:
+        ``[pool_size]``, int64, in ``[0, R)``, on the CPU.
+    """
+    counters = () if epoch is None else (epoch,)
+    generator = torch.Generator().manual_seed(stream_seed(seed, "random_labels", *counters))
+    return torch.randint(num_random_labels, (pool_size,), generator=generator)

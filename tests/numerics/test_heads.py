@@ -1,0 +1,187 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rlp_sweeps.training.heads import (
+    ADVERSARY,
+    OBSERVER,
+    ExtractorWeights,
+    NestedJointHeads,
+    scale_gradient,
+)
+from rlp_sweeps.training.losses import (
+    random_label_loss,
+    regularizer_terms,
+    smoothed_cross_entropy,
+)
+
+N, D, K, R = 12, 7, 5, 4
+ARM_WEIGHTS = [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.3, 2.5)]
+
+
+@pytest.fixture
+def heads() -> NestedJointHeads:
+    return NestedJointHeads(num_features=D, num_classes=K, num_random_labels=R, seed=0).double()
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    features_ND = torch.randn(N, D, dtype=torch.float64, generator=generator).requires_grad_()
+    labels_N = torch.randint(K, (N,), generator=generator)
+    return features_ND, labels_N, torch.randint(R, (2, N), generator=generator)
+
+
+def multi_pass_gradients(heads, batch, weights):
+    """One backward for the heads' loss on detached features, one for the regularizer alone."""
+    features_ND, labels_N, random_labels_HN = batch
+    detached_HNKR = heads(features_ND.detach())
+    head_loss = sum(
+        random_label_loss(detached_HNKR[h], labels_N, random_labels_HN[h]) for h in (0, 1)
+    )
+    head_grads = torch.autograd.grad(head_loss, [heads.weight_HJD, heads.bias_HJ])
+    terms = regularizer_terms(heads(features_ND)[ADVERSARY], labels_N)
+    loss = weights.class_term * terms.class_term + weights.uniform_term * terms.uniform_term
+    return head_loss, torch.autograd.grad(loss, features_ND)[0], head_grads
+
+
+@pytest.mark.parametrize("arm_weights", ARM_WEIGHTS)
+def test_one_pass_gradients_equal_the_multi_pass_reference(heads, batch, arm_weights) -> None:
+    weights = ExtractorWeights(*(3.0 * w for w in arm_weights))
+    expected_loss, features_grad, head_grads = multi_pass_gradients(heads, batch, weights)
+
+    loss = heads.one_pass_loss(*batch, weights)
+    loss.backward()
+
+    torch.testing.assert_close(loss, expected_loss, rtol=0, atol=1e-12)
+    torch.testing.assert_close(batch[0].grad, features_grad, rtol=0, atol=1e-12)
+    torch.testing.assert_close(heads.weight_HJD.grad, head_grads[0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(heads.bias_HJ.grad, head_grads[1], rtol=0, atol=1e-12)
+
+
+def test_observers_send_the_features_no_gradient(heads, batch) -> None:
+    loss = heads.one_pass_loss(*batch, ExtractorWeights(0.0, 0.0))
+    loss.backward()
+
+    assert batch[0].grad is None
+    assert heads.weight_HJD.grad.abs().sum() > 0
+
+
+def test_the_regularizer_reads_the_adversary_alone(heads, batch) -> None:
+    weights = ExtractorWeights(1.0, 1.0)
+    heads.one_pass_loss(*batch, weights).backward()
+    before = batch[0].grad.clone()
+    batch[0].grad = None
+    with torch.no_grad():
+        heads.weight_HJD[OBSERVER] += 1.0
+
+    heads.one_pass_loss(*batch, weights).backward()
+
+    assert torch.equal(batch[0].grad, before)
+
+
+def test_the_split_sums_to_the_regularizer_and_its_uniform_part_is_at_least_log_r(
+    heads, batch
+) -> None:
+    features_ND, labels_N, _ = batch
+    logits_NKR = heads.adversary(features_ND)
+    log_p_NKR = logits_NKR.flatten(1).log_softmax(1).view(N, K, R)
+    regularizer = -log_p_NKR[torch.arange(N), labels_N].mean()
+
+    terms = regularizer_terms(logits_NKR, labels_N)
+
+    torch.testing.assert_close(sum(terms), regularizer, rtol=0, atol=1e-12)
+    assert terms.uniform_term >= math.log(R)
+
+
+def test_the_uniform_part_is_log_r_where_a_block_is_flat() -> None:
+    logits_NKR = torch.zeros(3, K, R, dtype=torch.float64)
+
+    terms = regularizer_terms(logits_NKR, torch.tensor([0, 1, 2]))
+
+    assert terms.uniform_term.item() == pytest.approx(math.log(R), abs=1e-12)
+    assert terms.class_term.item() == pytest.approx(math.log(K), abs=1e-12)
+
+
+def test_the_class_term_pulls_in_proportion_to_the_recall_of_each_random_label(
+    heads, batch
+) -> None:
+    features_ND, labels_N, _ = batch
+    logits_NKR = heads.adversary(features_ND).detach().requires_grad_()
+    terms = regularizer_terms(logits_NKR, labels_N)
+    (grad_NKR,) = torch.autograd.grad(terms.class_term, logits_NKR)
+
+    p_NKR = logits_NKR.flatten(1).softmax(1).view(N, K, R)
+    q_NR = logits_NKR[torch.arange(N), labels_N].softmax(1)
+    expected_NKR = p_NKR.clone()
+    expected_NKR[torch.arange(N), labels_N] -= q_NR
+
+    torch.testing.assert_close(grad_NKR, expected_NKR / N, rtol=0, atol=1e-12)
+
+
+def test_one_unlearning_step_on_features_lowers_recall_of_the_random_label(heads, batch) -> None:
+    features_ND, labels_N, random_labels_HN = batch
+    for _ in range(200):  # a head that recalls
+        loss = heads.one_pass_loss(*batch, ExtractorWeights(0.0, 0.0))
+        grads = torch.autograd.grad(loss, list(heads.parameters()))
+        with torch.no_grad():
+            heads.weight_HJD -= 0.5 * grads[0]
+            heads.bias_HJ -= 0.5 * grads[1]
+    heads.one_pass_loss(*batch, ExtractorWeights(0.0, 1.0)).backward()
+    moved_ND = (features_ND - 0.1 * features_ND.grad).detach()
+
+    def recall(features) -> Tensor:
+        block_NR = heads.adversary(features)[torch.arange(N), labels_N]
+        return block_NR.softmax(1)[torch.arange(N), random_labels_HN[ADVERSARY]].mean()
+
+    assert recall(moved_ND) < recall(features_ND)
+
+
+def test_heads_of_one_seed_start_alike_and_adversary_and_observer_differ() -> None:
+    first, second = (
+        NestedJointHeads(num_features=D, num_classes=K, num_random_labels=R, seed=3)
+        for _ in range(2)
+    )
+
+    assert torch.equal(first.weight_HJD, second.weight_HJD)
+    assert not torch.equal(first.weight_HJD[ADVERSARY], first.weight_HJD[OBSERVER])
+
+
+def test_heads_stay_finite_where_the_true_class_has_no_mass() -> None:
+    heads = NestedJointHeads(num_features=2, num_classes=2, num_random_labels=2, seed=0)
+    with torch.no_grad():
+        heads.weight_HJD.zero_()
+        heads.bias_HJ.copy_(torch.tensor([[-300.0, -301.0, 300.0, 301.0]] * 2))
+    features_ND = torch.ones(1, 2, requires_grad=True)
+
+    loss = heads.one_pass_loss(
+        features_ND, torch.tensor([0]), torch.zeros(2, 1, dtype=torch.int64), ExtractorWeights(1, 1)
+    )
+    loss.backward()
+
+    assert torch.isfinite(features_ND.grad).all()
+    assert torch.isfinite(heads.weight_HJD.grad).all()
+
+
+def test_scale_gradient_scales_what_flows_back_and_one_changes_nothing() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+
+    scale_gradient(x, 2.0).sum().backward()
+
+    assert torch.equal(x.grad, torch.tensor([2.0, 2.0]))
+    assert scale_gradient(x, 1.0) is x
+
+
+def test_smoothed_cross_entropy_equals_its_formula() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits_NK = torch.randn(6, K, dtype=torch.float64, generator=generator)
+    labels_N = torch.tensor([0, 1, 2, 3, 4, 0])
+    targets_NK = 0.9 * F.one_hot(labels_N, K).double() + 0.1 / K
+
+    loss = smoothed_cross_entropy(logits_NK, labels_N, 0.1)
+
+    expected = -(targets_NK * logits_NK.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-12)

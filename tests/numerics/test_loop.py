@@ -1,0 +1,199 @@
+"""The loop over a group: rows, statuses, and resuming bit by bit."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.errors import CheckpointError, ConfigError, DeviceError
+from rlp_sweeps.schema import EPOCHS, TRIALS
+from rlp_sweeps.training.loop import GroupContext, GroupProgress, TrialResult, train_group
+
+CONTROL = TrialConfig(
+    arm="control",
+    lr=0.05,
+    rlp_lambda=0.0,
+    seed=1,
+    train_samples=96,
+    val_samples=32,
+    test_samples=64,
+    num_epochs=4,
+    batch_size=32,
+    dropout=0.2,
+    augmentation="crop",
+    eval_every=2,
+    num_random_labels=4,
+)
+SHAM = dataclasses.replace(CONTROL, arm="sham", rlp_lambda=2.0)
+CONTEXT = GroupContext(group_id="g", data_dir="")
+TIMES = {"wall_time_s", "started_at_ms", "finished_at_ms", "epoch_time_s", "logged_at_ms"}
+
+
+def go_on(progress: GroupProgress) -> bool:
+    return progress.epoch <= progress.num_epochs
+
+
+def numbers(results: list[TrialResult]) -> list[object]:
+    """Everything but clocks, by trial."""
+    ordered = sorted(results, key=lambda result: result.trial["trial_id"])
+    rows = [row for result in ordered for row in (result.trial, *result.epochs)]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+def test_a_group_returns_one_row_a_trial_and_one_a_evaluation() -> None:
+    results = train_group([CONTROL, SHAM], context=CONTEXT, report=go_on)
+
+    assert [r.trial["status"] for r in results] == ["completed", "completed"]
+    assert [[row["epoch"] for row in r.epochs] for r in results] == [[2, 4], [2, 4]]
+    assert [[row["step"] for row in r.epochs] for r in results] == [[6, 12], [6, 12]]
+
+
+def test_rows_hold_only_columns_of_the_schema() -> None:
+    (result,) = train_group([SHAM], context=CONTEXT, report=go_on)
+
+    assert set(result.trial) <= {column.name for column in TRIALS}
+    assert set(result.epochs[0]) <= {column.name for column in EPOCHS}
+    assert {c.name for c in TRIALS if c.required} <= set(result.trial)
+
+
+def test_a_trials_numbers_do_not_depend_on_its_group() -> None:
+    together = train_group([CONTROL, SHAM], context=CONTEXT, report=go_on)
+    alone = [train_group([config], context=CONTEXT, report=go_on)[0] for config in (SHAM, CONTROL)]
+
+    assert numbers(together) == numbers(alone)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_group_resumed_from_its_checkpoint_equals_an_undisturbed_one_bit_by_bit(
+    tmp_path: Path, optimizer: str
+) -> None:
+    configs = [dataclasses.replace(c, optimizer=optimizer) for c in (CONTROL, SHAM)]
+    context = dataclasses.replace(
+        CONTEXT, checkpoint_path=tmp_path / "g.pt", checkpoint_interval_s=0.0
+    )
+
+    def die_in_epoch_3(progress: GroupProgress) -> bool:
+        if progress.epoch == 3:
+            raise KeyboardInterrupt
+        return True
+
+    with pytest.raises(KeyboardInterrupt):
+        train_group(configs, context=context, report=die_in_epoch_3)
+    epochs_seen: list[int] = []
+    resumed = train_group(
+        configs, context=context, report=lambda p: epochs_seen.append(p.epoch) is None
+    )
+
+    undisturbed = train_group(configs, context=CONTEXT, report=go_on)
+    assert epochs_seen == [3, 4]
+    assert numbers(resumed) == numbers(undisturbed)
+
+
+def test_members_that_are_done_need_not_be_in_the_resumed_group(tmp_path: Path) -> None:
+    context = dataclasses.replace(
+        CONTEXT, checkpoint_path=tmp_path / "g.pt", checkpoint_interval_s=0.0
+    )
+    with pytest.raises(ZeroDivisionError):
+        train_group([CONTROL, SHAM], context=context, report=lambda p: p.epoch < 2 or 1 / 0 > 0)
+
+    resumed = train_group([SHAM], context=context, report=go_on)
+
+    assert numbers(resumed) == numbers(train_group([SHAM], context=CONTEXT, report=go_on))
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "g.pt"
+    path.write_bytes(b"PK\x03\x04 half")
+    context = dataclasses.replace(CONTEXT, checkpoint_path=path)
+
+    with pytest.raises(CheckpointError, match="delete it to train from the start"):
+        train_group([CONTROL], context=context, report=go_on)
+
+
+def test_a_checkpoint_of_another_group_is_refused(tmp_path: Path) -> None:
+    context = dataclasses.replace(
+        CONTEXT, checkpoint_path=tmp_path / "g.pt", checkpoint_interval_s=0.0
+    )
+    train_group([CONTROL], context=context, report=go_on)
+
+    with pytest.raises(CheckpointError, match="must hold every member"):
+        train_group([SHAM], context=context, report=go_on)
+
+
+def test_a_diverging_trial_ends_with_its_last_finite_epoch_and_spares_its_neighbour() -> None:
+    wild = dataclasses.replace(CONTROL, lr=1e30)
+
+    results = {
+        r.trial["trial_id"]: r.trial
+        for r in train_group([CONTROL, wild], context=CONTEXT, report=go_on)
+    }
+
+    assert results[wild.trial_id]["status"] == "diverged"
+    assert results[wild.trial_id]["metrics_epoch"] is None
+    assert "training loss was nan in epoch" in results[wild.trial_id]["error"]
+    assert results[CONTROL.trial_id]["status"] == "completed"
+    assert math.isfinite(results[CONTROL.trial_id]["test_loss"])
+
+
+def test_a_trial_that_raises_is_a_failed_row_with_its_trace_and_spares_its_neighbour() -> None:
+    broken = [dataclasses.replace(c, backbone=f"{__name__}.fragile_backbone") for c in (CONTROL,)]
+
+    (result,) = train_group(broken, context=CONTEXT, report=go_on)
+
+    assert result.trial["status"] == "failed"
+    assert "RuntimeError: planted" in result.trial["error"]
+    assert result.trial["test_accuracy"] is None
+
+
+def fragile_backbone(**settings: object) -> torch.nn.Module:
+    raise RuntimeError("planted")
+
+
+def test_members_that_are_stopped_keep_their_newest_evaluation() -> None:
+    results = train_group([CONTROL, SHAM], context=CONTEXT, report=lambda p: p.epoch < 3)
+
+    assert [r.trial["status"] for r in results] == ["stopped", "stopped"]
+    assert [r.trial["epochs_completed"] for r in results] == [3, 3]
+    assert [r.trial["metrics_epoch"] for r in results] == [2, 2]
+
+
+def test_progress_names_rows_and_results_as_they_come() -> None:
+    seen: list[GroupProgress] = []
+
+    train_group([CONTROL], context=CONTEXT, report=lambda p: seen.append(p) is None)
+
+    new_rows = [len(p.new_rows[CONTROL.trial_id]) for p in seen]
+    assert new_rows == [0, 1, 0, 1]
+    assert [len(p.finished) for p in seen] == [0, 0, 0, 1]
+    assert [CONTROL.trial_id in p.latest for p in seen] == [False, True, True, True]
+
+
+def test_trials_that_share_more_than_scalars_only_in_part_are_no_group() -> None:
+    other = dataclasses.replace(CONTROL, num_epochs=5)
+
+    with pytest.raises(ConfigError, match="split them by `group_key`"):
+        train_group([CONTROL, other], context=CONTEXT, report=go_on)
+
+
+@pytest.mark.parametrize("configs", [[], [CONTROL, CONTROL]])
+def test_a_group_without_trials_or_with_twins_is_refused(configs: list[TrialConfig]) -> None:
+    with pytest.raises(ConfigError, match="at least one trial and no two alike"):
+        train_group(configs, context=CONTEXT, report=go_on)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a device that is absent")
+def test_a_device_that_torch_does_not_see_is_refused() -> None:
+    context = dataclasses.replace(CONTEXT, device="cuda:0")
+
+    with pytest.raises(DeviceError, match="torch sees none"):
+        train_group([CONTROL], context=context, report=go_on)
+
+
+def test_an_unknown_engine_is_refused() -> None:
+    context = dataclasses.replace(CONTEXT, engine="warp")
+
+    with pytest.raises(ConfigError, match="unknown engine 'warp'"):
+        train_group([CONTROL], context=context, report=go_on)
