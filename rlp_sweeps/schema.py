@@ -208,7 +208,7 @@ EPOCHS = (
            "evaluation."),
     *_METRIC_COLUMNS,
     Column("class_grad_dot", "f64", "squared nats per unit weight", "diagnostic",
-           "⟨g_c^A, g_c^B⟩ on the extractor, from two disjoint half-batches."),
+           "⟨g_c^A, g_c^B⟩ on the extractor, two disjoint half-batches, mid-epoch."),
     Column("class_term_grad_dot", "f64", "squared nats per unit weight", "diagnostic",
            "⟨g_r^A, g_c^B⟩ of the class term, symmetrized over the half-batches."),
     Column("uniform_term_grad_dot", "f64", "squared nats per unit weight", "diagnostic",
@@ -239,10 +239,12 @@ _EFFECT_VALUE_COLUMNS = (
            "p_value adjusted by Holm within the confirmatory family; null outside."),
     Column("p_sign_flip", "f64", "[0, 1]", "outcome",
            "Sign-flip permutation p over seeds."),
+    Column("p_sign_flip_min", "f64", "[0, 1]", "outcome",
+           "Smallest p_sign_flip that this number of seeds can give."),
     Column("num_seeds", "i64", "count", "outcome",
            "Seeds the estimate stands on.", required=True),
     Column("num_diverged", "i64", "count", "outcome",
-           "Diverged trials among those it stands on.", required=True),
+           "Diverged trials of the arms it reads, however they are scored.", required=True),
 )
 
 EFFECTS = (

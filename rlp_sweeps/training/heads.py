@@ -56,8 +56,9 @@ class NestedJointHeads(nn.Module):
 
     def forward(self, features_ND: Tensor) -> Tensor:
         """Return both heads' outputs, ``[H, N, K, R]``."""
-        logits_HNJ = _linear(features_ND, self.weight_HJD, self.bias_HJ)
-        return logits_HNJ.view(2, -1, self.num_classes, self.num_random_labels)
+        logits_NHJ = _linear(features_ND, self.weight_HJD, self.bias_HJ)
+        shape = (-1, 2, self.num_classes, self.num_random_labels)
+        return logits_NHJ.view(shape).transpose(0, 1)
 
     def adversary(self, features_ND: Tensor) -> Tensor:
         """Return the adversary's outputs alone, ``[N, K, R]``."""
@@ -86,10 +87,10 @@ class NestedJointHeads(nn.Module):
         Returns:
             L_head(adversary) + L_head(observer), ``[]``, in nats, mean over samples.
         """
-        targets_HN = labels_N * self.num_random_labels + random_labels_HN
+        targets_NH = labels_N.unsqueeze(1) * self.num_random_labels + random_labels_HN.T
         settings = (self.num_random_labels, weights.class_term, weights.uniform_term)
         loss: Tensor = _OnePass.apply(
-            features_ND, self.weight_HJD, self.bias_HJ, targets_HN, settings
+            features_ND, self.weight_HJD, self.bias_HJ, targets_NH, settings
         )
         return loss
 
@@ -105,7 +106,7 @@ def _init_linear(shape: tuple[int, int], seed: int) -> tuple[Tensor, Tensor]:
 def _linear(features_ND: Tensor, weight_HJD: Tensor, bias_HJ: Tensor) -> Tensor:
     num_heads, num_outputs, num_features = weight_HJD.shape
     flat_NO = F.linear(features_ND, weight_HJD.view(-1, num_features), bias_HJ.view(-1))
-    return flat_NO.view(-1, num_heads, num_outputs).transpose(0, 1)
+    return flat_NO.view(-1, num_heads, num_outputs)
 
 
 class _OnePass(torch.autograd.Function):
@@ -122,47 +123,47 @@ class _OnePass(torch.autograd.Function):
         features_ND: Tensor,
         weight_HJD: Tensor,
         bias_HJ: Tensor,
-        targets_HN: Tensor,
+        targets_NH: Tensor,
         settings: tuple[int, float, float],
     ) -> Tensor:
-        logits_HNJ = _linear(features_ND, weight_HJD, bias_HJ)
-        log_p_HNJ = F.log_softmax(logits_HNJ, dim=2)
-        ctx.save_for_backward(features_ND, weight_HJD, log_p_HNJ, targets_HN)
+        log_p_NHJ = F.log_softmax(_linear(features_ND, weight_HJD, bias_HJ), dim=2)
+        ctx.save_for_backward(features_ND, weight_HJD, log_p_NHJ, targets_NH)
         ctx.settings = settings
-        return -log_p_HNJ.gather(2, targets_HN.unsqueeze(2)).mean(1).sum()
+        return -log_p_NHJ.gather(2, targets_NH.unsqueeze(2)).sum() / features_ND.shape[0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        features_ND, weight_HJD, log_p_HNJ, targets_HN = ctx.saved_tensors
+        features_ND, weight_HJD, log_p_NHJ, targets_NH = ctx.saved_tensors
         settings = ctx.settings
-        labels_N = targets_HN[ADVERSARY] // settings[0]
-        targets_HN1 = targets_HN.unsqueeze(2)
         grad_per_sample = grad / features_ND.shape[0]
-        p_HNJ = log_p_HNJ.exp()
+        p_NHJ = log_p_NHJ.exp()
         features_grad = None
         if settings[1] != 0 or settings[2] != 0:
-            regularizer_NJ = _regularizer_grad(p_HNJ, log_p_HNJ, labels_N, settings)
+            labels_N = targets_NH[:, ADVERSARY] // settings[0]
+            regularizer_NJ = _regularizer_grad(
+                p_NHJ[:, ADVERSARY], log_p_NHJ[:, ADVERSARY], labels_N, settings
+            )
             features_grad = (regularizer_NJ @ weight_HJD[ADVERSARY]) * grad_per_sample
-        p_HNJ.scatter_add_(2, targets_HN1, p_HNJ.new_full((), -1.0).expand_as(targets_HN1))
-        head_grad_NO = p_HNJ.transpose(0, 1).flatten(1) * grad_per_sample
+        minus_one = p_NHJ.new_full((), -1.0).expand(*targets_NH.shape, 1)
+        p_NHJ.scatter_add_(2, targets_NH.unsqueeze(2), minus_one)
+        head_grad_NO = p_NHJ.flatten(1) * grad_per_sample
         weight_grad = (head_grad_NO.T @ features_ND).view_as(weight_HJD)
         bias_grad = head_grad_NO.sum(0).view(weight_HJD.shape[:2])
-        return features_grad, weight_grad, bias_grad, None, None, None
+        return features_grad, weight_grad, bias_grad, None, None
 
 
 def _regularizer_grad(
-    p_HNJ: Tensor, log_p_HNJ: Tensor, labels_N: Tensor, settings: tuple[int, float, float]
+    p_NJ: Tensor, log_p_NJ: Tensor, labels_N: Tensor, settings: tuple[int, float, float]
 ) -> Tensor:
     """Return the adversary's weighted regularizer gradient at its logits, ``[N, J]``."""
     num_random_labels, class_weight, uniform_weight = settings
-    index_N1R = labels_N.view(-1, 1, 1).expand(-1, 1, num_random_labels)
-    shape = (labels_N.shape[0], -1, num_random_labels)
-    log_p_NKR = log_p_HNJ[ADVERSARY].view(shape)
-    q_NR = log_p_NKR.gather(1, index_N1R).squeeze(1).softmax(1)
-    block_NR = (uniform_weight - class_weight) * q_NR - uniform_weight / num_random_labels
-    grad_NKR = (class_weight * p_HNJ[ADVERSARY]).view(shape)
-    return grad_NKR.scatter_add(1, index_N1R, block_NR.unsqueeze(1)).flatten(1)
+    block_NR = labels_N.unsqueeze(1) * num_random_labels + torch.arange(
+        num_random_labels, device=labels_N.device
+    )
+    q_NR = log_p_NJ.gather(1, block_NR).softmax(1)
+    in_block_NR = (uniform_weight - class_weight) * q_NR - uniform_weight / num_random_labels
+    return (class_weight * p_NJ).scatter_add_(1, block_NR, in_block_NR)
 
 
 class _ScaleGradient(torch.autograd.Function):

@@ -4,6 +4,7 @@ All chance comes from streams of (seed, name, epoch), so that a member restored 
 epoch goes on with the bits it would have had. Shapes: N samples, C H W image.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.heads import ExtractorWeights
 from rlp_sweeps.training.losses import smoothed_cross_entropy
 from rlp_sweeps.training.metrics import evaluate
-from rlp_sweeps.training.multipliers import MultiplierSums, probe_gradients
+from rlp_sweeps.training.multipliers import PROBE_COLUMNS, MultiplierSums, probe_gradients
 from rlp_sweeps.training.network import RLPNetwork
 from rlp_sweeps.training.optimizers import build_optimizer, current_lr, set_lr
 from rlp_sweeps.training.random_labels import draw_random_labels
@@ -51,11 +52,11 @@ class Member:
         self.optimizer = build_optimizer(config, self.network)
         self.augmentation = build_augmentation(config.augmentation)
         self.weights = extractor_weights(config)
-        self.multiplier_sums = MultiplierSums()
+        self.multiplier_sums = MultiplierSums(device)
         self.step = 0
         self.num_train_samples = len(data.train_labels_N)
         self.steps_per_epoch = self.num_train_samples // config.batch_size
-        self._steps_at_evaluation = 0
+        self._probe_4 = torch.full((4,), math.nan, dtype=torch.float64, device=device)
         if self.steps_per_epoch == 0:
             msg = (
                 "`batch_size <= training samples` must hold, but got "
@@ -77,8 +78,11 @@ class Member:
             random_labels_HN = self.random_labels(epoch)[:, order_N]
             draws = self._draw_augmentation(self._samples_per_epoch, "augment", epoch)
             loss = torch.zeros((), dtype=torch.float64, device=self.device)
-            for start in range(0, self._samples_per_epoch, self.config.batch_size):
-                batch = slice(start, start + self.config.batch_size)
+            for index in range(self.steps_per_epoch):
+                set_lr(self.optimizer, self._lr_factor)
+                if index == self.steps_per_epoch // 2:
+                    self._probe(epoch)
+                batch = slice(index * self.config.batch_size, (index + 1) * self.config.batch_size)
                 images_NCHW = self.augmentation.apply(
                     self.data.train_images_NCHW[order_N[batch]],
                     {name: values[batch] for name, values in draws.items()},
@@ -90,7 +94,8 @@ class Member:
         """Return metrics and multipliers at the end of `epoch`, by column name."""
         metrics: dict[str, float | None] = {}
         metrics |= evaluate(self.network, self.data, self.random_labels(epoch))
-        metrics |= self._measure_multipliers(epoch)
+        metrics |= zip(PROBE_COLUMNS, self._probe_4.tolist(), strict=True)
+        metrics |= self.multiplier_sums.multipliers(self.weights, rlp_lambda=self.config.rlp_lambda)
         multiplier = metrics["lr_multiplier"]
         metrics["equivalent_lr"] = None if multiplier is None else multiplier * self.config.lr
         return metrics
@@ -120,25 +125,19 @@ class Member:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that training needs to go on after this epoch: tensors and plain values."""
-        sums = self.multiplier_sums
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "multiplier_sums": [sums.class_grad, sums.class_term, sums.uniform_term],
+            "multiplier_sums": self.multiplier_sums.sums_3,
             "step": self.step,
-            "steps_at_evaluation": self._steps_at_evaluation,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        class_grad, class_term, uniform_term = state["multiplier_sums"]
-        self.multiplier_sums = MultiplierSums(
-            class_grad=class_grad, class_term=class_term, uniform_term=uniform_term
-        )
+        self.multiplier_sums.sums_3.copy_(state["multiplier_sums"])
         self.step = state["step"]
-        self._steps_at_evaluation = state["steps_at_evaluation"]
 
     @property
     def current_lr(self) -> float:
@@ -149,49 +148,43 @@ class Member:
     def _samples_per_epoch(self) -> int:
         return self.steps_per_epoch * self.config.batch_size
 
-    def _train_step(
-        self, images_NCHW: Tensor, labels_N: Tensor, random_labels_HN: Tensor
-    ) -> Tensor:
-        factor = lr_factor(
+    @property
+    def _lr_factor(self) -> float:
+        return lr_factor(
             self.config.schedule,
             step=self.step,
             num_steps=self.steps_per_epoch * self.config.num_epochs,
             warmup_steps=self.steps_per_epoch * self.config.warmup_epochs,
         )
-        set_lr(self.optimizer, factor)
+
+    def _train_step(
+        self, images_NCHW: Tensor, labels_N: Tensor, random_labels_HN: Tensor
+    ) -> Tensor:
         logits_NK, features_ND = self.network(images_NCHW, self.weights.class_loss)
         class_loss = smoothed_cross_entropy(logits_NK, labels_N, self.config.label_smoothing)
         heads_loss = self.network.heads.one_pass_loss(
             features_ND, labels_N, random_labels_HN, self.weights
         )
-        (class_loss + heads_loss).backward()
+        torch.autograd.backward(class_loss + heads_loss)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return class_loss.detach()
 
-    def _measure_multipliers(self, epoch: int) -> dict[str, float | None]:
+    def _probe(self, epoch: int) -> None:
+        """Measure the extractor's gradients; the probe stands for the steps of this epoch."""
         half = min(self.config.batch_size, self.num_train_samples // 2)
         with self._seeded("probe", epoch):
             index_N = self._permutation("probe", epoch)[: 2 * half]
             draws = self._draw_augmentation(2 * half, "probe", epoch)
             images_NCHW = self.augmentation.apply(self.data.train_images_NCHW[index_N], draws)
             labels_N = self.data.train_labels_N[index_N]
-            probe = probe_gradients(
+            self._probe_4 = probe_gradients(
                 self.network,
                 [(images_NCHW[:half], labels_N[:half]), (images_NCHW[half:], labels_N[half:])],
                 label_smoothing=self.config.label_smoothing,
             )
-        num_steps = self.step - self._steps_at_evaluation
-        self._steps_at_evaluation = self.step
-        self.multiplier_sums.add(probe, lr=self.current_lr, num_steps=num_steps)
-        return {
-            "class_grad_dot": probe.class_grad_dot,
-            "class_term_grad_dot": probe.class_term_grad_dot,
-            "uniform_term_grad_dot": probe.uniform_term_grad_dot,
-            "regularizer_grad_orthogonal_norm": probe.regularizer_grad_orthogonal_norm,
-            **self.multiplier_sums.multipliers(self.weights, rlp_lambda=self.config.rlp_lambda),
-        }
+        self.multiplier_sums.add(self._probe_4, lr=self.current_lr, num_steps=self.steps_per_epoch)
 
     def _permutation(self, stream: str, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed(stream_seed(self.config.seed, stream, epoch))

@@ -1,18 +1,18 @@
 """Measured learning-rate multipliers: how far the regularizer pulls along the class gradient.
 
 With g_c and g_r the gradients of L_class and L_reg on the extractor's parameters, and t running
-over evaluations that each stand for some steps,
+over probes that each stand for the steps of one epoch,
 
     κ = 1 + λ · Σ_t η_t ⟨g_r, g_c⟩_t / Σ_t η_t ⟨g_c, g_c⟩_t.
 
 Both products are taken across two disjoint half-batches, because one shared batch biases the ratio.
-Per-step ratios are never averaged: ‖g_c‖ vanishes once the training loss does.
+Per-step ratios are never averaged: ‖g_c‖ vanishes once the training loss does. A probe is taken in
+the middle of every epoch, evaluated or not, because gradients fall fastest early.
 Source: docs/method.md, "Measured multiplier".
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,43 +21,35 @@ from rlp_sweeps.training.heads import ExtractorWeights
 from rlp_sweeps.training.losses import dot, regularizer_terms, smoothed_cross_entropy
 from rlp_sweeps.training.network import RLPNetwork
 
+PROBE_COLUMNS = (
+    "class_grad_dot",
+    "class_term_grad_dot",
+    "uniform_term_grad_dot",
+    "regularizer_grad_orthogonal_norm",
+)
+"""What one probe measures, in this order: ⟨g_c^A, g_c^B⟩; ⟨g_r^A, g_c^B⟩ of the class term and of
+the uniform term, symmetrized over A and B; norm of the part of ∇L_reg orthogonal to g_c on A."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GradientProbe:
-    """Inner products of the extractor's gradients at one evaluation, in squared nats per weight.
+
+class MultiplierSums:
+    """Running sums over a trial's probes, each weighted by learning rate and steps.
 
     Attributes:
-        class_grad_dot: ⟨g_c^A, g_c^B⟩.
-        class_term_grad_dot: ⟨g_r^A, g_c^B⟩ of L_reg^class, symmetrized over A and B.
-        uniform_term_grad_dot: The same of L_reg^uniform.
-        regularizer_grad_orthogonal_norm: Norm of the part of ∇L_reg orthogonal to g_c on A.
+        sums_3: Σ η_t ⟨·, g_c⟩_t of class loss, class term, uniform term, float64, on the device.
     """
 
-    class_grad_dot: float
-    class_term_grad_dot: float
-    uniform_term_grad_dot: float
-    regularizer_grad_orthogonal_norm: float
+    def __init__(self, device: torch.device) -> None:
+        self.sums_3 = torch.zeros(3, dtype=torch.float64, device=device)
 
-
-@dataclass(kw_only=True, slots=True)
-class MultiplierSums:
-    """Running sums over a trial's evaluations, each weighted by learning rate and steps."""
-
-    class_grad: float = 0.0
-    class_term: float = 0.0
-    uniform_term: float = 0.0
-
-    def add(self, probe: GradientProbe, *, lr: float, num_steps: int) -> None:
-        """Add one evaluation.
+    def add(self, probe_4: Tensor, *, lr: float, num_steps: int) -> None:
+        """Add one probe without waiting for the device.
 
         Args:
-            probe: What was measured.
-            lr: η_t, the learning rate of the last step.
-            num_steps: Steps this evaluation stands for.
+            probe_4: What `probe_gradients` returned.
+            lr: η_t, the learning rate of the step at which it was measured.
+            num_steps: Steps it stands for.
         """
-        self.class_grad += lr * num_steps * probe.class_grad_dot
-        self.class_term += lr * num_steps * probe.class_term_grad_dot
-        self.uniform_term += lr * num_steps * probe.uniform_term_grad_dot
+        self.sums_3 += probe_4[:3] * (lr * num_steps)
 
     def multipliers(
         self, weights: ExtractorWeights, *, rlp_lambda: float
@@ -66,14 +58,15 @@ class MultiplierSums:
 
         None where ⟨g_c, g_c⟩ is below its noise; without regularizer κ is the planted scale.
         """
+        class_grad_sum, class_term_sum, uniform_term_sum = self.sums_3.tolist()
 
         def multiplier(class_term: float, uniform_term: float, scale: float) -> float | None:
             if class_term == uniform_term == 0:
                 return scale
-            if not self.class_grad > 0:
+            if not class_grad_sum > 0:
                 return None
-            along = class_term * self.class_term + uniform_term * self.uniform_term
-            return scale + along / self.class_grad
+            along = class_term * class_term_sum + uniform_term * uniform_term_sum
+            return float(scale + along / class_grad_sum)
 
         return {
             "lr_multiplier": multiplier(*weights),
@@ -87,7 +80,7 @@ def probe_gradients(
     half_batches: Sequence[tuple[Tensor, Tensor]],
     *,
     label_smoothing: float,
-) -> GradientProbe:
+) -> Tensor:
     """Measure the extractor's gradients on two disjoint half-batches, as training sees them.
 
     Batch norm runs in train mode, its running statistics are put back afterwards.
@@ -96,6 +89,9 @@ def probe_gradients(
         network: In train mode; its weights, buffers and ``.grad`` are left as they were.
         half_batches: Two pairs of augmented images, ``[N, C, H, W]``, and classes, ``[N]``.
         label_smoothing: ε of the class loss.
+
+    Returns:
+        One number for each of `PROBE_COLUMNS`, ``[4]``, float64, on the device.
     """
     with _restored_buffers(network):
         (class_a, term_a, uniform_a), (class_b, term_b, uniform_b) = (
@@ -104,19 +100,13 @@ def probe_gradients(
         )
     regularizer_a = [t + u for t, u in zip(term_a, uniform_a, strict=True)]
     along = dot(regularizer_a, class_a) ** 2 / dot(class_a, class_a).clamp_min(1e-300)
-    values = torch.stack(
+    return torch.stack(
         [
             dot(class_a, class_b),
             (dot(term_a, class_b) + dot(term_b, class_a)) / 2,
             (dot(uniform_a, class_b) + dot(uniform_b, class_a)) / 2,
             (dot(regularizer_a, regularizer_a) - along).clamp_min(0).sqrt(),
         ]
-    ).tolist()
-    return GradientProbe(
-        class_grad_dot=values[0],
-        class_term_grad_dot=values[1],
-        uniform_term_grad_dot=values[2],
-        regularizer_grad_orthogonal_norm=values[3],
     )
 
 

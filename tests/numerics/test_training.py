@@ -174,7 +174,7 @@ def test_the_multiplier_is_that_of_the_gradient_as_trained(arm: str, scale: floa
     images, labels = member.data.train_images_NCHW[:64], member.data.train_labels_N[:64]
     batches = [(images[:32].double(), labels[:32]), (images[32:].double(), labels[32:])]
     probe = probe_gradients(member.network, batches, label_smoothing=0.1)
-    sums = MultiplierSums()
+    sums = MultiplierSums(CPU)
     sums.add(probe, lr=0.05, num_steps=4)
     weights = member.weights
     trained = [as_trained_gradient(member, *batch) for batch in batches]
@@ -189,8 +189,21 @@ def test_the_multiplier_is_that_of_the_gradient_as_trained(arm: str, scale: floa
     assert measured == pytest.approx(expected.item(), rel=1e-9)
 
 
+def test_probes_are_summed_with_the_lr_and_the_steps_they_stand_for() -> None:
+    sums = MultiplierSums(CPU)
+    sums.add(torch.tensor([1.0, 3.0, 0.0, 9.9]), lr=0.1, num_steps=10)
+    sums.add(torch.tensor([2.0, 0.0, -1.0, 9.9]), lr=0.05, num_steps=20)
+
+    kappa = sums.multipliers(ExtractorWeights(2.0, 2.0), rlp_lambda=2.0)
+
+    assert kappa["lr_multiplier_class_term"] == pytest.approx(1 + 2 * 3 / 3)
+    assert kappa["lr_multiplier_uniform_term"] == pytest.approx(1 - 2 * 1 / 3)
+    assert kappa["lr_multiplier"] == pytest.approx(1 + 2 * (3 - 1) / 3)
+
+
 def test_the_multiplier_is_missing_where_the_class_gradient_is_below_its_noise() -> None:
-    sums = MultiplierSums(class_grad=-1e-9, class_term=1.0)
+    sums = MultiplierSums(CPU)
+    sums.sums_3 += torch.tensor([-1e-9, 1.0, 0.0])
 
     assert sums.multipliers(ExtractorWeights(1.0, 1.0), rlp_lambda=1.0) == {
         "lr_multiplier": None,
@@ -244,7 +257,8 @@ def test_training_in_bf16_follows_fp32() -> None:
 
 
 def test_the_multiplier_of_the_control_arm_is_one_whatever_the_noise() -> None:
-    sums = MultiplierSums(class_grad=-1e-9, class_term=1.0, uniform_term=1.0)
+    sums = MultiplierSums(CPU)
+    sums.sums_3 += torch.tensor([-1e-9, 1.0, 1.0])
 
     assert sums.multipliers(ExtractorWeights(0.0, 0.0), rlp_lambda=0.0) == {
         "lr_multiplier": 1.0,

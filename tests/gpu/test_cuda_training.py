@@ -1,0 +1,84 @@
+"""Only what a CPU cannot say; the same numbers are asked of the device as of the CPU."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.training.datasets import split_dataset
+from rlp_sweeps.training.loop import GroupContext, train_group
+from rlp_sweeps.training.member import Member
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
+]
+
+CONFIG = TrialConfig(
+    arm="full",
+    lr=0.05,
+    rlp_lambda=1.0,
+    seed=0,
+    dataset="synthetic:3,32,32,10,1024",
+    backbone="wide_resnet",
+    backbone_depth=10,
+    backbone_width=1,
+    augmentation="flip_crop",
+    batch_size=64,
+    num_epochs=2,
+)
+
+
+def build(device: str, **settings: object) -> Member:
+    config = dataclasses.replace(CONFIG, **settings)
+    target = torch.device(device)
+    return Member(config, split_dataset(config, data_dir="", device=target), target)
+
+
+def test_random_labels_order_and_split_are_those_of_the_cpu() -> None:
+    on_cpu, on_gpu = build("cpu"), build("cuda")
+
+    assert torch.equal(on_cpu.random_labels(1), on_gpu.random_labels(1).cpu())
+    assert torch.equal(on_cpu.data.train_ids_N, on_gpu.data.train_ids_N.cpu())
+    assert torch.equal(on_cpu._permutation("order", 1), on_gpu._permutation("order", 1).cpu())
+
+
+def test_one_epoch_follows_the_cpu_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+    losses = [build(device).train_epoch(1) for device in ("cpu", "cuda")]
+
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_bf16_follows_fp32_on_the_device() -> None:
+    losses = [build("cuda", precision=precision).train_epoch(1) for precision in ("fp32", "bf16")]
+
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_a_group_trains_and_names_its_device() -> None:
+    context = GroupContext(group_id="g", data_dir="", device="cuda")
+
+    (result,) = train_group([CONFIG], context=context, report=lambda p: True)
+
+    assert result.trial["status"] == "completed"
+    assert result.trial["device"] == torch.cuda.get_device_name()
+
+
+def test_an_epoch_reads_nothing_back_from_the_device_before_its_end() -> None:
+    member = build("cuda")
+    member.train_epoch(1)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        member._train_step(
+            member.data.train_images_NCHW[:64],
+            member.data.train_labels_N[:64],
+            member.random_labels(1)[:, :64],
+        )
+    except RuntimeError as error:
+        pytest.fail(f"a training step synchronized: {error}")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
