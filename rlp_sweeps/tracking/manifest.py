@@ -1,0 +1,139 @@
+"""The manifest of a sweep: what was planned, with which code, on which machine.
+
+It holds no environment variables and no command line, because either may carry a password.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import rlp_sweeps
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.schema import SCHEMA_VERSION
+
+_PACKAGES = (
+    "rlp-sweeps",
+    "torch",
+    "torchvision",
+    "ray",
+    "optuna",
+    "mlflow",
+    "polars",
+    "pyarrow",
+    "numpy",
+)
+_GIT_TIMEOUT_S = 10
+
+
+def build_manifest(
+    *,
+    plan_id: str,
+    sweep_name: str,
+    space: Mapping[str, Any],
+    configs: Iterable[TrialConfig],
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the manifest of a new sweep, ready for JSON.
+
+    Args:
+        plan_id: Identity of the plan: the same plan in the same directory is the same sweep.
+        sweep_name: Shown to people, for example the recipe's name.
+        space: The resolved search space, as `SearchSpace.to_dict` returns it.
+        configs: Every planned trial's configuration; none where Optuna chooses them.
+        settings: How the sweep is carried out (engine, group size, …); must hold no secret.
+
+    Returns:
+        Schema version, plan, machine and versions. `sweep_id` is new at every call: it tells two
+        directories of one plan apart.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "sweep_id": uuid.uuid4().hex,
+        "sweep_name": sweep_name,
+        "plan_id": plan_id,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code_version": code_version(),
+        "git": _git_state(),
+        "packages": _package_versions(),
+        "machine": _machine(),
+        "settings": dict(settings or {}),
+        "space": dict(space),
+        "trials": [{"trial_id": c.trial_id, "config": c.to_dict()} for c in configs],
+    }
+
+
+@cache
+def code_version() -> str:
+    """Return the version of rlp-sweeps, with the git commit of its checkout where it has one.
+
+    Returns:
+        For example ``0.1.0``, ``0.1.0+g1a2b3c4d5e6f`` or, with uncommitted changes,
+        ``0.1.0+g1a2b3c4d5e6f.dirty``.
+    """
+    git = _git_state()
+    if git is None:
+        return rlp_sweeps.__version__
+    dirty = ".dirty" if git["is_dirty"] else ""
+    return f"{rlp_sweeps.__version__}+g{git['commit'][:12]}{dirty}"
+
+
+@cache
+def _git_state() -> dict[str, Any] | None:
+    """Return commit and dirty flag of the package's own checkout; None for an installed package."""
+    checkout = Path(rlp_sweeps.__file__).resolve().parents[1]
+    top = _git(checkout, "rev-parse", "--show-toplevel")
+    commit = _git(checkout, "rev-parse", "HEAD")
+    changes = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    if top is None or commit is None or changes is None or Path(top).resolve() != checkout:
+        return None
+    return {"commit": commit, "is_dirty": bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=_GIT_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _package_versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "hostname": platform.node(),
+        "num_cpus": os.cpu_count(),
+        "gpus": _gpu_names(),
+    }
+
+
+def _gpu_names() -> list[str] | None:
+    """Return the names of the GPUs that torch sees; None where torch is not loaded."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

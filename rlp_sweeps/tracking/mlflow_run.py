@@ -1,0 +1,133 @@
+"""MLflow's record of one trial. What the store raises goes through; see `TrialLogger` for workers.
+
+Every write may be repeated: a point with the same metric, time, step and value is stored once, and
+evaluations that have arrived are not sent again.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from rlp_sweeps.tracking import mlflow_records as records
+from rlp_sweeps.tracking.mlflow_records import Point
+from rlp_sweeps.tracking.mlflow_store import MlflowTarget
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_MAX_POINTS_A_CALL = 1000
+PARENT_TAG = "mlflow.parentRunId"
+
+
+class TrialRun:
+    """One open run.
+
+    Attributes:
+        run_id: MLflow's id.
+        logged_epochs: Evaluations that the store holds.
+    """
+
+    def __init__(self, client: "MlflowClient", run_id: str) -> None:
+        self._client = client
+        self.run_id = run_id
+        self.logged_epochs: set[int] = set()
+        self._last: dict[str, Point] = {}
+
+    @classmethod
+    def create(
+        cls,
+        client: "MlflowClient",
+        target: MlflowTarget,
+        config: Mapping[str, Any],
+        tags: Mapping[str, str],
+        *,
+        started_at_ms: int | None = None,
+    ) -> Self:
+        """Return a new run of a trial under the sweep's parent run."""
+        run = client.create_run(
+            target.experiment_id,
+            start_time=started_at_ms,
+            run_name=records.run_name(config),
+            tags={**tags, "sweep": target.sweep_name, PARENT_TAG: target.parent_run_id},
+        )
+        opened = cls(client, run.info.run_id)
+        opened._log_params(config)
+        return opened
+
+    @classmethod
+    def reopen(
+        cls,
+        client: "MlflowClient",
+        run: "Run",
+        config: Mapping[str, Any],
+        tags: Mapping[str, str],
+    ) -> Self:
+        """Return a trial's existing run, running again."""
+        opened = cls(client, run.info.run_id)
+        for name in run.data.metrics:
+            opened._last[name] = opened._read_last(name)
+        counts = client.get_metric_history(opened.run_id, records.EPOCH_COUNTER)
+        opened.logged_epochs = {metric.step for metric in counts}
+        client.update_run(opened.run_id, status="RUNNING")
+        opened._log_params(config)
+        opened._set_tags(tags)
+        return opened
+
+    def log_epochs(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Send the evaluations that the store does not hold yet, rows of ``epochs``."""
+        new = [row for row in rows if row["epoch"] not in self.logged_epochs]
+        self._send([point for row in new for point in records.epoch_points(row)])
+        self.logged_epochs.update(int(row["epoch"]) for row in new)
+
+    def finish(self, trial: Mapping[str, Any]) -> None:
+        """Make the last metrics those of the trial's row, and close the run with its status."""
+        points = [
+            records.final_point(trial, name, self._last.get(name))
+            for name in records.final_metrics(trial)
+        ]
+        self._send([point for point in points if point is not None])
+        self._set_tags(records.final_tags(trial, len(self.logged_epochs)))
+        self._client.set_terminated(
+            self.run_id,
+            status=records.RUN_STATUS[trial["status"]],
+            end_time=trial.get("finished_at_ms"),
+        )
+
+    def _send(self, points: Sequence[Point]) -> None:
+        from mlflow.entities import Metric
+
+        for start in range(0, len(points), _MAX_POINTS_A_CALL):
+            batch = points[start : start + _MAX_POINTS_A_CALL]
+            metrics = [Metric(p.name, p.value, p.time_ms, p.step) for p in batch]
+            self._client.log_batch(self.run_id, metrics=metrics)
+        for point in points:
+            last = self._last.get(point.name)
+            if last is None or (point.step, point.time_ms) >= (last.step, last.time_ms):
+                self._last[point.name] = point
+
+    def _log_params(self, config: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(name, text) for name, text in records.params_of(config).items()]
+        self._client.log_batch(self.run_id, params=params)
+
+    def _set_tags(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+
+    def _read_last(self, name: str) -> Point:
+        history = self._client.get_metric_history(self.run_id, name)
+        last = max(history, key=lambda m: (m.step, m.timestamp, m.value))
+        return Point(name, last.value, last.timestamp, last.step)
+
+
+def find_trial_run(client: "MlflowClient", target: MlflowTarget, trial_id: str) -> "Run | None":
+    """Return the run of a trial under the sweep's parent run, the oldest of several."""
+    found = client.search_runs(
+        [target.experiment_id],
+        f"tags.trial_id = '{trial_id}' and tags.`{PARENT_TAG}` = '{target.parent_run_id}'",
+        max_results=1,
+        order_by=["attributes.start_time ASC"],
+    )
+    return found[0] if found else None

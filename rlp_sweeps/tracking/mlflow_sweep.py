@@ -1,0 +1,194 @@
+"""The driver's side of MLflow: one experiment a sweep, and a parent run that holds its artifacts.
+
+Experiment and parent run are found again by the manifest's `sweep_id`, so that a resumed sweep, a
+repeated `sync` and a copied directory all speak of the same ones.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlp_sweeps.errors import TrackingError
+from rlp_sweeps.tracking.mlflow_run import PARENT_TAG
+from rlp_sweeps.tracking.mlflow_store import (
+    MlflowTarget,
+    connect,
+    is_server,
+    open_store,
+    sqlite_path,
+    translated_errors,
+)
+from rlp_sweeps.tracking.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+
+_SWEEP_ID_TAG = "rlp_sweeps.sweep_id"
+_ROLE_TAG = "rlp_sweeps.role"
+_ARTIFACTS = ("manifest.json", "analysis/report.html")
+_FIGURES = "analysis/figures"
+
+
+def prepare_sweep(tracking_uri: str, run_directory: RunDirectory) -> MlflowTarget:
+    """Return where the runs of a sweep go; experiment and parent run are made or found again.
+
+    Args:
+        tracking_uri: As `open_store` takes it.
+        run_directory: The sweep; the experiment is named after its folder.
+
+    Raises:
+        TrackingError: The store does not answer, or refuses.
+    """
+    uri = open_store(tracking_uri)
+    with translated_errors(uri):
+        client = connect(uri)
+        experiment = _find_experiment(client, run_directory)
+        if experiment is None:
+            experiment = _create_experiment(client, uri, run_directory)
+        parent_id = _open_parent_run(client, experiment, run_directory.manifest)
+    return MlflowTarget(uri, experiment.experiment_id, parent_id, experiment.name)
+
+
+def log_sweep_artifacts(target: MlflowTarget, run_directory: RunDirectory) -> list[str]:
+    """Store manifest, report and figures at the parent run, and return those that there were.
+
+    Raises:
+        TrackingError: The store does not answer, or refuses.
+    """
+    root = run_directory.path
+    names = [name for name in _ARTIFACTS if (root / name).is_file()]
+    figures = sorted(path for path in (root / _FIGURES).glob("*") if path.is_file())
+    names += [path.relative_to(root).as_posix() for path in figures]
+    with translated_errors(target.tracking_uri):
+        client = connect(target.tracking_uri)
+        for name in names:
+            folder = Path(name).parent.as_posix()
+            client.log_artifact(
+                target.parent_run_id, str(root / name), None if folder == "." else folder
+            )
+    return names
+
+
+def finish_sweep(
+    target: MlflowTarget, counts: Mapping[str, int], *, is_complete: bool = True
+) -> int:
+    """Close the parent run, and every run that an interrupted trial left open.
+
+    Args:
+        target: The sweep.
+        counts: Number of trials by status.
+        is_complete: Every planned trial has a row; otherwise the parent run says ``KILLED``.
+
+    Returns:
+        The number of trials' runs closed; a resumed sweep opens them again.
+
+    Raises:
+        TrackingError: The store does not answer, or refuses.
+    """
+    with translated_errors(target.tracking_uri):
+        client = connect(target.tracking_uri)
+        open_runs = client.search_runs(
+            [target.experiment_id],
+            f"tags.`{PARENT_TAG}` = '{target.parent_run_id}' and attributes.status = 'RUNNING'",
+            max_results=10_000,
+        )
+        for run in open_runs:
+            close_interrupted(client, run.info.run_id)
+        for status, number in counts.items():
+            client.set_tag(target.parent_run_id, f"num_{status}", str(number))
+        client.set_terminated(target.parent_run_id, "FINISHED" if is_complete else "KILLED")
+    return len(open_runs)
+
+
+def close_interrupted(client: "MlflowClient", run_id: str) -> None:
+    """Close the run of a trial that has no row."""
+    client.set_tag(run_id, "status", "interrupted")
+    client.set_terminated(run_id, "KILLED")
+
+
+def _find_experiment(client: "MlflowClient", directory: RunDirectory) -> "Experiment | None":
+    sweep_id = directory.manifest["sweep_id"]
+    found = client.search_experiments(filter_string=f"tags.`{_SWEEP_ID_TAG}` = '{sweep_id}'")
+    return found[0] if found else None
+
+
+def _create_experiment(
+    client: "MlflowClient", tracking_uri: str, directory: RunDirectory
+) -> "Experiment":
+    from mlflow.exceptions import MlflowException
+
+    sweep_id = directory.manifest["sweep_id"]
+    tags = {
+        _SWEEP_ID_TAG: sweep_id,
+        "mlflow.experimentKind": "custom_model_development",
+        "mlflow.note.content": str(directory.manifest.get("space", {}).get("claim", "")),
+    }
+    location = _artifact_location(tracking_uri, directory)
+    names = (directory.path.name, f"{directory.path.name} {sweep_id[:8]}")
+    for name in names:
+        if client.get_experiment_by_name(name) is not None:
+            continue
+        try:
+            experiment_id = client.create_experiment(name, location, tags)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            continue  # another driver has taken the name meanwhile
+        return client.get_experiment(experiment_id)
+    msg = (
+        f"the MLflow experiment of {directory.path} must be new, but those named {list(names)} "
+        "exist and are not its own, or were deleted; restore or purge them."
+    )
+    raise TrackingError(msg)
+
+
+def _artifact_location(tracking_uri: str, directory: RunDirectory) -> str | None:
+    """Return an absolute folder beside the store; a server has its own."""
+    if is_server(tracking_uri):
+        return None
+    is_sqlite = tracking_uri.startswith("sqlite:")
+    beside = sqlite_path(tracking_uri).parent if is_sqlite else directory.path.parent
+    folder: Path = beside / "mlartifacts" / str(directory.manifest["sweep_id"])
+    return folder.as_uri()
+
+
+def _open_parent_run(
+    client: "MlflowClient", experiment: "Experiment", manifest: Mapping[str, Any]
+) -> str:
+    tags = _parent_tags(experiment.name, manifest)
+    found = client.search_runs(
+        [experiment.experiment_id],
+        f"tags.`{_ROLE_TAG}` = 'sweep'",
+        max_results=1,
+        order_by=["attributes.start_time ASC"],
+    )
+    if found:
+        parent_id = str(found[0].info.run_id)
+        client.update_run(parent_id, status="RUNNING")
+        return parent_id
+    run = client.create_run(
+        experiment.experiment_id, tags=tags, run_name=f"sweep {experiment.name}"
+    )
+    return str(run.info.run_id)
+
+
+def _parent_tags(name: str, manifest: Mapping[str, Any]) -> dict[str, str]:
+    machine = manifest.get("machine", {})
+    git = manifest.get("git") or {}
+    values = {
+        _ROLE_TAG: "sweep",
+        "sweep": name,
+        "plan_id": manifest.get("plan_id"),
+        "recipe": manifest.get("sweep_name"),
+        "code_version": manifest.get("code_version"),
+        "hostname": machine.get("hostname"),
+        "gpus": ", ".join(machine.get("gpus") or []) or None,
+        "num_planned": len(manifest.get("trials", [])) or None,
+        "mlflow.source.name": "rlp-sweeps",
+        "mlflow.source.git.commit": git.get("commit"),
+        "mlflow.note.content": manifest.get("space", {}).get("claim"),
+        "python": machine.get("python"),
+        **{f"version.{k}": v for k, v in manifest.get("packages", {}).items()},
+    }
+    return {key: str(value) for key, value in values.items() if value is not None}

@@ -1,0 +1,168 @@
+"""The MLflow UI of a store, on this machine's loopback address only."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from rlp_sweeps.errors import TrackingError
+from rlp_sweeps.tracking.mlflow_store import is_server, open_store, sqlite_path, without_password
+
+HOST = "127.0.0.1"
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 10.0
+
+
+def serve_ui(
+    directory: str | Path,
+    *,
+    tracking_uri: str | None = None,
+    port: int = 5000,
+    show: Callable[[str], None] = print,
+) -> None:
+    """Serve the UI of a store until interrupted; its processes end with it.
+
+    Args:
+        directory: A run directory, or the folder that holds several beside their store.
+        tracking_uri: Another store, as `open_store` takes it. A server has a UI already: its
+            address is shown.
+        port: Port on loopback; 0 takes a free one.
+        show: Takes the sentences for the user.
+
+    Raises:
+        TrackingError: There is no store, it does not answer, the port is taken, or the server does
+            not start.
+    """
+    uri = open_store(tracking_uri or f"sqlite:///{_database_of(Path(directory))}")
+    if is_server(uri):
+        show(f"MLflow UI: {without_password(uri)}")
+        return
+    try:
+        with _interrupted_by_sigterm(), running_ui(uri, port=port) as address:
+            show(f"MLflow UI: {address} (Ctrl-C ends it)")
+            while True:
+                signal.pause()
+    except KeyboardInterrupt:
+        show("MLflow UI ended.")
+
+
+@contextmanager
+def running_ui(tracking_uri: str, *, port: int = 0) -> Iterator[str]:
+    """Run the UI's server inside the block, and yield its address.
+
+    Args:
+        tracking_uri: Absolute address of a SQLite file or a database.
+        port: Port on loopback; 0 takes a free one.
+
+    Raises:
+        TrackingError: The port is taken, or the server does not start within a minute.
+    """
+    chosen = _free_port(port)
+    command = [sys.executable, "-m", "mlflow", "server"]
+    command += ["--host", HOST, "--port", str(chosen), "--workers", "1"]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command,
+            env=_server_environment(tracking_uri),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            address = f"http://{HOST}:{chosen}"
+            if not _becomes_healthy(process, address):
+                _stop(process)
+                raise _not_started(log)
+            yield address
+        finally:
+            _stop(process)
+
+
+def _server_environment(tracking_uri: str) -> dict[str, str]:
+    """Return the server's settings; the store goes here, because a command line is public."""
+    settings = {
+        "MLFLOW_BACKEND_STORE_URI": tracking_uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes and 2 GB less
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    if tracking_uri.startswith("sqlite:"):
+        artifacts = sqlite_path(tracking_uri).parent / "mlartifacts"
+        settings["MLFLOW_ARTIFACTS_DESTINATION"] = str(artifacts)
+    return {**os.environ, **settings}
+
+
+def _free_port(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            msg = f"port {port} of {HOST} must be free, but it is not ({error}); choose another."
+            raise TrackingError(msg) from error
+        return int(probe.getsockname()[1])
+
+
+def _becomes_healthy(process: subprocess.Popen[bytes], address: str) -> bool:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=2):
+                return True
+        except OSError:
+            time.sleep(0.2)
+    return False
+
+
+def _not_started(log: IO[bytes]) -> TrackingError:
+    log.seek(0)
+    said = log.read().decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+    msg = f"the MLflow UI must start within {_START_TIMEOUT_S:.0f} s, but it did not: {said[0]}."
+    return TrackingError(msg)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, so that the server never outlives its owner."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _database_of(directory: Path) -> Path:
+    folder = directory.expanduser().absolute()
+    for candidate in (folder / "mlflow.db", folder.parent / "mlflow.db"):
+        if candidate.is_file():
+            return candidate
+    msg = (
+        f"{folder} or its parent must hold mlflow.db, but neither does; "
+        "run `rlp-sweeps sync` first, or give --tracking-uri."
+    )
+    raise TrackingError(msg)

@@ -1,0 +1,193 @@
+"""Rows to typed Parquet and back: the one place that turns ``schema`` into files.
+
+A part file holds the rows of one trial and is named after it. It carries neither statistics nor
+dictionaries nor a second copy of the schema, which a single row does not need and which more than
+double its size; a compacted file carries them all.
+"""
+
+import math
+import numbers
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rlp_sweeps.errors import SchemaError
+from rlp_sweeps.schema import SCHEMA_VERSION, STATUSES, TABLES, Column
+from rlp_sweeps.tracking.files import write_atomically
+
+ARROW_TYPES: dict[str, pa.DataType] = {
+    "str": pa.string(),
+    "f64": pa.float64(),
+    "i64": pa.int64(),
+    "bool": pa.bool_(),
+}
+"""Arrow type of every dtype that ``schema.Column`` knows."""
+
+ROW_GROUP_ROWS = 65_536
+"""Rows of one row group of a compacted file."""
+
+_SORT_KEYS = {
+    "trials": ("arm", "lr", "rlp_lambda", "label_smoothing", "seed", "trial_id"),
+    "epochs": ("trial_id", "epoch"),
+}
+
+
+def arrow_schema(table: str) -> pa.Schema:
+    """Return the Arrow schema of a table."""
+    return pa.schema([(column.name, ARROW_TYPES[column.dtype]) for column in TABLES[table]])
+
+
+def to_table(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows as a typed table: missing values and non-finite numbers become null.
+
+    Args:
+        table: ``trials`` or ``epochs``.
+        rows: Values by column name; columns may be missing, except for the table's key.
+
+    Raises:
+        SchemaError: A column is unknown, a value is of another type, or a key is missing.
+    """
+    columns = TABLES[table]
+    known = {column.name for column in columns}
+    for row in rows:
+        unknown = sorted(set(row) - known)
+        if unknown:
+            msg = f"every column of {table} must be declared in the schema, but got {unknown}."
+            raise SchemaError(msg)
+    values = {c.name: [_checked(table, c, row.get(c.name)) for row in rows] for c in columns}
+    return pa.Table.from_pydict(values, schema=arrow_schema(table))
+
+
+def _checked(table: str, column: Column, value: Any) -> Any:
+    if value is None:
+        if column.role == "identity":
+            msg = f"`{column.name}` must be given in every row of {table}, but it is missing."
+            raise SchemaError(msg)
+        return None
+    converted = _CONVERTERS[column.dtype](value)
+    if converted is None:
+        msg = f"`{column.name}` of {table} must be of type {column.dtype}, but got {value!r}."
+        raise SchemaError(msg)
+    if column.name == "status" and value not in STATUSES:
+        msg = f"`status` must be one of {list(STATUSES)}, but got {value!r}."
+        raise SchemaError(msg)
+    if isinstance(converted, float) and not math.isfinite(converted):
+        return None
+    return converted
+
+
+def _to_str(value: Any) -> str | None:
+    return str(value) if isinstance(value, str) else None
+
+
+def _to_f64(value: Any) -> float | None:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return float(value) if is_number else None
+
+
+def _to_i64(value: Any) -> int | None:
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return int(value) if is_integer else None
+
+
+def _to_bool(value: Any) -> bool | None:
+    return bool(value) if isinstance(value, bool | np.bool_) else None
+
+
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "str": _to_str,
+    "f64": _to_f64,
+    "i64": _to_i64,
+    "bool": _to_bool,
+}
+
+
+def write_part(table: pa.Table, path: Path) -> None:
+    """Write the rows of one trial; the file appears whole or not at all.
+
+    Raises:
+        OSError: The folder cannot be written, or the disk is full.
+    """
+    options = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
+    write_atomically(path, lambda temporary: _write(table, temporary, **options))
+
+
+def write_compacted(table: str, rows: pa.Table, path: Path) -> None:
+    """Write all rows of a table, sorted; the file appears whole or not at all.
+
+    Raises:
+        OSError: The folder cannot be written, or the disk is full.
+    """
+    ordered = rows.sort_by([(name, "ascending") for name in _SORT_KEYS[table]])
+    write_atomically(path, lambda temporary: _write(ordered, temporary))
+
+
+def _write(rows: pa.Table, path: Path, **options: bool) -> None:
+    with pq.ParquetWriter(path, rows.schema, compression="zstd", **options) as writer:
+        writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        writer.add_key_value_metadata({"rlp_sweeps.schema_version": str(SCHEMA_VERSION)})
+
+
+def read_files(
+    table: str, paths: Iterable[Path], *, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Return the rows of several files in the table's schema, columns they lack as null.
+
+    Args:
+        table: ``trials`` or ``epochs``.
+        paths: Parquet files.
+        columns: Columns to read; all where missing.
+
+    Raises:
+        SchemaError: A file is no whole Parquet file, or holds a column of another type.
+        FileNotFoundError: A file has gone since its folder was listed.
+    """
+    wanted = [column for column in TABLES[table] if columns is None or column.name in columns]
+    schema = pa.schema([(column.name, ARROW_TYPES[column.dtype]) for column in wanted])
+    return pa.concat_tables([schema.empty_table(), *(_read_file(path, wanted) for path in paths)])
+
+
+def _read_file(path: Path, wanted: Sequence[Column]) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            present = set(file.schema_arrow.names)
+            names = [column.name for column in wanted if column.name in present]
+            rows = file.read(columns=names, use_threads=False)
+            num_rows = file.metadata.num_rows
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        msg = (
+            f"every part of a table must be a whole Parquet file, but {path} is not "
+            f"({str(error).splitlines()[0]}); remove it and resume the sweep, which trains that "
+            "trial again."
+        )
+        raise SchemaError(msg) from error
+    arrays = {
+        column.name: _cast(path, column, rows[column.name])
+        if column.name in present
+        else pa.nulls(num_rows, ARROW_TYPES[column.dtype])
+        for column in wanted
+    }
+    return pa.table(arrays)
+
+
+def _cast(path: Path, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return values of a narrower type of the same kind in the declared one."""
+    kind = values.type
+    if not (pa.types.is_null(kind) or any(holds(kind) for holds in _KINDS[column.dtype])):
+        msg = f"`{column.name}` of {path} must be of type {column.dtype}, but it is {kind}."
+        raise SchemaError(msg)
+    return values.cast(ARROW_TYPES[column.dtype])
+
+
+_KINDS: dict[str, tuple[Callable[[pa.DataType], bool], ...]] = {
+    "str": (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary),
+    "f64": (pa.types.is_floating, pa.types.is_integer),
+    "i64": (pa.types.is_integer,),
+    "bool": (pa.types.is_boolean,),
+}

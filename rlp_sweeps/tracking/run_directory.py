@@ -1,0 +1,336 @@
+"""A run directory: everything one sweep leaves behind, readable by any tool.
+
+    manifest.json       what was planned; written once
+    trials/*.parquet    one row a trial          <trial_id>.parquet, or 0-compacted.parquet
+    epochs/*.parquet    one row a trial and evaluation
+    checkpoints/        kept while a trial can still need them
+
+A trial's epochs are written before its row in ``trials``, so that the row is the mark that the
+trial is finished. A part file named after a trial replaces whatever the compacted file says of that
+trial. Opening and reading never change a file: a sweep may be at work in the same directory.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rlp_sweeps.errors import RunDirectoryError, SchemaError
+from rlp_sweeps.schema import SCHEMA_VERSION
+from rlp_sweeps.tracking import files, parquet
+from rlp_sweeps.tracking.manifest import build_manifest, code_version
+
+__all__ = ["COMPACTED_NAME", "FOLDERS", "RunDirectory", "build_manifest", "code_version"]
+
+FOLDERS = ("trials", "epochs", "checkpoints")
+"""Subfolders that a run directory is created with."""
+
+COMPACTED_NAME = "0-compacted.parquet"
+"""File that holds all rows of a compacted table; sorts before every trial id."""
+
+_MANIFEST_NAME = "manifest.json"
+_LOCK_NAME = ".driver.lock"
+_STALE_AFTER_S = 600.0
+_READ_ATTEMPTS = 5
+
+
+class RunDirectory:
+    """One sweep's directory. Pickles as its path, so that workers get it for free.
+
+    Attributes:
+        path: Absolute path of the directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"RunDirectory({str(self.path)!r})"
+
+    def __reduce__(self) -> tuple[Callable[[Path], Self], tuple[Path]]:
+        return type(self), (self.path,)
+
+    @classmethod
+    def create(cls, path: str | Path, manifest: Mapping[str, Any]) -> Self:
+        """Return the directory of a sweep, new or, where it holds the same plan, as it is.
+
+        A directory that is refused is left as it was.
+
+        Args:
+            path: Local path; parents are created.
+            manifest: As `build_manifest` returns it; an existing one of the same plan is kept.
+
+        Raises:
+            RunDirectoryError: The path holds another sweep or other files, or cannot be written.
+        """
+        folder = files.local_path(path)
+        directory = cls(folder)
+        try:
+            if (folder / _MANIFEST_NAME).exists():
+                directory = cls.open(folder)
+                directory._check_same_plan(manifest)
+            else:
+                _check_free(folder)
+            directory._lay_out(manifest)
+        except OSError as error:
+            raise _not_writable(folder, error) from error
+        directory.remove_temporary_files()
+        return directory
+
+    def _check_same_plan(self, manifest: Mapping[str, Any]) -> None:
+        if self.manifest.get("plan_id") != manifest["plan_id"]:
+            msg = (
+                f"{self.path} holds another sweep ({self.manifest.get('sweep_name')!r} of "
+                f"{self.manifest.get('created_at')}); choose another --output or resume it."
+            )
+            raise RunDirectoryError(msg)
+
+    def _lay_out(self, manifest: Mapping[str, Any]) -> None:
+        with ExitStack() as stack:
+            for folder in (self.path, *(self.path / name for name in FOLDERS)):
+                stack.enter_context(files.new_folder(folder))
+                files.check_writable(folder)
+            target = self.path / _MANIFEST_NAME
+            if not target.exists():
+                text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+                files.write_atomically(target, lambda path: _write_text(path, text))
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Return an existing run directory.
+
+        Raises:
+            RunDirectoryError: It is absent, has no readable manifest, or a newer schema version.
+        """
+        folder = files.local_path(path)
+        if not folder.is_dir():
+            msg = f"a run directory must exist, but there is no folder {folder}."
+            raise RunDirectoryError(msg)
+        directory = cls(folder)
+        _check_version(folder, directory.manifest)
+        return directory
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What was planned, as `build_manifest` wrote it.
+
+        Raises:
+            RunDirectoryError: The manifest is absent or is no JSON object.
+        """
+        path = self.path / _MANIFEST_NAME
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            msg = f"{self.path} is no run directory: it has no {_MANIFEST_NAME}."
+            raise RunDirectoryError(msg) from error
+        except (OSError, ValueError) as error:
+            msg = f"{path} must be readable JSON, but it is not: {error}."
+            raise RunDirectoryError(msg) from error
+        if not isinstance(content, dict):
+            msg = f"{path} must hold a JSON object, but got {type(content).__name__}."
+            raise RunDirectoryError(msg)
+        return content
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the directory for the driver of its sweep; readers are not kept out.
+
+        Raises:
+            RunDirectoryError: The driver of another process holds it.
+        """
+        with files.locked(self.path / _LOCK_NAME) as is_ours:
+            if not is_ours:
+                msg = f"another process is running this sweep in {self.path}; wait for its end."
+                raise RunDirectoryError(msg)
+            yield
+
+    def write_trial(self, trial: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> None:
+        """Write one finished trial, whatever its end; it is visible at once and whole.
+
+        Args:
+            trial: Its row in ``trials``, values by column name. Missing and non-finite values
+                become null.
+            epochs: Its rows in ``epochs``; they replace those of an earlier attempt.
+
+        Raises:
+            SchemaError: A column is unknown or mistyped, or a row belongs to another trial.
+            OSError: The directory cannot be written, or the disk is full.
+        """
+        trial_table = parquet.to_table("trials", [trial])
+        epoch_table = parquet.to_table("epochs", epochs)
+        trial_id = _checked_id(trial["trial_id"])
+        strangers = {row["trial_id"] for row in epochs} - {trial_id}
+        if strangers:
+            msg = f"epochs of trial {trial_id!r} must carry its id, but got {sorted(strangers)}."
+            raise SchemaError(msg)
+        numbers = sorted(row["epoch"] for row in epochs)
+        if len(set(numbers)) < len(numbers):
+            msg = f"trial {trial_id!r} must have one row an evaluation, but got epochs {numbers}."
+            raise SchemaError(msg)
+        parquet.write_part(epoch_table, self._part("epochs", trial_id))
+        parquet.write_part(trial_table, self._part("trials", trial_id))
+
+    def finished_trials(self) -> dict[str, str]:
+        """Return the status of every finished trial, by trial id.
+
+        Raises:
+            SchemaError: A part file is corrupt; the message names it.
+        """
+        rows = self._read("trials", columns=("trial_id", "status"))
+        ids, statuses = rows["trial_id"].to_pylist(), rows["status"].to_pylist()
+        return dict(zip(ids, statuses, strict=True))
+
+    def read_trials(self) -> pa.Table:
+        """Return one row a finished trial, in the schema of ``trials``.
+
+        Raises:
+            SchemaError: A part file is corrupt; the message names it.
+        """
+        return self._read("trials")
+
+    def read_epochs(self) -> pa.Table:
+        """Return one row a finished trial and evaluation, sorted by trial and epoch.
+
+        Raises:
+            SchemaError: A part file is corrupt; the message names it.
+        """
+        finished = pa.array(list(self.finished_trials()), pa.string())
+        rows = self._read("epochs")
+        rows = rows.filter(pc.is_in(rows["trial_id"], value_set=finished))
+        return rows.sort_by([("trial_id", "ascending"), ("epoch", "ascending")])
+
+    def compact(self) -> None:
+        """Gather the part files of each table in one sorted file.
+
+        A reader sees every row at every instant: the new file is moved into place before the parts
+        go, and for a moment both say the same. An interrupted compaction is finished by the next.
+        Parts of trials that have no row yet stay as they are.
+
+        Raises:
+            SchemaError: A part file is corrupt; the message names it.
+            OSError: The directory cannot be written, or the disk is full.
+        """
+        finished = set(self.finished_trials())
+        for table in ("trials", "epochs"):
+            parts = {path: _fingerprint(path) for path in self._parts(table, finished)}
+            if parts:
+                rows = self._merge(table, list(parts))
+                parquet.write_compacted(table, rows, self._compacted(table))
+            for path, fingerprint in parts.items():
+                if _fingerprint(path) == fingerprint:
+                    path.unlink()  # a part that was rewritten meanwhile stays
+        self.remove_temporary_files()
+
+    def remove_temporary_files(self) -> int:
+        """Remove what killed writers left behind, and return how many files.
+
+        Files younger than ten minutes stay: a writer may still be at work.
+        """
+        folders = [self.path, *(self.path / name for name in FOLDERS)]
+        return sum(
+            files.remove_temporary_files(folder, min_age_s=_STALE_AFTER_S) for folder in folders
+        )
+
+    def checkpoint_path(self, group_id: str) -> Path:
+        """Return where the checkpoint of a group of trials is kept."""
+        return self.path / "checkpoints" / f"{_checked_id(group_id)}.pt"
+
+    def remove_checkpoint(self, group_id: str) -> None:
+        """Remove the checkpoint of a group that needs it no more; none is fine."""
+        self.checkpoint_path(group_id).unlink(missing_ok=True)
+
+    def _part(self, table: str, trial_id: str) -> Path:
+        return self.path / table / f"{trial_id}.parquet"
+
+    def _compacted(self, table: str) -> Path:
+        return self.path / table / COMPACTED_NAME
+
+    def _parts(self, table: str, trial_ids: set[str] | None = None) -> list[Path]:
+        paths = (self.path / table).glob("[!.]*.parquet")
+        return sorted(
+            path
+            for path in paths
+            if path.name != COMPACTED_NAME and (trial_ids is None or path.stem in trial_ids)
+        )
+
+    def _read(self, table: str, *, columns: Sequence[str] | None = None) -> pa.Table:
+        for _ in range(_READ_ATTEMPTS):
+            try:
+                return self._merge(table, self._parts(table), columns=columns)
+            except FileNotFoundError:
+                continue  # compacted between listing and reading
+        msg = f"{self.path / table} changes while it is read; read it again."
+        raise RunDirectoryError(msg)
+
+    def _merge(
+        self, table: str, parts: Sequence[Path], *, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Return the rows of the parts, and of the compacted file where no part replaces them."""
+        new = parquet.read_files(table, parts, columns=columns)
+        compacted = [path for path in [self._compacted(table)] if path.exists()]
+        old = parquet.read_files(table, compacted, columns=columns)
+        replaced = pa.array([path.stem for path in parts], pa.string())
+        kept = old.filter(pc.invert(pc.is_in(old["trial_id"], value_set=replaced)))
+        return pa.concat_tables([kept, new])
+
+
+def _check_free(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        msg = f"a run directory must be a folder, but {folder} is a file; choose another --output."
+        raise RunDirectoryError(msg)
+    foreign = sorted(path.name for path in folder.iterdir() if not _is_ours(path))
+    if foreign:
+        msg = (
+            f"a new run directory must be empty, but {folder} holds {foreign[:3]} and no "
+            f"{_MANIFEST_NAME}; choose another --output."
+        )
+        raise RunDirectoryError(msg)
+
+
+def _is_ours(path: Path) -> bool:
+    """Return whether a creation that was interrupted may have left this."""
+    if path.name in FOLDERS and path.is_dir():
+        return all(files.is_temporary(entry) for entry in path.iterdir())
+    return files.is_temporary(path)
+
+
+def _check_version(folder: Path, manifest: Mapping[str, Any]) -> None:
+    version = manifest.get("schema_version")
+    if type(version) is not int:
+        msg = f"{folder / _MANIFEST_NAME} must state `schema_version`, but got {version!r}."
+        raise RunDirectoryError(msg)
+    if version > SCHEMA_VERSION:
+        msg = (
+            f"`schema_version <= {SCHEMA_VERSION}` must hold, but {folder} was written with "
+            f"schema_version={version}; use a newer rlp-sweeps."
+        )
+        raise RunDirectoryError(msg)
+
+
+def _not_writable(folder: Path, error: OSError) -> RunDirectoryError:
+    reason = error.strerror or str(error)
+    msg = f"{folder} must be writable, but it is not ({reason}); choose another --output."
+    return RunDirectoryError(msg)
+
+
+def _checked_id(name: str) -> str:
+    if not name or name.startswith((".", "0-")) or set(name) & set("/\\\0"):
+        msg = f"an id must be usable as a file name, but got {name!r}."
+        raise SchemaError(msg)
+    return name
+
+
+def _fingerprint(path: Path) -> tuple[int, int, int]:
+    state = path.stat()
+    return state.st_ino, state.st_mtime_ns, state.st_size
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
