@@ -1,0 +1,189 @@
+"""The border: Parquet files of a run directory, checked against the schema before anything is read.
+
+A directory may have been written by another program, with other columns and narrower types; what
+the analysis relies on is checked here once, so that no later step meets a missing or mistyped
+column.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from rlp_sweeps.errors import RunDirectoryError, SchemaError
+from rlp_sweeps.schema import CONFIG_PREFIX, SCHEMA_VERSION, Column
+
+DTYPES: dict[str, pl.DataType] = {
+    "str": pl.String(),
+    "f64": pl.Float64(),
+    "i64": pl.Int64(),
+    "bool": pl.Boolean(),
+}
+"""Polars type of each dtype of the schema."""
+
+_READ_PROVENANCE = ("num_classes",)
+
+
+@dataclass(frozen=True, slots=True)
+class PartFiles:
+    """Files of one table that share the same columns and types.
+
+    Attributes:
+        paths: The files, sorted by name.
+        schema: Column names and types, as written.
+    """
+
+    paths: tuple[Path, ...]
+    schema: dict[str, pl.DataType]
+
+
+def check_manifest(directory: Path) -> None:
+    """Refuse a run directory of a newer schema version; one without a manifest is foreign and fine.
+
+    Raises:
+        RunDirectoryError: The manifest is no JSON object, or its version is newer than this one.
+    """
+    path = directory / "manifest.json"
+    if not path.exists():
+        return
+    try:
+        manifest: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        msg = f"`manifest.json` of a run directory must be JSON, but {path} is not: {error}."
+        raise RunDirectoryError(msg) from error
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        msg = (
+            f"`schema_version <= {SCHEMA_VERSION}` must hold, but {path} has "
+            f"schema_version={version}. Read it with a newer rlp-sweeps."
+        )
+        raise RunDirectoryError(msg)
+
+
+def find_parts(directory: Path, table: str) -> list[PartFiles]:
+    """Return the part files of a table, grouped by their columns and types.
+
+    Files that begin with a dot are still being written and are left out.
+
+    Raises:
+        RunDirectoryError: The directory does not exist.
+        SchemaError: A file is no readable Parquet file.
+    """
+    if not directory.is_dir():
+        msg = f"a run directory must exist, but {str(directory)!r} is none. Check the path."
+        raise RunDirectoryError(msg)
+    groups: dict[tuple[tuple[str, pl.DataType], ...], list[Path]] = {}
+    for path in sorted((directory / table).glob("*.parquet")):
+        if not path.name.startswith("."):
+            groups.setdefault(tuple(_read_schema(path).items()), []).append(path)
+    return [PartFiles(tuple(paths), dict(schema)) for schema, paths in groups.items()]
+
+
+def _read_schema(path: Path) -> dict[str, pl.DataType]:
+    try:
+        return dict(pl.read_parquet_schema(path))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> SchemaError:
+    reason = str(error).splitlines()[0].rstrip(".")
+    return SchemaError(
+        f"every part file must be whole, but {path} cannot be read: {reason}. "
+        "Remove it; `resume` trains its trial again."
+    )
+
+
+def check_columns(
+    parts: PartFiles, columns: Sequence[Column], *, where: str, table: str, required: Sequence[str]
+) -> None:
+    """Refuse part files that lack a required column, or have one of another type.
+
+    Raises:
+        SchemaError: Names every such column, what it is and what it must be.
+    """
+    found = {
+        column.name: problem
+        for column in columns
+        if (problem := _problem(column, parts.schema, is_required=column.name in required))
+    }
+    if found:
+        msg = f"{table} of {where} break the schema: {found}. Was it written by another version?"
+        raise SchemaError(msg)
+
+
+def _problem(column: Column, schema: dict[str, pl.DataType], *, is_required: bool) -> str | None:
+    wanted = DTYPES[column.dtype]
+    dtype = schema.get(column.name)
+    if dtype is None:
+        return f"missing, not {wanted}" if is_required else None
+    is_read = is_required or column.role in {"outcome", "diagnostic"}
+    is_read = is_read or column.name in _READ_PROVENANCE
+    if is_read and not is_castable(dtype, column.dtype):
+        return f"{dtype}, not {wanted}"
+    return None
+
+
+def is_castable(dtype: pl.DataType, wanted: str) -> bool:
+    """Tell whether values of `dtype` become the schema's type `wanted` without loss of meaning.
+
+    Narrower numbers do, integers become floats, categories become strings; a column that holds
+    nothing but nulls may have no type at all.
+    """
+    if dtype == pl.Null:
+        return True
+    if wanted == "f64":
+        return dtype.is_numeric()
+    if wanted == "i64":
+        return dtype.is_integer()
+    if wanted == "bool":
+        return dtype == pl.Boolean
+    return dtype in (pl.String, pl.Categorical, pl.Enum)
+
+
+def scan(parts: PartFiles, columns: Sequence[Column]) -> pl.LazyFrame:
+    """Return the parts' known columns in the schema's types, and every ``config_`` column as is.
+
+    Configuration of another type than the schema's is kept in its own, because it only tells
+    cells apart; any other such column is left out.
+    """
+    dtypes = {column.name: column for column in columns}
+    selected: list[pl.Expr] = []
+    for name, dtype in parts.schema.items():
+        column = dtypes.get(name)
+        if column is not None and is_castable(dtype, column.dtype):
+            selected.append(pl.col(name).cast(DTYPES[column.dtype]))
+        elif name.startswith(CONFIG_PREFIX) or (column is not None and column.role == "config"):
+            selected.append(pl.col(name))
+    return scan_raw(parts).select(selected)
+
+
+def scan_raw(parts: PartFiles) -> pl.LazyFrame:
+    """Return the parts as written, lazily."""
+    return pl.scan_parquet(list(parts.paths), glob=False)
+
+
+def collect(frames: Sequence[pl.LazyFrame], groups: Sequence[PartFiles]) -> pl.DataFrame:
+    """Return the scanned parts as one frame; columns that a part lacks are null there.
+
+    Raises:
+        SchemaError: A file's content cannot be read, or a column has types that do not meet.
+    """
+    try:
+        return pl.concat(frames, how="diagonal_relaxed").collect()
+    except pl.exceptions.PolarsError as error:
+        for path in (path for group in groups for path in group.paths):
+            _check_content(path)
+        reason = str(error).splitlines()[0]
+        msg = f"a column must have the same type in every part file, but: {reason}."
+        raise SchemaError(msg) from error
+
+
+def _check_content(path: Path) -> None:
+    try:
+        pl.read_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable(path, error) from error

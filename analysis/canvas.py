@@ -1,0 +1,133 @@
+"""Drawing surface of every figure: one style, SVG out, the same bytes for the same data.
+
+Texts stay texts. Ink, paper and grid have colours of their own, so that the report can put its own
+light or dark ones in their place (`inline_svg`).
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+INK, MUTED, GRID, PAPER = "#1b1f25", "#5d6673", "#d9dee5", "#fdfefe"
+_THEME = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", PAPER: "var(--card)"}
+
+ARM_COLORS = {
+    "control": "#8a929e",
+    "full": "#2f7fd6",
+    "class_term": "#e08a1e",
+    "uniform_term": "#18a07a",
+    "sham": "#c065b0",
+}
+"""One colour an arm, in every figure; told apart by colour-blind readers, on light and dark."""
+
+ARM_MARKERS = {"control": "o", "full": "s", "class_term": "^", "uniform_term": "v", "sham": "D"}
+
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": GRID,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "axes.formatter.use_mathtext": False,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """One drawn figure.
+
+    Attributes:
+        name: File name without ending.
+        title: Heading in the report.
+        caption: What is drawn, how it was averaged, what the marks mean.
+        svg: The drawing, a whole SVG document.
+        data: What is drawn, one row a mark.
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+    data: pl.DataFrame
+
+
+@contextmanager
+def canvas(*, width: float, height: float, name: str) -> Iterator[tuple["Canvas", "list[str]"]]:
+    """Yield an empty drawing of that size in inches, and a list that receives its SVG at the end.
+
+    Neither the current backend nor the caller's settings are touched.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure as Canvas
+
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+        drawing = Canvas(figsize=(width, height), layout="constrained")
+        svg: list[str] = []
+        yield drawing, svg
+        buffer = io.StringIO()
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        drawing.savefig(buffer, format="svg", metadata=metadata)
+        svg.append(buffer.getvalue())
+
+
+def inline_svg(figure: Figure) -> str:
+    """Return the drawing as an element of a page: theme colours, own ids, no address.
+
+    Ids get the figure's name in front, so that several drawings can stand in one page.
+    """
+    svg = figure.svg[figure.svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\s*xmlns(:\w+)?=\"[^\"]*\"", "", svg).replace("xlink:href", "href")
+    svg = re.sub(r"\bid=\"", f'id="{figure.name}-', svg)
+    svg = svg.replace("url(#", f"url(#{figure.name}-").replace('href="#', f'href="#{figure.name}-')
+    svg = re.sub(r"font: ([^;\"]*?)(\d+(?:\.\d+)?px) [^;\"]*", r"font: \1\2 var(--sans)", svg)
+    for color, variable in _THEME.items():
+        svg = svg.replace(color, variable)
+    return svg
+
+
+def share_axis(axes: "Axes", *, which: str = "y") -> None:
+    """Write an axis of shares with as many digits as its range needs."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    axis.set_major_locator(MaxNLocator(nbins=5))
+
+
+def spread_out(values: list[float], limit: int) -> list[float]:
+    """Return at most `limit` of the sorted values, evenly chosen, both ends among them."""
+    if len(values) <= limit:
+        return values
+    if limit == 1:
+        return values[-1:]
+    step = (len(values) - 1) / (limit - 1)
+    return [values[round(number * step)] for number in range(limit)]

@@ -1,0 +1,94 @@
+"""Learning curves: how the arms come apart over training."""
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from analysis.canvas import ARM_COLORS, Figure, canvas, share_axis, spread_out
+from analysis.cells import ARM_ORDER
+from analysis.pairing import CONTROL, REGULARIZED_ARMS
+from analysis.result import Analysis
+from analysis.wording import format_short, quantity_of
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+CURVES = ("val_accuracy", "test_accuracy", "random_label_accuracy")
+MAX_PANELS = 4
+
+
+def draw_curves(analysis: Analysis) -> Figure | None:
+    """Return curves of validation, test and random-label accuracy by arm; None without epochs.
+
+    Panels are values of lr; the regularized arms are those at the largest λ.
+    """
+    data = curve_data(analysis)
+    if data.is_empty():
+        return None
+    metrics = [name for name in CURVES if name in data["metric"]]
+    lrs = data["lr"].unique().sort().to_list()
+    height = 0.7 + 1.75 * len(metrics)
+    with canvas(width=7.8, height=height, name="curves") as (drawing, svg):
+        grid = drawing.subplots(len(metrics), len(lrs), squeeze=False, sharex=True, sharey="row")
+        for row, metric in zip(grid, metrics, strict=True):
+            for axes, lr in zip(row, lrs, strict=True):
+                _draw_panel(axes, data.filter((pl.col("metric") == metric) & (pl.col("lr") == lr)))
+            row[0].set_ylabel(quantity_of(metric).noun)
+        for axes, lr in zip(grid[0], lrs, strict=True):
+            axes.set_title(f"lr = {format_short(lr)}")
+        for axes in grid[-1]:
+            axes.set_xlabel("epoch")
+        handles: dict[str, Artist] = {}
+        for axes in grid.flat:
+            handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        drawing.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=5)
+    largest = format_short(data["rlp_lambda"].max())
+    return Figure(
+        name="learning_curves",
+        title="Learning curves",
+        caption=f"Regularized arms at λ = {largest}. Lines are means over the trials still in "
+        "training at that epoch (seeds, and whatever else varies), bands their range. Random-label "
+        "accuracy is the observer head's.",
+        svg=svg[0],
+        data=data,
+    )
+
+
+def _draw_panel(axes: "Axes", data: pl.DataFrame) -> None:
+    for arm in ARM_ORDER:
+        curve = data.filter(pl.col("arm") == arm)
+        if len(curve):
+            color = ARM_COLORS[arm]
+            axes.fill_between(
+                curve["epoch"], curve["low"], curve["high"], color=color, alpha=0.14, linewidth=0
+            )
+            axes.plot(curve["epoch"], curve["mean"], color=color, linewidth=1.6, label=arm)
+    share_axis(axes)
+
+
+def curve_data(analysis: Analysis) -> pl.DataFrame:
+    """Return one row an lr, arm, metric and epoch: `mean`, `low`, `high`, `num_trials`."""
+    trials = analysis.trials.select("trial_id", "arm", "lr", "rlp_lambda")
+    largest = trials["rlp_lambda"].max()
+    is_drawn = (pl.col("arm") == CONTROL) | (
+        pl.col("arm").is_in(REGULARIZED_ARMS) & (pl.col("rlp_lambda") == largest)
+    )
+    lrs = spread_out(trials["lr"].unique().sort().to_list(), MAX_PANELS)
+    drawn = trials.filter(is_drawn & pl.col("lr").is_in(lrs))
+    metrics = [name for name in CURVES if name in analysis.epochs.columns]
+    value = pl.col("value")
+    return (
+        analysis.epochs.select("trial_id", "epoch", *metrics)
+        .join(drawn, on="trial_id", validate="m:1")
+        .unpivot(
+            on=metrics,
+            index=["lr", "rlp_lambda", "arm", "epoch"],
+            variable_name="metric",
+            value_name="value",
+        )
+        .filter(value.is_finite())
+        .group_by("lr", "rlp_lambda", "arm", "metric", "epoch")
+        .agg(mean=value.mean(), low=value.min(), high=value.max(), num_trials=pl.len())
+        .sort("metric", "lr", "arm", "epoch")
+    )

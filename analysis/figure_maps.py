@@ -1,0 +1,164 @@
+"""Heat maps over lr and λ, one panel an arm; for sampled points, which form no grid, a scatter."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from analysis.canvas import MUTED, PAPER, Figure, canvas, spread_out
+from analysis.pairing import CONTROL, REGULARIZED_ARMS
+from analysis.result import Analysis
+from analysis.wording import format_short, quantity_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+
+MAX_GRID = 12
+"""Values of lr or λ up to which cells are drawn as a grid."""
+
+MAX_LRS = 500
+"""Values of lr drawn at all, evenly chosen where there are more."""
+
+_DARK_TEXT = "#101418"
+
+
+def draw_heat_map(analysis: Analysis, metric: str, *, name: str, color_map: str) -> Figure | None:
+    """Return means of a metric over lr and λ, one panel an arm; None without regularized trials.
+
+    The row λ = 0 is the control's, the same in every panel.
+    """
+    data = heat_map_data(analysis, metric)
+    if data.is_empty():
+        return None
+    quantity = quantity_of(metric)
+    arms = [arm for arm in REGULARIZED_ARMS if arm in data["arm"]]
+    lrs, lambdas = (data[column].unique().sort().to_list() for column in ("lr", "rlp_lambda"))
+    is_grid = max(len(lrs), len(lambdas)) <= MAX_GRID
+    num_columns = min(2, len(arms)) if len(lrs) > 4 or not is_grid else len(arms)
+    num_rows = -(-len(arms) // num_columns)
+    panel_height = max(1.2, 0.34 * len(lambdas)) if is_grid else 2.4
+    height = num_rows * (panel_height + 0.7)
+    with canvas(width=7.8, height=height, name=name) as (drawing, svg):
+        grid = drawing.subplots(num_rows, num_columns, squeeze=False, sharex=True, sharey=True)
+        limits = _limits(data["value"])
+        for axes, arm in zip(grid.flat, arms, strict=False):
+            panel = data.filter(pl.col("arm") == arm)
+            draw = _draw_grid if is_grid else _draw_points
+            shown = draw(axes, panel, (lrs, lambdas), limits=limits, color_map=color_map)
+            axes.set_title(arm)
+        for axes in grid.flat[len(arms) :]:
+            axes.set_visible(False)
+        for axes in grid[-1]:
+            axes.set_xlabel("lr")
+        for axes in grid[:, 0]:
+            axes.set_ylabel("λ")
+        bar = drawing.colorbar(shown, ax=grid, fraction=0.03, pad=0.01, aspect=30)
+        bar.outline.set_visible(False)
+        for solids in bar.ax.collections:
+            solids.set(rasterized=False, edgecolor="face")
+    return Figure(
+        name=name,
+        title=f"{quantity.noun.capitalize()} over lr and λ",
+        caption=_caption(analysis, metric, is_grid=is_grid),
+        svg=svg[0],
+        data=data,
+    )
+
+
+def _limits(values: pl.Series) -> tuple[float, float]:
+    low, high = values.to_numpy().min(), values.to_numpy().max()
+    return float(low), float(high if high > low else low + 1e-9)
+
+
+def heat_map_data(analysis: Analysis, metric: str) -> pl.DataFrame:
+    """Return one row an arm, lr and λ: `value`, the mean over further cell columns, `num_cells`."""
+    cells = analysis.cells.drop_nulls(metric)
+    regularized = cells.filter(pl.col("arm").is_in(REGULARIZED_ARMS) & (pl.col("rlp_lambda") > 0))
+    arms = regularized.select("arm").unique()
+    control = cells.filter(pl.col("arm") == CONTROL).drop("arm").join(arms, how="cross")
+    both = pl.concat([regularized, control], how="diagonal")
+    lrs = spread_out(both["lr"].unique().sort().to_list(), MAX_LRS)
+    return (
+        both.filter(pl.col("lr").is_in(lrs))
+        .group_by("arm", "lr", "rlp_lambda")
+        .agg(value=pl.col(metric).mean(), num_cells=pl.len())
+        .sort("arm", "rlp_lambda", "lr")
+    )
+
+
+def _draw_grid(
+    axes: "Axes",
+    panel: pl.DataFrame,
+    ticks: tuple[list[float], list[float]],
+    *,
+    limits: tuple[float, float],
+    color_map: str,
+) -> "ScalarMappable":
+    lrs, lambdas = ticks
+    values = np.full((len(lambdas), len(lrs)), np.nan)
+    for row in panel.iter_rows(named=True):
+        values[lambdas.index(row["rlp_lambda"]), lrs.index(row["lr"])] = row["value"]
+    low, high = limits
+    mesh = axes.pcolormesh(
+        np.ma.masked_invalid(values),
+        cmap=color_map,
+        vmin=low,
+        vmax=high,
+        edgecolors=PAPER,
+        linewidth=1.5,
+    )
+    digits = 3 if high - low < 0.1 else 2
+    for (row_index, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            red, green, blue, _ = mesh.to_rgba(np.asarray(value))
+            is_light = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
+            color = _DARK_TEXT if is_light else "#ffffff"
+            place = (column + 0.5, row_index + 0.5)
+            text = f"{value:.{digits}f}"
+            axes.text(*place, text, ha="center", va="center", color=color, fontsize=8)
+    axes.set_xticks(np.arange(len(lrs)) + 0.5, [format_short(lr) for lr in lrs])
+    axes.set_yticks(np.arange(len(lambdas)) + 0.5, [format_short(value) for value in lambdas])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    return mesh
+
+
+def _draw_points(
+    axes: "Axes",
+    panel: pl.DataFrame,
+    ticks: tuple[list[float], list[float]],
+    *,
+    limits: tuple[float, float],
+    color_map: str,
+) -> "ScalarMappable":
+    smallest = min(value for value in ticks[1] if value > 0)
+    points = axes.scatter(
+        panel["lr"],
+        panel["rlp_lambda"],
+        c=panel["value"],
+        cmap=color_map,
+        vmin=limits[0],
+        vmax=limits[1],
+        s=22,
+        edgecolors=MUTED,
+        linewidths=0.4,
+    )
+    axes.set_xscale("log")
+    axes.set_yscale("symlog", linthresh=smallest)
+    return points
+
+
+def _caption(analysis: Analysis, metric: str, *, is_grid: bool) -> str:
+    names = analysis.cells.columns[: analysis.cells.columns.index("arm")]
+    further = [name for name in names if name not in {"lr", "rlp_lambda"}]
+    varying = [name for name in further if analysis.cells[name].n_unique() > 1]
+    over = f", averaged over {', '.join(varying)}" * bool(varying)
+    unit = "; 0 is chance, 1 is perfect recall" * (metric == "memorization")
+    shape = "" if is_grid else " Each point is one sampled cell."
+    if analysis.cells["lr"].n_unique() > MAX_LRS:
+        shape += f" {MAX_LRS} values of lr are drawn, evenly chosen."
+    return (
+        f"Mean over seeds{over}{unit}. λ = 0 is the control, the same in every panel. "
+        f"Stopped and failed trials are missing.{shape}"
+    )

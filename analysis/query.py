@@ -1,0 +1,156 @@
+"""SQL over the tables of a run directory, read-only."""
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from analysis.border import check_manifest, find_parts, scan_raw
+from analysis.sql_guard import check_reads_only
+from rlp_sweeps.errors import QueryError, RunDirectoryError, SchemaError
+
+Format = Literal["table", "csv", "json", "parquet"]
+FORMATS: tuple[Format, ...] = ("table", "csv", "json", "parquet")
+
+_PART_TABLES = {
+    "trials": ["trial_id"],
+    "epochs": ["trial_id", "epoch"],
+    "probes": [],
+    "samples": [],
+}
+_RESULT_TABLES = ("effects", "effects_pooled", "cells")
+_RESOLUTION_LINE = "Resolved plan until failure"
+
+
+def query(directory: Path | str, sql: str) -> pl.DataFrame:
+    """Return the result of one SELECT (or WITH) over the tables of a run directory.
+
+    Tables: `trials`, `epochs`, `probes` and `samples` where there are files, with all their
+    columns; `effects`, `effects_pooled` and `cells` once the directory was analyzed. Files are
+    scanned lazily. A trial that stands in a part file and in a compacted one is read once.
+
+    Raises:
+        QueryError: The SQL is wrong, names an unknown table or column, writes, or opens files.
+        RunDirectoryError: The directory does not exist or holds no tables.
+        SchemaError: A file is unreadable.
+    """
+    check_reads_only(sql)
+    tables = scan_tables(Path(directory))
+    try:
+        return pl.SQLContext(dict(tables)).execute(sql, eager=True)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise _explained(error, sql, tables) from error
+
+
+def scan_tables(directory: Path) -> dict[str, pl.LazyFrame]:
+    """Return every table of a run directory that has files, by name.
+
+    Raises:
+        RunDirectoryError: The directory does not exist, holds no tables or is of a newer version.
+        SchemaError: A file is unreadable, or a column has types that do not meet.
+    """
+    check_manifest(directory)
+    tables: dict[str, pl.LazyFrame] = {}
+    for table, key in _PART_TABLES.items():
+        groups = find_parts(directory, table)
+        if groups:
+            frame = pl.concat([scan_raw(group) for group in groups], how="diagonal_relaxed")
+            schema = _schema_of(frame, directory / table)
+            has_key = key and set(key) <= set(schema)
+            several = sum(len(group.paths) for group in groups) > 1
+            tables[table] = _unique(frame, key, schema) if has_key and several else frame
+    for table in _RESULT_TABLES:
+        path = directory / "analysis" / f"{table}.parquet"
+        if path.exists():
+            tables[table] = pl.scan_parquet(path, glob=False)
+    if not tables:
+        msg = (
+            f"a run directory must hold tables, but there is no {directory}/trials/*.parquet. "
+            "Run or resume the sweep first."
+        )
+        raise RunDirectoryError(msg)
+    return tables
+
+
+def _schema_of(frame: pl.LazyFrame, where: Path) -> pl.Schema:
+    try:
+        return frame.collect_schema()
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        msg = f"a column must have the same type in every file of {where}, but: {reason}."
+        raise SchemaError(msg) from error
+
+
+def _unique(frame: pl.LazyFrame, key: list[str], schema: pl.Schema) -> pl.LazyFrame:
+    if "status" in schema:
+        rank = (
+            pl.col("status").cast(pl.String).replace_strict({"stopped": 1, "failed": 2}, default=0)
+        )
+        frame = frame.sort(rank, maintain_order=True)
+    return frame.unique(key, keep="first", maintain_order=True)
+
+
+def _explained(error: BaseException, sql: str, tables: Mapping[str, pl.LazyFrame]) -> QueryError:
+    reason = str(error).split(_RESOLUTION_LINE)[0].strip().splitlines()[0].rstrip(".")
+    hint = ""
+    if isinstance(error, pl.exceptions.ColumnNotFoundError):
+        named = {name: frame for name, frame in tables.items() if re.search(rf"\b{name}\b", sql)}
+        hint = _near_columns(reason, named or tables)
+        reason = reason.split(";")[0]
+    elif missing := [name for name in _RESULT_TABLES if f"'{name}'" in reason]:
+        hint = f" `rlp-sweeps analyze` writes {missing[0]!r}."
+    return QueryError(f"the query must be valid SQL, but {reason}. Tables: {list(tables)}.{hint}")
+
+
+def _near_columns(reason: str, tables: Mapping[str, pl.LazyFrame]) -> str:
+    names = sorted({name for frame in tables.values() for name in frame.collect_schema()})
+    wanted = re.search(r'"([^"]+)"', reason)
+    near = difflib.get_close_matches(wanted.group(1), names, n=5, cutoff=0.5) if wanted else []
+    return f" Columns near that name: {near}." if near else f" Columns: {names}."
+
+
+def format_frame(frame: pl.DataFrame, fmt: str) -> str | bytes:
+    """Return a frame as text (``table``, ``csv``, ``json``: one object a row) or Parquet bytes.
+
+    Numbers that are not finite become null in JSON.
+
+    Raises:
+        QueryError: The format is unknown.
+    """
+    if fmt == "csv":
+        return frame.write_csv()
+    if fmt == "json":
+        rows = [{k: _json_value(v) for k, v in row.items()} for row in frame.iter_rows(named=True)]
+        return json.dumps(rows, ensure_ascii=False, indent=2)
+    if fmt == "parquet":
+        import io
+
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer)
+        return buffer.getvalue()
+    if fmt == "table":
+        with pl.Config(
+            tbl_rows=-1,
+            tbl_cols=-1,
+            tbl_width_chars=10_000,
+            fmt_str_lengths=120,
+            tbl_hide_dataframe_shape=True,
+            tbl_hide_column_data_types=True,
+            tbl_formatting="UTF8_FULL_CONDENSED",
+        ):
+            return str(frame)
+    msg = f"`format in {list(FORMATS)}` must hold, but got format={fmt!r}."
+    raise QueryError(msg)
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (str, int, float, bool, list, dict)):
+        return value
+    return str(value)

@@ -1,0 +1,108 @@
+"""The report: one HTML file that needs nothing else and fetches nothing.
+
+Every text that comes from the data is escaped by the template engine; only the drawings, which this
+package makes, are put in as they are.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import polars as pl
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from analysis.canvas import Figure, inline_svg
+from analysis.report_tables import (
+    EFFECT_LABELS,
+    cells_table,
+    counts_table,
+    effects_table,
+    format_interval,
+    pooled_table,
+)
+from analysis.result import Analysis
+from analysis.verdict import is_resolved
+from analysis.wording import Quantity, format_value, quantity_of
+
+MAX_TILES = 6
+MAX_FAILED = 50
+
+_TILE_EFFECTS = ("effect_total", "effect_lr", "effect_memorization")
+
+
+def render_report(analysis: Analysis, figures: Sequence[Figure]) -> str:
+    """Return the report of an analysis as one HTML page."""
+    outcomes = analysis.effects_pooled["outcome"].unique(maintain_order=True).to_list()
+    outcomes.sort(key=lambda outcome: outcome != analysis.outcome)
+    return _template().render(
+        analysis=analysis,
+        quantity=quantity_of(analysis.outcome),
+        tiles=_tiles(analysis),
+        counts=counts_table(analysis),
+        num_trials=analysis.num_trials,
+        failed=_failed(analysis.trials),
+        num_failed_hidden=max(0, analysis.num_trials["failed"] - MAX_FAILED),
+        figures=[(figure, Markup(inline_svg(figure))) for figure in figures],
+        pooled=[pooled_table(analysis, outcome) for outcome in outcomes],
+        cell_effects=effects_table(analysis),
+        cells=cells_table(analysis),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("analysis"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _tiles(analysis: Analysis) -> list[dict[str, Any]]:
+    """Return one tile a λ: its total and parts; where λ are many, one tile over all of them."""
+    rows = analysis.effects_pooled.filter(
+        (pl.col("outcome") == analysis.outcome) & (pl.col("estimator") == "arms")
+    )
+    lambdas = rows["rlp_lambda"].drop_nulls().unique().sort().to_list()
+    is_single = 0 < len(lambdas) <= MAX_TILES
+    shown = rows.filter(pl.col("rlp_lambda").is_not_null() == is_single)
+    quantity = quantity_of(analysis.outcome)
+    tiles: dict[object, dict[str, Any]] = {}
+    for row in shown.filter(pl.col("effect").is_in(_TILE_EFFECTS)).iter_rows(named=True):
+        scope = row["rlp_lambda"]
+        title = "all λ" if scope is None else f"λ = {format_value(scope)}"
+        tile = tiles.setdefault(scope, {"title": title, "row": row, "lines": []})
+        tile["lines"].append(_tile_line(row, quantity))
+    return list(tiles.values())
+
+
+def _tile_line(row: dict[str, Any], quantity: Quantity) -> dict[str, Any]:
+    return {
+        "effect": row["effect"],
+        "label": EFFECT_LABELS[row["effect"]],
+        "estimate": quantity.number(row["estimate"]),
+        "interval": format_interval(row, quantity) or "no interval: one seed",
+        "is_resolved": is_resolved(row),
+    }
+
+
+def _failed(trials: pl.DataFrame) -> list[dict[str, str]]:
+    failed = trials.filter(pl.col("status") == "failed").head(MAX_FAILED)
+    return [
+        {
+            "trial_id": row["trial_id"],
+            "place": f"{row['arm']}, lr {format_value(row['lr'])}, "
+            f"λ {format_value(row['rlp_lambda'])}, seed {row['seed']}",
+            "error": _last_line(row["error"]),
+        }
+        for row in failed.iter_rows(named=True)
+    ]
+
+
+def _last_line(error: str | None) -> str:
+    lines = [line.strip() for line in (error or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "no error was recorded"

@@ -1,0 +1,105 @@
+"""The analysis as a value: every table, the notes, the verdict, from trials and epochs."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from analysis.cells import count_trials, summarize_cells
+from analysis.effects import estimate_effects
+from analysis.notes import write_notes
+from analysis.pairing import Diverged, check_outcomes
+from analysis.verdict import Paragraph, write_verdict
+from rlp_sweeps.schema import STATUSES
+
+DEFAULT_OUTCOMES = ("test_accuracy", "test_loss", "random_label_accuracy")
+"""Effects are on these outcomes, the primary one first."""
+
+EPOCH_COLUMNS = ("trial_id", "epoch", "val_accuracy", "test_accuracy", "random_label_accuracy")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Analysis:
+    """What one analysis found; every frame is described in docs/results.md or at its function.
+
+    Attributes:
+        trials: One row a trial, whatever its end.
+        epochs: One row a trial and evaluation, the columns `EPOCH_COLUMNS`; may be empty.
+        cells: One row a cell and arm, see `cells.summarize_cells`.
+        effects: One row a cell, outcome, estimator and effect (`schema.EFFECTS`).
+        effects_pooled: The same pooled over cells (`schema.EFFECTS_POOLED`).
+        counts: One row an arm, trials by status.
+        notes: What a reader must know about the data, one sentence each.
+        paragraphs: The verdict's paragraphs.
+        outcome: The primary outcome.
+        diverged: What a diverged trial scores: chance, last or exclude.
+    """
+
+    trials: pl.DataFrame
+    epochs: pl.DataFrame
+    cells: pl.DataFrame
+    effects: pl.DataFrame
+    effects_pooled: pl.DataFrame
+    counts: pl.DataFrame
+    notes: tuple[str, ...]
+    paragraphs: tuple[Paragraph, ...]
+    outcome: str
+    diverged: Diverged
+
+    @property
+    def verdict(self) -> str:
+        """The verdict as one text."""
+        return "\n".join(str(paragraph) for paragraph in self.paragraphs)
+
+    @property
+    def num_trials(self) -> dict[str, int]:
+        """Trials by status, and `total`."""
+        return {name: int(self.counts[name].sum()) for name in (*STATUSES, "total")}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return verdict, pooled rows, notes and trial counts; every number finite, else None."""
+        return {
+            "verdict": self.verdict,
+            "outcome": self.outcome,
+            "pooled": [_finite(row) for row in self.effects_pooled.to_dicts()],
+            "notes": list(self.notes),
+            "num_trials": self.num_trials,
+        }
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
+
+
+def build_analysis(
+    trials: pl.DataFrame,
+    epochs: pl.DataFrame,
+    *,
+    outcome: str = "test_accuracy",
+    diverged: Diverged = "chance",
+) -> Analysis:
+    """Return the analysis of loaded tables; writes nothing.
+
+    Raises:
+        ArgumentError: The outcome or the treatment of divergence is unknown.
+        SchemaError: Two trials share cell, arm and seed.
+    """
+    outcomes = list(dict.fromkeys([outcome, *DEFAULT_OUTCOMES]))
+    check_outcomes(trials, outcomes, diverged=diverged)
+    effects, pooled = estimate_effects(trials, outcomes, primary=outcome, diverged=diverged)
+    return Analysis(
+        trials=trials,
+        epochs=epochs,
+        cells=summarize_cells(trials, outcome=outcome, diverged=diverged),
+        effects=effects,
+        effects_pooled=pooled,
+        counts=count_trials(trials),
+        notes=write_notes(trials, pooled, outcomes, diverged=diverged),
+        paragraphs=write_verdict(trials, pooled, outcome=outcome),
+        outcome=outcome,
+        diverged=diverged,
+    )

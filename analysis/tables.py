@@ -1,0 +1,43 @@
+"""Analyze run directories: read, estimate, write tables, figures and the report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.load import load_epochs, load_trials
+from analysis.output import write_analysis
+from analysis.pairing import Diverged, check_outcomes
+from analysis.result import EPOCH_COLUMNS, Analysis, build_analysis
+
+__all__ = ["Analysis", "analyze", "build_analysis"]
+
+
+def analyze(
+    directories: Sequence[Path | str],
+    *,
+    output: Path | str | None = None,
+    outcome: str = "test_accuracy",
+    diverged: Diverged = "chance",
+) -> Analysis:
+    """Analyze run directories together, and write tables, figures and the report.
+
+    Args:
+        directories: Run directories; trials that stand in several are read once.
+        output: Folder to write to. Default: ``analysis/`` of the first directory.
+        outcome: The primary outcome, a metric column of trials.
+        diverged: What a diverged trial scores in effects: ``chance``, its ``last`` finite
+            evaluation, or nothing (``exclude``).
+
+    Raises:
+        ArgumentError: The outcome or the treatment of divergence is unknown.
+        RunDirectoryError: A directory is absent, empty or of a newer version, or the output cannot
+            be written.
+        SchemaError: A table breaks the schema.
+    """
+    paths = [Path(directory) for directory in directories]
+    trials = load_trials(paths)
+    check_outcomes(trials, [outcome], diverged=diverged)
+    columns = list(dict.fromkeys([*EPOCH_COLUMNS, outcome]))
+    epochs = load_epochs(paths, columns=columns)
+    result = build_analysis(trials, epochs, outcome=outcome, diverged=diverged)
+    write_analysis(result, Path(output) if output is not None else paths[0] / "analysis")
+    return result

@@ -1,0 +1,256 @@
+"""The verdict: what the numbers say, in words, and no more than they say.
+
+An effect of the confirmatory family counts as resolved where its p after Holm is below 0.05; any
+other where its interval excludes 0. The class term's contribution is called by its term: that it
+acts as a learning rate is a further claim, which needs trials at the matched learning rate.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import polars as pl
+
+from analysis.cells import ARM_ORDER
+from analysis.estimators import ESTIMATORS
+from analysis.pairing import REGULARIZED_ARMS
+from analysis.wording import Quantity, format_p, format_value, quantity_of
+
+_LEVEL = 0.05
+_MAX_LAMBDAS = 6
+Row = dict[str, object]
+
+
+class Paragraph(NamedTuple):
+    """One statement of the verdict.
+
+    Attributes:
+        lead: What it is about, a few words.
+        text: The statement, one or more sentences.
+    """
+
+    lead: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.lead}: {self.text}"
+
+
+_CAUTION = Paragraph(
+    "What this does not say",
+    "the class term is one part of the regularizer's exact split, not a mechanism. Whether it acts "
+    "as the implicit effect on the learning rate that the method's authors suspect is not tested "
+    "here: that takes trials at the matched learning rate.",
+)
+
+
+def write_verdict(
+    trials: pl.DataFrame, pooled: pl.DataFrame, *, outcome: str
+) -> tuple[Paragraph, ...]:
+    """Return the verdict's paragraphs; the first answers what the regularizer did.
+
+    Args:
+        trials: As `load_trials` returns them.
+        pooled: Pooled effects, see `schema.EFFECTS_POOLED`.
+        outcome: The primary outcome.
+    """
+    nothing = _nothing_to_separate(trials, pooled, outcome)
+    if nothing:
+        return (Paragraph("Nothing to separate", nothing), _ends(trials))
+    rows = _rows_by_scope(pooled, outcome, "arms")
+    paragraphs = [
+        Paragraph(_scope(scope), _attribution(rows.get(scope, {}), outcome))
+        for scope in _spoken(rows)
+    ]
+    paragraphs += _memorization(pooled)
+    paragraphs += _sham(pooled, outcome)
+    paragraphs += _multipliers(trials)
+    paragraphs.append(_ends(trials))
+    if any("effect_lr" in effects for effects in rows.values()):
+        paragraphs.append(_CAUTION)
+    return tuple(paragraphs)
+
+
+def _nothing_to_separate(trials: pl.DataFrame, pooled: pl.DataFrame, outcome: str) -> str | None:
+    arms = set(trials["arm"].unique().to_list())
+    if not trials["status"].is_in(["completed", "diverged"]).any():
+        return f"none of the {len(trials):,} trials was trained to its end."
+    if not (trials["status"] == "completed").any():
+        return "every trial that was trained to its end diverged, so there is no score to compare."
+    if "control" not in arms:
+        return (
+            "there is no control trial (rlp_lambda = 0), and every effect is a difference to it. "
+            f"The arms here are {', '.join(sorted(arms))}."
+        )
+    if arms == {"control"}:
+        return "every trial is a control, so no regularizer was at work."
+    rows = pooled.filter(pl.col("outcome") == outcome).select("estimator", "effect").unique()
+    if not any("control" in ESTIMATORS[name].arms[effect] for name, effect in rows.iter_rows()):
+        return (
+            "no regularized trial shares its cell and seed with a control trial so that both have "
+            f"a value of {quantity_of(outcome).noun}."
+        )
+    return None
+
+
+def _rows_by_scope(
+    pooled: pl.DataFrame, outcome: str, estimator: str
+) -> dict[float | None, dict[str, Row]]:
+    rows = pooled.filter((pl.col("outcome") == outcome) & (pl.col("estimator") == estimator))
+    scopes: dict[float | None, dict[str, Row]] = {}
+    for row in rows.iter_rows(named=True):
+        scopes.setdefault(row["rlp_lambda"], {})[row["effect"]] = row
+    return scopes
+
+
+def _spoken(rows: dict[float | None, dict[str, Row]]) -> list[float | None]:
+    """Return the scopes to speak of: every λ, or all of them together where they are many."""
+    lambdas = [scope for scope in rows if scope is not None]
+    return [*lambdas] if 0 < len(lambdas) <= _MAX_LAMBDAS else [None]
+
+
+def _scope(scope: float | None) -> str:
+    return "Over all λ" if scope is None else f"At λ = {format_value(scope)}"
+
+
+def _attribution(effects: dict[str, Row], outcome: str) -> str:
+    quantity = quantity_of(outcome)
+    total, parts = effects.get("effect_total"), _parts(effects, quantity)
+    if total is None:
+        return f"the total effect on {quantity.noun} is unknown: no seed has control and full."
+    change = f"{_estimate(total, quantity)} ({_basis(total)})"
+    if is_resolved(total):
+        text = f"the regularizer changed {quantity.noun} by {change}"
+    else:
+        text = f"an effect of the regularizer on {quantity.noun} is{_doubt(total)}: {change}"
+    if not parts:
+        return (
+            f"{text}. It cannot be split: no seed has the arms class_term and uniform_term beside "
+            "control and full."
+        )
+    return f"{text}. Of that, {parts}.{_interaction(effects['interaction'], quantity)}"
+
+
+def _parts(effects: dict[str, Row], quantity: Quantity) -> str:
+    if "effect_lr" not in effects or "effect_memorization" not in effects:
+        return ""
+    lr, memorization = effects["effect_lr"], effects["effect_memorization"]
+    return (
+        f"{_estimate(lr, quantity)} came with the class term{_aside(lr)} and "
+        f"{_estimate(memorization, quantity)} with the uniform term{_aside(memorization)}"
+    )
+
+
+def _interaction(row: Row, quantity: Quantity) -> str:
+    if is_resolved(row):
+        return (
+            f" The two interact ({_estimate(row, quantity)}): what a term does depends on whether "
+            "the other is there, and the parts are means over both orders."
+        )
+    return f" An interaction of the two is{_doubt(row)}: {_estimate(row, quantity)}."
+
+
+def _memorization(pooled: pl.DataFrame) -> Iterator[Paragraph]:
+    quantity = quantity_of("random_label_accuracy")
+    scopes = _rows_by_scope(pooled, "random_label_accuracy", "arms")
+    for scope in _spoken(scopes):
+        effects = scopes.get(scope, {})
+        if "effect_total" in effects:
+            total, parts = effects["effect_total"], _parts(effects, quantity)
+            yield Paragraph(
+                f"Memorization {_scope(scope).lower()}",
+                f"random-label accuracy, read by the observer head, changed by "
+                f"{_estimate(total, quantity)}{_aside(total)}{': ' * bool(parts)}{parts}.",
+            )
+
+
+def _sham(pooled: pl.DataFrame, outcome: str) -> Iterator[Paragraph]:
+    quantity = quantity_of(outcome)
+    scopes = _rows_by_scope(pooled, outcome, "sham")
+    for scope in _spoken(scopes):
+        effects, parts = scopes.get(scope, {}), []
+        if lr := effects.get("effect_lr"):
+            parts.append(
+                f"with nothing to unlearn, the same regularizer changed {quantity.noun} by "
+                f"{_estimate(lr, quantity)}{_aside(lr)}"
+            )
+        if memorization := effects.get("effect_memorization"):
+            parts.append(
+                "having something to unlearn added "
+                f"{_estimate(memorization, quantity)}{_aside(memorization)}"
+            )
+        if parts:
+            yield Paragraph(f"Sham {_scope(scope).lower()}", f"{'; '.join(parts)}.")
+
+
+def _multipliers(trials: pl.DataFrame) -> Iterator[Paragraph]:
+    """Say what κ was measured, where it was; where λ are many, over all of them."""
+    measured = trials.filter(
+        (pl.col("status") == "completed")
+        & pl.col("arm").is_in(REGULARIZED_ARMS)
+        & pl.col("lr_multiplier").is_finite()
+    )
+    if measured["rlp_lambda"].n_unique() > _MAX_LAMBDAS:
+        measured = measured.with_columns(rlp_lambda=pl.lit(None, pl.Float64))
+    means = measured.group_by("rlp_lambda", "arm").agg(pl.col("lr_multiplier").mean())
+    order = pl.col("arm").replace_strict(ARM_ORDER, return_dtype=pl.Int64)
+    scopes: dict[float | None, list[str]] = {}
+    for rlp_lambda, arm, value in means.sort("rlp_lambda", order).iter_rows():
+        scopes.setdefault(rlp_lambda, []).append(f"{arm} {value:.3g}".replace("-", "−"))
+    if scopes:
+        texts = (f"{_scope(scope).lower()} {', '.join(arms)}" for scope, arms in scopes.items())
+        yield Paragraph(
+            "Measured multiplier κ",
+            f"{'; '.join(texts)} (means over cells and seeds; 1: no net pull along the "
+            "class gradient).",
+        )
+
+
+def _ends(trials: pl.DataFrame) -> Paragraph:
+    parts = []
+    for status in ("diverged", "failed", "stopped"):
+        arms = trials.filter(pl.col("status") == status)["arm"].value_counts()
+        if len(arms):
+            names = ", ".join(f"{arm} {num}" for arm, num in sorted(arms.iter_rows()))
+            parts.append(f"{arms['count'].sum()} {status} ({names})")
+    if not parts:
+        return Paragraph("Trials", f"all {len(trials):,} were trained to their end; none diverged.")
+    return Paragraph("Trials", f"of {len(trials):,}, {'; '.join(parts)}.")
+
+
+def is_resolved(row: Row) -> bool:
+    """Tell whether an effect's row stands out of its noise, after Holm where it is adjusted."""
+    p_holm, low, high = row["p_holm"], row["ci_low"], row["ci_high"]
+    if isinstance(p_holm, float):
+        return p_holm < _LEVEL
+    return isinstance(low, float) and isinstance(high, float) and (low > 0 or high < 0)
+
+
+def _doubt(row: Row) -> str:
+    """Return " not resolved" and why; empty where the effect is resolved."""
+    if row["ci_low"] is None:
+        return " not resolved, because one seed gives no interval"
+    if is_resolved(row):
+        return ""
+    if isinstance(row["p_holm"], float):
+        return f" not resolved, {format_p(row['p_holm'])} after Holm"
+    return " not resolved"
+
+
+def _aside(row: Row) -> str:
+    if row["ci_low"] is None:
+        return " (one seed, no interval)"
+    return f" ({doubt.strip()})" if (doubt := _doubt(row)) else ""
+
+
+def _basis(row: Row) -> str:
+    num_seeds, num_cells = row["num_seeds"], row["num_cells"]
+    text = f"n = {num_seeds} seed{'s' * (num_seeds != 1)}, {num_cells} cell{'s' * (num_cells != 1)}"
+    if row["num_diverged"]:
+        text += f", {row['num_diverged']} diverged"
+    if isinstance(row["p_holm"], float) and is_resolved(row):
+        text += f", {format_p(row['p_holm'])} after Holm"
+    return text
+
+
+def _estimate(row: Row, quantity: Quantity) -> str:
+    return quantity.with_interval(row["estimate"], row["ci_low"], row["ci_high"])

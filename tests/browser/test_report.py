@@ -1,0 +1,166 @@
+"""The report in a real browser: figures are drawn, in light and dark, and nothing is fetched."""
+
+import http.server
+import itertools
+import json
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import ClassVar
+
+import polars as pl
+import pytest
+
+from analysis.canvas import ARM_COLORS
+from analysis.tables import analyze
+
+pytestmark = pytest.mark.slow
+
+LEVELS = {"control": 0.9, "full": 0.85, "class_term": 0.92, "uniform_term": 0.84, "sham": 0.91}
+QUIET = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """Return the report of a small sweep with epochs."""
+    directory = tmp_path_factory.mktemp("sweep")
+    points = itertools.product(LEVELS, (0.1, 1.0), (0, 1))
+    trials = pl.DataFrame(list(points), schema=["arm", "lr", "seed"], orient="row").with_columns(
+        trial_id=pl.format("{}-{}-{}", "arm", "lr", "seed"),
+        status=pl.lit("completed"),
+        rlp_lambda=pl.when(pl.col("arm") == "control").then(0.0).otherwise(10.0),
+        label_smoothing=0.0,
+        num_random_labels=10,
+        train_accuracy=0.99,
+        val_accuracy=0.9,
+        test_accuracy=pl.col("arm").replace_strict(LEVELS) + pl.col("seed") * pl.col("lr") / 50,
+        test_loss=0.3,
+        random_label_accuracy=pl.col("arm").replace_strict(LEVELS) ** 2,
+        lr_multiplier=pl.lit(None, pl.Float64),
+    )
+    epochs = trials.join(pl.DataFrame({"epoch": [1, 2, 3]}), how="cross")
+    for name, frame in {"trials": trials, "epochs": epochs}.items():
+        (directory / name).mkdir()
+        frame.write_parquet(directory / name / "part.parquet")
+    analyze([directory])
+    return directory / "analysis" / "report.html"
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """Return a function that opens a page in Chromium with further flags; gives its stdout."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("there is no Chromium to open the report in")
+
+    def open_page(page: str, *flags: str) -> str:
+        profile = f"--user-data-dir={tmp_path / 'profile'}"
+        command = [chromium, *QUIET, profile, *flags, page]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        return done.stdout
+
+    return open_page
+
+
+def count_pixels(path, color: str) -> int:
+    """Return how many pixels of a PNG have this colour, up to one level in 32."""
+    from matplotlib.image import imread
+
+    wanted = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    return int((abs(imread(path)[..., :3] - wanted).max(axis=-1) < 1 / 32).sum())
+
+
+def test_report_is_parsed_with_all_its_figures_and_sections(report, browse):
+    page = browse(report.as_uri(), "--dump-dom")
+
+    assert page.count("<figure id=") == page.count("<svg ") == 5
+    for section in ("verdict", "trials", "figures", "tables", "reading"):
+        assert f'<section id="{section}"' in page
+
+
+@pytest.mark.parametrize(
+    ("scheme", "paper"), [("light", "#fdfefe"), ("dark", "#171b21")], ids=["light", "dark"]
+)
+def test_report_draws_every_arm_on_its_paper(report, browse, tmp_path, scheme, paper):
+    screenshot = tmp_path / "report.png"
+    setting = f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"
+
+    browse(report.as_uri(), setting, f"--screenshot={screenshot}", "--window-size=1100,5000")
+
+    for color in ARM_COLORS.values():
+        assert count_pixels(screenshot, color) > 200
+    assert count_pixels(screenshot, paper) > 1_000_000
+
+
+@pytest.fixture
+def serve():
+    """Return a function that serves pages on loopback by path; gives its address."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Pages) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+
+        def start(pages: dict[str, bytes]) -> str:
+            _Pages.pages = pages
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield start
+        server.shutdown()
+        thread.join()
+
+
+class _Pages(http.server.BaseHTTPRequestHandler):
+    pages: ClassVar[dict[str, bytes]] = {}
+
+    def do_GET(self) -> None:
+        content = self.pages.get(self.path, b"")
+        self.send_response(200 if content else 404)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+def requested(browse, address: str, log: Path) -> set[str]:
+    """Return the addresses that the page asked for, as Chromium's network log has them."""
+    flags = (f"--log-net-log={log}", "--dump-dom", "--dns-over-https-mode=off")
+    browse(f"{address}/page.html", *flags)
+    record = json.loads(log.read_text())
+    start = record["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
+    began = [event.get("params", {}) for event in record["events"] if event["type"] == start]
+    requests = [params for params in began if "url" in params]
+    return {
+        request["url"]
+        for request in requests
+        if request["url"].startswith(address) or request["initiator"] == address
+    }
+
+
+def test_report_sends_no_request(report, browse, serve, tmp_path):
+    address = serve({"/page.html": report.read_bytes()})
+
+    urls = requested(browse, address, tmp_path / "net.json")
+
+    assert urls - {f"{address}/favicon.ico"} == {f"{address}/page.html"}
+
+
+def test_a_page_that_fetches_is_caught(browse, serve, tmp_path):
+    address = serve({"/page.html": b"<img src='/a.png'><img src='http://nowhere.invalid/b.png'>"})
+
+    urls = requested(browse, address, tmp_path / "net.json")
+
+    assert {f"{address}/a.png", "http://nowhere.invalid/b.png"} <= urls

@@ -1,0 +1,102 @@
+"""Intervals and p values against other implementations and hand examples."""
+
+import itertools
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from analysis.intervals import (
+    MAX_EXACT_SEEDS,
+    add_inference,
+    holm,
+    sign_flip,
+    smallest_sign_flip,
+    summarize,
+)
+
+
+def infer(values: list[float]) -> dict[str, float | None]:
+    """Return the inference on one list of values, one a seed."""
+    frame = pl.DataFrame({"value": values}, schema={"value": pl.Float64})
+    estimates = frame.select(*summarize(pl.col("value")), pl.col("value").implode().alias("values"))
+    return add_inference(estimates).row(0, named=True)
+
+
+@pytest.mark.parametrize("num_seeds", [2, 3, 5, 30])
+def test_t_interval_and_p_are_those_of_scipy(num_seeds):
+    values = np.random.default_rng(num_seeds).normal(0.3, 1, num_seeds)
+
+    found = infer(values.tolist())
+
+    low, high = stats.t.interval(0.95, num_seeds - 1, loc=values.mean(), scale=stats.sem(values))
+    assert found["ci_low"] == pytest.approx(low, rel=1e-12)
+    assert found["ci_high"] == pytest.approx(high, rel=1e-12)
+    assert found["p_value"] == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=1e-9)
+
+
+def test_one_seed_has_an_estimate_and_nothing_else():
+    found = infer([0.25])
+
+    assert found["estimate"] == 0.25
+    assert [found[name] for name in ("ci_low", "ci_high", "p_value")] == [None] * 3
+    assert found["p_sign_flip"] == found["p_sign_flip_min"] == 1.0
+
+
+@pytest.mark.parametrize(("value", "p_value"), [(0.1, 0.0), (0.0, 1.0), (-0.7, 0.0)])
+def test_without_variance_the_interval_is_the_estimate(value, p_value):
+    found = infer([value] * 3)
+
+    assert found["estimate"] == found["ci_low"] == found["ci_high"] == value
+    assert found["p_value"] == p_value
+
+
+def test_holm_gives_the_hand_example():
+    adjusted = holm(np.array([0.01, 0.04, np.nan, 0.03, 0.005]))
+
+    assert adjusted[[0, 1, 3, 4]].tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert np.isnan(adjusted[2])
+
+
+def test_holm_stops_at_one():
+    assert holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2, 5, 7])
+def test_sign_flip_equals_full_enumeration(num_seeds):
+    values = np.random.default_rng(num_seeds).normal(0.5, 1, (4, num_seeds))
+
+    found = sign_flip(values)
+
+    signs = np.array(list(itertools.product([-1, 1], repeat=num_seeds)))
+    for row, p_value in zip(values, found, strict=True):
+        means = np.abs((signs * row).mean(axis=1))
+        assert p_value == np.mean(means >= abs(row.mean()) - 1e-12)
+
+
+@pytest.mark.parametrize("num_seeds", [1, 3, MAX_EXACT_SEEDS])
+def test_the_smallest_sign_flip_is_reached_by_equal_signs(num_seeds):
+    values = np.arange(1.0, num_seeds + 1)[None, :]
+
+    assert sign_flip(values)[0] == smallest_sign_flip(num_seeds)
+
+
+def test_sign_flip_of_many_seeds_is_drawn_from_a_fixed_generator():
+    values = np.random.default_rng(1).normal(0.25, 1, (2, 20))
+
+    first, second = sign_flip(values), sign_flip(values)
+
+    assert (first == second).all()
+    expected = stats.ttest_1samp(values, 0, axis=1).pvalue
+    assert first == pytest.approx(expected, abs=0.03)
+    assert sign_flip(np.ones((1, 20)))[0] == pytest.approx(smallest_sign_flip(20), rel=0.5)
+
+
+def test_sign_flip_does_not_depend_on_how_rows_are_chunked(monkeypatch):
+    values = np.random.default_rng(2).normal(size=(50, 6))
+    whole = sign_flip(values)
+
+    monkeypatch.setattr("analysis.intervals._CHUNK_ELEMENTS", 64)
+
+    assert (sign_flip(values) == whole).all()

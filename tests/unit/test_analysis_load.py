@@ -1,0 +1,258 @@
+"""The border: what a run directory may look like, and what is refused."""
+
+import json
+
+import polars as pl
+import pytest
+from analysis_frames import make_epochs, make_trials, write_directory
+from polars.testing import assert_frame_equal
+
+from analysis.load import load_epochs, load_trials
+from rlp_sweeps.errors import RunDirectoryError, SchemaError
+
+
+def test_load_trials_returns_values_unrounded(tmp_path):
+    odd = 0.1 + 0.2
+    directory = write_directory(tmp_path / "a", make_trials(lrs=(odd,), lambdas=(1 / 3,)))
+
+    trials = load_trials([directory])
+
+    assert trials["lr"].unique().to_list() == [odd]
+    assert set(trials["rlp_lambda"]) == {0.0, 1 / 3}
+
+
+def test_load_trials_joins_files_with_other_columns_and_narrower_types(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials(seeds=(0,), momentum=0.9))
+    narrow = make_trials(seeds=(1,)).with_columns(
+        pl.col("seed").cast(pl.Int32), pl.col("test_loss").cast(pl.Float32)
+    )
+    narrow.write_parquet(directory / "trials" / "other.parquet")
+
+    trials = load_trials([directory])
+
+    assert trials.schema["seed"] == pl.Int64
+    assert trials.schema["test_loss"] == pl.Float64
+    assert trials["momentum"].null_count() == 5
+    assert len(trials) == 10
+
+
+def test_load_trials_takes_whole_numbers_categories_and_untyped_nulls(tmp_path):
+    foreign = make_trials(lr_multiplier=None).with_columns(
+        pl.col("rlp_lambda").cast(pl.Int64), pl.col("arm").cast(pl.Categorical)
+    )
+    directory = write_directory(tmp_path / "a", foreign)
+
+    trials = load_trials([directory])
+
+    assert trials.schema["rlp_lambda"] == pl.Float64
+    assert trials.schema["arm"] == pl.String
+    assert trials.schema["lr_multiplier"] == pl.Float64
+
+
+def test_load_trials_ignores_foreign_columns_but_configuration(tmp_path):
+    foreign = make_trials(favourite_colour="green", config_depth=3, hostname=7, dropout="half")
+    foreign = foreign.with_columns(nesterov=True)
+    directory = write_directory(tmp_path / "a", foreign)
+
+    columns = load_trials([directory]).columns
+
+    assert "config_depth" in columns
+    assert {"dropout", "nesterov"} <= set(columns)
+    assert not {"favourite_colour", "hostname"} & set(columns)
+
+
+def test_load_trials_computes_memorization_and_equivalent_lr_where_missing(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials(random_label_accuracy=0.55, seeds=(0,)))
+
+    trials = load_trials([directory])
+
+    assert trials["memorization"].to_list() == pytest.approx([0.5] * 5)
+    equivalent = dict(trials.select("arm", "equivalent_lr").iter_rows())
+    assert equivalent["control"] == pytest.approx(0.1)
+    assert equivalent["full"] == pytest.approx(0.15)
+
+
+def test_load_trials_keeps_a_given_memorization(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials(memorization=0.25))
+
+    assert set(load_trials([directory])["memorization"]) == {0.25}
+
+
+@pytest.mark.parametrize(
+    ("broken", "problem"),
+    [
+        (make_trials().drop("rlp_lambda"), r"\{'rlp_lambda': 'missing, not Float64'\}"),
+        (make_trials(lr="0.1"), r"\{'lr': 'String, not Float64'\}"),
+        (make_trials(seed=0.5), r"\{'seed': 'Float64, not Int64'\}"),
+        (make_trials(arm=1), r"\{'arm': 'Int32, not String'\}"),
+        (make_trials(num_classes="ten"), r"\{'num_classes': 'String, not Int64'\}"),
+        (make_trials(memorization="much"), r"\{'memorization': 'String, not Float64'\}"),
+    ],
+)
+def test_load_trials_refuses_missing_and_mistyped_columns(tmp_path, broken, problem):
+    directory = write_directory(tmp_path / "a", broken)
+
+    expected = f"trials of .*a break the schema: {problem}. Was it written by another version"
+    with pytest.raises(SchemaError, match=expected):
+        load_trials([directory])
+
+
+def test_load_trials_names_the_file_that_breaks_the_schema(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials())
+    make_trials().drop("lr").write_parquet(directory / "trials" / "old.parquet")
+
+    with pytest.raises(SchemaError, match=r"trials of .*old\.parquet break the schema"):
+        load_trials([directory])
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all, but long enough"])
+def test_load_trials_names_an_unreadable_file(tmp_path, content):
+    directory = write_directory(tmp_path / "a", make_trials())
+    (directory / "trials" / "torn.parquet").write_bytes(content)
+
+    with pytest.raises(SchemaError, match=r"torn\.parquet cannot be read"):
+        load_trials([directory])
+
+
+def test_load_trials_names_a_file_with_a_whole_footer_and_torn_pages(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials(seeds=range(200)))
+    path = directory / "trials" / "part.parquet"
+    content = bytearray(path.read_bytes())
+    content[4:2000] = b"\xff" * 1996
+    path.write_bytes(bytes(content))
+
+    with pytest.raises(SchemaError, match=r"part\.parquet cannot be read"):
+        load_trials([directory])
+
+
+def test_load_trials_refuses_configuration_of_two_kinds(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials(config_a=pl.lit([1, 2])))
+    other = make_trials(seeds=(5,), config_a=pl.struct(x=1))
+    other.write_parquet(directory / "trials" / "other.parquet")
+
+    with pytest.raises(SchemaError, match="same type in every part file"):
+        load_trials([directory])
+
+
+def test_load_trials_leaves_out_files_that_are_still_written(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials())
+    (directory / "trials" / ".part-2.parquet").write_bytes(b"half")
+
+    assert len(load_trials([directory])) == 10
+
+
+def test_load_trials_refuses_a_folder_that_does_not_exist(tmp_path):
+    with pytest.raises(RunDirectoryError, match=r"must exist, but '.*nowhere' is none"):
+        load_trials([tmp_path / "nowhere"])
+
+
+def test_load_trials_refuses_a_folder_without_trials(tmp_path):
+    with pytest.raises(RunDirectoryError, match="must hold trials"):
+        load_trials([tmp_path])
+
+
+def test_load_trials_refuses_no_folder_at_all():
+    with pytest.raises(RunDirectoryError, match="at least one run directory"):
+        load_trials([])
+
+
+def test_load_trials_refuses_a_newer_schema_version(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials())
+    (directory / "manifest.json").write_text(json.dumps({"schema_version": 99}))
+
+    with pytest.raises(RunDirectoryError, match=r"schema_version=99. Read it with a newer"):
+        load_trials([directory])
+
+
+def test_load_trials_refuses_a_broken_manifest(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials())
+    (directory / "manifest.json").write_text('{"schema_version": 1')
+
+    with pytest.raises(RunDirectoryError, match="must be JSON"):
+        load_trials([directory])
+
+
+def test_load_trials_takes_a_manifest_of_this_version(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials())
+    (directory / "manifest.json").write_text('{"schema_version": 1}')
+
+    assert len(load_trials([directory])) == 10
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"status": "done"}, r"status in .* but got \['done'\]"),
+        ({"lr": pl.lit(None, pl.Float64)}, r"no nulls, but got \{'lr': 10\}"),
+        ({"rlp_lambda": 1.0}, "0 in arm 'control'"),
+        ({"rlp_lambda": -1.0}, "`rlp_lambda >= 0`"),
+    ],
+)
+def test_load_trials_refuses_values_the_schema_does_not_know(tmp_path, wrong, message):
+    directory = write_directory(tmp_path / "a", make_trials(**wrong))
+
+    with pytest.raises(SchemaError, match=message):
+        load_trials([directory])
+
+
+def test_load_trials_reads_a_row_once_from_its_part_and_the_compacted_file(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials())
+    make_trials().write_parquet(directory / "trials" / "compacted.parquet")
+
+    trials = load_trials([directory])
+
+    assert len(trials) == trials["trial_id"].n_unique() == 10
+
+
+def test_load_trials_prefers_the_finished_row_of_a_trial_that_failed_before(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials(status="failed", test_accuracy=None))
+    make_trials().write_parquet(directory / "trials" / "retried.parquet")
+
+    assert set(load_trials([directory])["status"]) == {"completed"}
+
+
+def test_load_trials_refuses_two_ends_of_one_trial_in_a_directory(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials())
+    make_trials(test_accuracy=0.1).write_parquet(directory / "trials" / "other.parquet")
+
+    with pytest.raises(SchemaError, match="a trial must have one end, but trial_id='class_term"):
+        load_trials([directory])
+
+
+def test_load_trials_keeps_the_earlier_directory_of_a_trial(tmp_path):
+    first = write_directory(tmp_path / "a", make_trials(seeds=(0,)))
+    second = write_directory(tmp_path / "b", make_trials(test_accuracy=0.1))
+
+    trials = load_trials([first, second])
+
+    assert len(trials) == 10
+    assert (trials.filter(pl.col("seed") == 0)["test_accuracy"] > 0.1).all()
+    assert (trials.filter(pl.col("seed") == 1)["test_accuracy"] == 0.1).all()
+
+
+def test_load_epochs_returns_an_empty_frame_without_epochs(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials())
+
+    epochs = load_epochs([directory], columns=["trial_id", "epoch", "val_accuracy"])
+
+    assert epochs.is_empty()
+    assert epochs.columns == ["trial_id", "epoch", "val_accuracy"]
+
+
+def test_load_epochs_reads_each_evaluation_once(tmp_path):
+    trials = make_trials()
+    written = make_epochs(trials)
+    directory = write_directory(tmp_path / "a", trials, epochs=written)
+    written.write_parquet(directory / "epochs" / "compacted.parquet")
+
+    epochs = load_epochs([directory]).select(written.columns)
+
+    assert_frame_equal(epochs, written, check_row_order=False, check_column_order=False)
+
+
+def test_load_epochs_refuses_a_table_without_its_key(tmp_path):
+    trials = make_trials()
+    directory = write_directory(tmp_path / "a", trials, epochs=make_epochs(trials).drop("epoch"))
+
+    with pytest.raises(SchemaError, match=r"epochs of .* \{'epoch': 'missing, not Int64'\}"):
+        load_epochs([directory])

@@ -1,0 +1,253 @@
+"""Files and report of an analysis: what is written, and that nothing is fetched or injected."""
+
+import re
+
+import polars as pl
+import pytest
+from analysis_frames import ARMS, make_epochs, make_trials, where_arm, write_directory
+
+from analysis.figure_attribution import draw_attribution
+from analysis.figure_curves import draw_curves
+from analysis.figure_maps import draw_heat_map
+from analysis.figure_plane import draw_plane
+from analysis.load import load_trials
+from analysis.report import render_report
+from analysis.result import build_analysis
+from analysis.tables import analyze
+from rlp_sweeps.errors import ArgumentError, RunDirectoryError
+
+f = pl.col
+HOSTILE = "<script>alert('x')</script>"
+
+
+def noisy(trials: pl.DataFrame) -> pl.DataFrame:
+    """Return the trials with a small difference between seeds in every arm."""
+    noise = (f("trial_id").hash(3) % 1000) / 200_000
+    return trials.with_columns(test_accuracy=f("test_accuracy") + noise)
+
+
+def analysis_of(tmp_path, trials: pl.DataFrame, *, epochs=None, **options):
+    """Return the analysis of a directory that holds these tables; writes nothing."""
+    loaded = load_trials([write_directory(tmp_path / "run", trials)])
+    empty = pl.DataFrame(schema={"trial_id": pl.String, "epoch": pl.Int64})
+    return build_analysis(loaded, empty if epochs is None else epochs, **options)
+
+
+@pytest.fixture(scope="module")
+def analyzed(tmp_path_factory):
+    """Return a directory that was analyzed, and its analysis; its texts are hostile."""
+    trials = make_trials(
+        lrs=(0.1, 0.2),
+        lambdas=(1.0, 10.0),
+        config_name=f"{HOSTILE}$x_" + f("lr").cast(str),
+        status=where_arm("sham", "status", "failed"),
+        error=f"Traceback\n\nValueError: {HOSTILE}\n",
+    )
+    directory = tmp_path_factory.mktemp("analyzed") / "run"
+    write_directory(directory, trials, epochs=make_epochs(trials))
+    return directory, analyze([directory])
+
+
+@pytest.fixture(scope="module")
+def page(analyzed) -> str:
+    """Return the analyzed directory's report."""
+    return (analyzed[0] / "analysis" / "report.html").read_text(encoding="utf-8")
+
+
+def test_analyze_writes_tables_figures_and_report(analyzed):
+    directory, result = analyzed
+    output = directory / "analysis"
+
+    assert pl.read_parquet(output / "effects.parquet").equals(result.effects)
+    assert pl.read_parquet(output / "effects_pooled.parquet").equals(result.effects_pooled)
+    assert pl.read_parquet(output / "cells.parquet").equals(result.cells)
+    names = {path.name for path in (output / "figures").iterdir()}
+    drawn = {"attribution", "heat_map_outcome", "heat_map_memorization", "memorization_plane"}
+    drawn |= {"learning_curves"}
+    assert names == {f"{name}.{end}" for name in drawn for end in ("svg", "parquet")}
+    assert not [path for path in output.iterdir() if path.name.startswith(".")]
+
+
+def test_report_escapes_what_comes_from_the_data(page):
+    assert "<script" not in page
+    assert "ValueError: &lt;script&gt;" in page
+    assert "&lt;script&gt;alert('x')&lt;/script&gt;$x_0.1" in page
+
+
+def test_report_fetches_nothing(page):
+    assert not re.findall(r"(?i)https?:|//[a-z]|@import|<script|<link|<img|<iframe", page)
+    assert set(re.findall(r"(?:src|href)=\"(.)", page)) == {"#"}
+    assert set(re.findall(r"url\((.)", page)) <= {"#"}
+
+
+def test_report_has_no_id_twice_and_no_dead_reference(page):
+    ids = re.findall(r"\sid=\"([^\"]+)\"", page)
+
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"(?:href=\"|url\()#([^\")]+)", page)) <= set(ids)
+
+
+def test_report_describes_every_figure(page):
+    figures = re.findall(r"<figure id=\"figure-(\w+)\">(.*?)</figure>", page, re.DOTALL)
+
+    assert len(figures) == 5
+    for name, figure in figures:
+        assert f'role="img" tabindex="0" aria-labelledby="title-{name}"' in figure
+        assert re.search(rf"<figcaption id=\"caption-{name}\">\S", figure)
+
+
+def test_drawing_again_gives_the_same_bytes(analyzed):
+    _, analysis = analyzed
+
+    first, second = draw_attribution(analysis), draw_attribution(analysis)
+
+    assert first.svg == second.svg
+    assert render_report(analysis, [first]) == render_report(analysis, [second])
+
+
+def test_analyze_removes_its_old_figures_and_nothing_else(tmp_path):
+    directory = write_directory(tmp_path / "run", make_trials(arms=("control",)))
+    (directory / "analysis" / "figures").mkdir(parents=True)
+    (directory / "analysis" / "own.txt").write_text("mine")
+    (directory / "analysis" / "figures" / "learning_curves.svg").write_text("old")
+
+    analyze([directory])
+
+    assert (directory / "analysis" / "own.txt").read_text() == "mine"
+    assert not (directory / "analysis" / "figures" / "learning_curves.svg").exists()
+
+
+def test_analyze_writes_where_it_is_told_and_reads_directories_together(tmp_path):
+    first = write_directory(tmp_path / "a", make_trials(seeds=(0,), arms=("control",)))
+    second = write_directory(tmp_path / "b", make_trials(seeds=(0, 1), arms=("control",)))
+
+    result = analyze([first, second], output=tmp_path / "out")
+
+    assert result.num_trials["total"] == 2
+    assert (tmp_path / "out" / "report.html").exists()
+    assert not (first / "analysis").exists()
+
+
+def test_analyze_refuses_an_output_that_cannot_be_written(tmp_path):
+    directory = write_directory(tmp_path / "run", make_trials())
+    (tmp_path / "file").write_text("no folder")
+
+    with pytest.raises(RunDirectoryError, match="output folder must be writable"):
+        analyze([directory], output=tmp_path / "file")
+
+
+def test_analyze_refuses_an_unknown_outcome_before_it_writes(tmp_path):
+    directory = write_directory(tmp_path / "run", make_trials())
+
+    with pytest.raises(ArgumentError, match="unknown outcome"):
+        analyze([directory], outcome="accuracy")
+    assert not (directory / "analysis").exists()
+
+
+def test_report_names_each_failed_trial_with_the_last_line_of_its_error(tmp_path):
+    trials = make_trials().with_columns(where_arm("sham", "status", "failed"))
+    error = pl.when(f("seed") == 0).then(pl.lit("Traceback\n  line\nRuntimeError: boom\n"))
+
+    page = render_report(analysis_of(tmp_path, trials.with_columns(error=error)), [])
+
+    assert re.search(
+        r"sham-0.1-1.0-0</strong> \(sham, lr 0.1, λ 1, seed 0\) failed: <code>Runt", page
+    )
+    assert "no error was recorded" in page
+
+
+def test_report_of_one_seed_has_no_intervals(tmp_path):
+    page = render_report(analysis_of(tmp_path, make_trials(seeds=(0,))), [])
+
+    assert "no interval: one seed" in page
+    assert not re.search(r"<td>[^<]*\[", page)
+
+
+def test_report_shows_the_rest_of_long_tables_as_a_number(tmp_path, monkeypatch):
+    monkeypatch.setattr("analysis.report_tables.MAX_ROWS", 2)
+    monkeypatch.setattr("analysis.report.MAX_FAILED", 1)
+    trials = make_trials().with_columns(where_arm("sham", "status", "failed"))
+
+    page = render_report(analysis_of(tmp_path, trials), [])
+
+    assert "The first 2 of" in page
+    assert "and 1 more" in page
+
+
+def test_sampled_points_are_a_scatter_and_the_largest_cells(tmp_path):
+    lrs = tuple(0.001 * 1.37**n for n in range(30))
+    analysis = analysis_of(tmp_path, noisy(make_trials(lrs=lrs, arms=ARMS[:4])))
+
+    heat_map = draw_heat_map(analysis, "test_accuracy", name="map", color_map="viridis")
+    attribution = draw_attribution(analysis)
+
+    assert heat_map.caption.endswith("Each point is one sampled cell.")
+    assert "The 24 of 30 cells with the largest effects." in attribution.caption
+    assert attribution.data["line"].max() == 24
+
+
+def test_attribution_pools_all_lambdas_where_they_are_many(tmp_path):
+    trials = make_trials(lambdas=tuple(float(n) for n in range(1, 9)), seeds=(0,))
+
+    data = draw_attribution(analysis_of(tmp_path, trials)).data
+
+    assert data.filter("is_pooled")["label"].unique().to_list() == ["pooled, all λ"]
+
+
+def test_attribution_writes_estimates_beyond_the_axis_in_numbers(tmp_path):
+    is_full = f("arm") == "full"
+    collapse = pl.when(is_full & (f("lr") == 0.8)).then(-0.4).otherwise(0.0)
+    rise = pl.when(is_full & (f("lr") == 0.7)).then(0.4).otherwise(0.0)
+    trials = noisy(make_trials(lrs=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), seeds=range(3)))
+    trials = trials.with_columns(test_accuracy=f("test_accuracy") + collapse + rise)
+
+    figure = draw_attribution(analysis_of(tmp_path, trials))
+
+    assert "estimates lie beyond the axis" in figure.caption
+    assert re.search(r"◂ −4[56]\.", figure.svg)
+    assert re.search(r"\+3[345]\.\d\d ▸", figure.svg)
+
+
+def test_figures_leave_a_place_empty_where_panels_do_not_fill_the_rows(tmp_path):
+    trials = make_trials(lambdas=(1.0, 2.0, 3.0), arms=ARMS[:4], lrs=(0.1, 0.2, 0.3, 0.4, 0.5))
+    analysis = analysis_of(tmp_path, trials)
+
+    plane = draw_plane(analysis)
+    heat_map = draw_heat_map(analysis, "memorization", name="map", color_map="magma")
+
+    assert plane.data["rlp_lambda"].n_unique() == 3
+    assert set(heat_map.data["arm"]) == {"full", "class_term", "uniform_term"}
+
+
+def test_curves_show_the_largest_lambda_and_at_most_four_lrs(tmp_path):
+    trials = make_trials(lambdas=(1.0, 2.0), lrs=(0.1, 0.2, 0.3, 0.4, 0.5))
+    analysis = analysis_of(tmp_path, trials, epochs=make_epochs(trials))
+
+    data = draw_curves(analysis).data
+
+    assert set(data["rlp_lambda"]) == {0.0, 2.0}
+    assert data["lr"].n_unique() == 4
+    assert set(data["num_trials"]) == {2}
+
+
+def test_figures_of_many_cells_draw_an_even_choice(tmp_path, monkeypatch):
+    monkeypatch.setattr("analysis.figure_plane.MAX_CELLS", 2)
+    monkeypatch.setattr("analysis.figure_maps.MAX_LRS", 3)
+    trials = make_trials(lrs=(0.1, 0.2, 0.3, 0.4, 0.5), arms=("control", "full"))
+    analysis = analysis_of(tmp_path, trials)
+
+    plane = draw_plane(analysis)
+    heat_map = draw_heat_map(analysis, "memorization", name="map", color_map="magma")
+
+    assert plane.data["lr"].to_list() == [0.1, 0.4]
+    assert sorted(heat_map.data["lr"].unique()) == [0.1, 0.3, 0.5]
+    assert heat_map.caption.endswith("3 values of lr are drawn, evenly chosen.")
+
+
+def test_figures_without_data_are_not_drawn(tmp_path):
+    analysis = analysis_of(tmp_path, make_trials(status="failed"))
+
+    assert draw_attribution(analysis) is None
+    assert draw_plane(analysis) is None
+    assert draw_curves(analysis) is None
+    assert draw_heat_map(analysis, "memorization", name="map", color_map="magma") is None
