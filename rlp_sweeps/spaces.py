@@ -252,29 +252,20 @@ class SearchSpace:
         Raises:
             ConfigError: A name or a value is none that a trial knows.
         """
-        space = self
+        axes, fixed, data_dir = dict(self.axes), dict(self.fixed), self.data_dir
         for name, text in settings.items():
-            space = space._overridden(name, text)
-        return space
-
-    def _overridden(self, name: str, text: str) -> Self:
-        if name == "data_dir":
-            return dataclasses.replace(self, data_dir=text)
-        if name in {"arm", "seed"}:
-            msg = f"{name!r} is no axis; choose `arms` in the recipe, seeds with --num-seeds."
-            raise ConfigError(msg)
-        if name not in FIELD_TYPES:
-            known = [n for n in FIELD_TYPES if n not in {"arm", "seed"}]
-            msg = f"unknown setting {name!r} in --set; the settings are {[*known, 'data_dir']}."
-            raise ConfigError(msg)
-        values = tuple(parse_value(name, part.strip()) for part in text.split(","))
-        if name not in self.axes and len(values) == 1:
-            return dataclasses.replace(self, fixed={**self.fixed, name: values[0]})
-        old = self.axes.get(name)
-        control = 0.0 if old is None and name == "rlp_lambda" else getattr(old, "control", None)
-        axis = ChoiceAxis(choices=values, control=control)
-        fixed = {k: v for k, v in self.fixed.items() if k != name}
-        return dataclasses.replace(self, axes={**self.axes, name: axis}, fixed=fixed)
+            if name == "data_dir":
+                data_dir = text
+                continue
+            values = _values_of(name, text)
+            old = axes.get(name)
+            if old is None and len(values) == 1:
+                fixed[name] = values[0]
+                continue
+            control = 0.0 if old is None and name == "rlp_lambda" else getattr(old, "control", None)
+            axes[name] = ChoiceAxis(choices=values, control=control)
+            fixed.pop(name, None)
+        return dataclasses.replace(self, axes=axes, fixed=fixed, data_dir=data_dir)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the space as JSON-ready values, for the manifest."""
@@ -302,6 +293,18 @@ def space_from_dict(values: Mapping[str, Any]) -> SearchSpace:
         axes[name] = kinds[kind](**settings)
     search = None if values["search"] is None else Search(**values["search"])
     return SearchSpace(**{**values, "axes": axes, "search": search})
+
+
+def _values_of(name: str, text: str) -> tuple[Scalar, ...]:
+    """Return the values that ``--set NAME=VALUE`` gives a setting, separated by commas."""
+    if name in {"arm", "seed"}:
+        msg = f"{name!r} is no axis; choose `arms` in the recipe, seeds with --num-seeds."
+        raise ConfigError(msg)
+    if name not in FIELD_TYPES:
+        known = [n for n in FIELD_TYPES if n not in {"arm", "seed"}]
+        msg = f"unknown setting {name!r} in --set; the settings are {[*known, 'data_dir']}."
+        raise ConfigError(msg)
+    return tuple(parse_value(name, part.strip()) for part in text.split(","))
 
 
 def _grid_values(name: str, axis: Axis) -> list[Scalar]:

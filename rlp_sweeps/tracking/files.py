@@ -113,6 +113,21 @@ def _remove_if_empty(folder: Path) -> None:
         return  # another process has put something there
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether somebody holds the lock; nothing is written."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
     """Yield whether this process is the one that holds the lock; a killed holder holds nothing.

@@ -149,6 +149,10 @@ class RunDirectory:
                 raise RunDirectoryError(msg)
             yield
 
+    def is_held(self) -> bool:
+        """Return whether a driver, of this or another process, holds the directory now."""
+        return files.is_locked(self.path / _LOCK_NAME)
+
     def write_trial(self, trial: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> None:
         """Write one finished trial, whatever its end; it is visible at once and whole.
 

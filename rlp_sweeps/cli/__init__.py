@@ -1,0 +1,16 @@
+"""The command line, the only place where all parts meet.
+
+- ``app``: the commands by name, exit status, one sentence for what went wrong;
+- ``sweeping``: spaces, plan, run, resume, status;
+- ``reading``: analyze, query, sync, ui;
+- ``options``: options that commands share, and the requests made from them;
+- ``progress_state``, ``live_view``: what a sweep at work looks like, on a terminal and in a log;
+- ``printing``: tables on stdout.
+
+Heavy parts (Ray, torch, MLflow, the analysis) are imported inside the commands that need them, so
+that ``rlp-sweeps --help`` answers at once. Results go to stdout, progress and errors to stderr.
+"""
+
+from rlp_sweeps.cli.app import app, main
+
+__all__ = ["app", "main"]

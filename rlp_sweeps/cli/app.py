@@ -1,0 +1,101 @@
+"""The application: commands by name, exit status, and one sentence for whatever went wrong."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import rlp_sweeps
+from rlp_sweeps.cli import reading, sweeping
+from rlp_sweeps.cli.options import WRONG_REQUEST, say
+from rlp_sweeps.errors import RlpSweepsError
+
+PROGRAM = "rlp-sweeps"
+
+app = typer.Typer(
+    name=PROGRAM,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit status: 0 done; 1 some trials failed; 2 the request is wrong and nothing was "
+    "started; 130 interrupted, what is finished is kept.",
+)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"{PROGRAM} {rlp_sweeps.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _start(
+    context: typer.Context,
+    version: Annotated[  # its callback prints
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Sweeps with random-label-prediction heads: memorization apart from the learning rate."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+for _command in (
+    sweeping.spaces,
+    sweeping.plan,
+    sweeping.run,
+    sweeping.resume,
+    sweeping.status,
+    reading.analyze,
+    reading.query,
+    reading.sync,
+    reading.ui,
+):
+    app.command(_command.__name__)(_command)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status.
+
+    Args:
+        argv: Arguments without the program's name; those of the process where missing.
+
+    Returns:
+        0: done. 1: some trials failed. 2: the request is wrong, nothing was started. 130:
+        interrupted.
+    """
+    try:
+        status = app(
+            args=None if argv is None else list(argv), prog_name=PROGRAM, standalone_mode=False
+        )
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        say(_usage_sentence(error))
+        return WRONG_REQUEST
+    except RlpSweepsError as error:
+        say(str(error))
+        return WRONG_REQUEST
+    except BrokenPipeError:
+        _forget_stdout()
+        return 1
+    return status or 0
+
+
+def _usage_sentence(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else PROGRAM
+    text = " ".join(error.format_message().split()).rstrip(".")
+    link = " See" if text.endswith("?") else "; see"
+    return f"{text[:1].lower()}{text[1:]}{link} `{command} --help`."
+
+
+def _forget_stdout() -> None:
+    """Send what is left to nowhere: whoever read stdout, for example ``head``, has closed it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

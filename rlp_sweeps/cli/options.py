@@ -1,0 +1,139 @@
+"""Options that several commands share, and the requests made from them.
+
+A value is checked here where no part below would see it as the user wrote it; everything else is
+checked by the part that knows its rule.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlp_sweeps.errors import ArgumentError
+from rlp_sweeps.recipes import NamedSpace, load_space
+
+DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+"""Exit status of every command."""
+
+Space = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPACE",
+        help="A recipe's name (see `rlp-sweeps spaces`), a dotted module, or a path to a .py file; "
+        "it must define SPACE.",
+    ),
+]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDR",
+        help="A running Ray cluster: host:port or 'auto'. Default: a local one of its own.",
+    ),
+]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where trials are trained.")]
+GroupSize = Annotated[
+    str,
+    typer.Option(metavar="auto|N", help="Trials that are trained together on one device."),
+]
+MaxConcurrent = Annotated[
+    int | None, typer.Option(metavar="N", help="Groups at once. Default: as many as fit.")
+]
+CpusPerGroup = Annotated[float, typer.Option(metavar="X", help="CPU cores of one group.")]
+GpusPerGroup = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X", help="GPUs of one group, fractions share one. Default: 1 on cuda, 0 on cpu."
+    ),
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI", help="MLflow store. Default: mlflow.db (SQLite) beside the run directory."
+    ),
+]
+NumSeeds = Annotated[
+    int | None, typer.Option(metavar="N", help="Replicates, instead of the recipe's number.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Replace a fixed setting, or an axis by the value(s): --set lr=0.01,0.1. Repeatable.",
+    ),
+]
+NoAnalyze = Annotated[bool, typer.Option("--no-analyze", help="Train only.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def say(sentence: str) -> None:
+    """Print one sentence on stderr, signed with the program's name."""
+    print(f"rlp-sweeps: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
+
+
+def resolve_space(
+    reference: str, *, settings: Sequence[str] | None, num_seeds: int | None
+) -> NamedSpace:
+    """Return the search space that is asked for, with overrides and number of seeds applied.
+
+    Raises:
+        SearchSpaceError: There is no such space, or it cannot be rendered as asked.
+        ConfigError: A setting is unknown or its value breaks its rule.
+        ArgumentError: A setting is not written as NAME=VALUE, or is given twice.
+    """
+    named = load_space(reference)
+    space = named.space.override(parse_settings(settings or ()))
+    if num_seeds is not None:
+        space = dataclasses.replace(space, num_seeds=num_seeds)
+    return dataclasses.replace(named, space=space)
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, str]:
+    """Return the texts of ``--set NAME=VALUE`` by name.
+
+    Raises:
+        ArgumentError: One has no ``=`` or no name, or a name is given twice.
+    """
+    parsed: dict[str, str] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            msg = f"`--set NAME=VALUE` must name a setting and its value, but got --set {text!r}."
+            raise ArgumentError(msg)
+        if name.strip() in parsed:
+            msg = (
+                f"`--set` must give each setting once, but {name.strip()!r} comes twice; several "
+                "values are separated by commas."
+            )
+            raise ArgumentError(msg)
+        parsed[name.strip()] = value.strip()
+    return parsed
+
+
+def parse_group_size(text: str) -> int | None:
+    """Return the number of trials in a group; none for ``auto``.
+
+    Raises:
+        ArgumentError: The text is neither ``auto`` nor a number of at least 1.
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        msg = f"`--group-size` must be 'auto' or at least 1, but got {text!r}."
+        raise ArgumentError(msg)
+    return int(text)
+
+
+def check_choice(option: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a value that an option does not know.
+
+    Raises:
+        ArgumentError: The value is none of the choices.
+    """
+    if value not in choices:
+        msg = f"`{option}` must be one of {list(choices)}, but got {value!r}."
+        raise ArgumentError(msg)

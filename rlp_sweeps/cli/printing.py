@@ -1,0 +1,186 @@
+"""Tables and sentences on stdout, for people; what programs read is printed as JSON."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from rlp_sweeps.cli.progress_state import in_words
+from rlp_sweeps.recipes import NamedSpace
+from rlp_sweeps.schema import STATUSES
+
+if TYPE_CHECKING:
+    from analysis.tables import Analysis
+    from rlp_sweeps.orchestration.estimates import SweepEstimate
+    from rlp_sweeps.orchestration.planner import SweepPlan
+    from rlp_sweeps.orchestration.status import SweepStatus
+
+
+def stdout() -> Console:
+    """Return a console on the process's present stdout; without colors where NO_COLOR is set."""
+    return Console(highlight=False, soft_wrap=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON and nothing else; a float that is no number becomes null."""
+    print(json.dumps(_without_nan(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_spaces(spaces: Sequence[NamedSpace]) -> None:
+    """Print recipes with their claims, numbers of trials and arms."""
+    console = stdout()
+    for named in spaces:
+        space = named.space
+        points = "" if space.search is None else f" at {space.search.num_points} sampled points"
+        trials = f"{named.num_trials} trials{points} over {space.num_seeds} seeds"
+        console.print(Text(named.name, style="bold"))
+        for text in (space.claim, f"{trials}; arms: {', '.join(space.arms)}"):
+            console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
+
+
+def plan_as_dict(plan: "SweepPlan", estimate: "SweepEstimate") -> dict[str, Any]:
+    """Return a plan with its estimate as JSON-ready values; times in s, sizes in bytes."""
+    return {
+        "name": plan.name,
+        "claim": plan.space.claim,
+        "source": plan.space.source,
+        "plan_id": plan.plan_id,
+        "num_trials": plan.num_trials,
+        "trials_by_arm": plan.trials_by_arm,
+        "num_seeds": plan.space.num_seeds,
+        "num_points": plan.num_points,
+        "num_groups": plan.num_groups,
+        "group_size": plan.group_size,
+        "engine": plan.engine,
+        "device": plan.device,
+        "data_dir": plan.data_dir,
+        "estimated_time_s": estimate.time_s,
+        "estimated_disk_bytes": estimate.disk_bytes,
+        "basis": estimate.basis,
+    }
+
+
+def print_plan(plan: "SweepPlan", estimate: "SweepEstimate") -> None:
+    """Print what a sweep would train, where, and how long it would take."""
+    console = stdout()
+    arms = ", ".join(f"{arm} {count}" for arm, count in plan.trials_by_arm.items())
+    points = f", {plan.num_points} sampled points" if plan.num_points is not None else ""
+    groups = (
+        f"{plan.num_groups} of up to {plan.group_size} trial(s), {plan.engine} on {plan.device}"
+    )
+    time = "unknown" if estimate.time_s is None else f"about {in_words(estimate.time_s)}"
+    _print_pairs(
+        console,
+        {
+            "sweep": plan.name,
+            "claim": plan.space.claim,
+            "trials": f"{plan.num_trials} over {plan.space.num_seeds} seed(s){points}",
+            "by arm": arms,
+            "groups": groups,
+            "time": time,
+            "disk": f"about {in_bytes(estimate.disk_bytes)}",
+            "basis": estimate.basis,
+        },
+    )
+
+
+def print_status(status: "SweepStatus") -> None:
+    """Print how far a sweep is, and which trials failed."""
+    remaining = "unknown" if status.remaining_s is None else f"about {in_words(status.remaining_s)}"
+    counts = {name: str(status.counts.get(name, 0)) for name in STATUSES}
+    _print_pairs(
+        stdout(),
+        {
+            "sweep": status.name,
+            "state": "at work" if status.is_running else "not at work",
+            "planned": str(status.num_planned),
+            **counts,
+            "running": str(status.num_running),
+            "remaining": str(status.num_remaining),
+            "time left": remaining if status.num_remaining else "none",
+        },
+    )
+    for trial in status.failed:
+        print(f"failed: trial {trial.trial_id} ({trial.arm}, seed {trial.seed}): {trial.error}")
+
+
+def print_analysis(analysis: "Analysis", report: Path) -> None:
+    """Print the verdict, the pooled effects on the primary outcome, and where the report is.
+
+    The Shapley legs of each part are left to the report and to effects_pooled.parquet.
+    """
+    console = stdout()
+    for paragraph in analysis.paragraphs:
+        text = Text.assemble((f"{paragraph.lead}: ", "bold"), paragraph.text)
+        console.print(text, end="\n\n")
+    console.print(f"Effects on {analysis.outcome}, pooled over cells; 95 % intervals over seeds")
+    _print_whole(stdout(), _effects_table(analysis))
+    for note in analysis.notes:
+        console.print(Text.assemble(("Note: ", "bold"), note))
+    console.print(Text(f"report: {report}"), soft_wrap=True)
+
+
+def _effects_table(analysis: "Analysis") -> Table:
+    rows = [
+        row
+        for row in analysis.effects_pooled.iter_rows(named=True)
+        if row["outcome"] == analysis.outcome and not row["effect"].endswith(("_first", "_last"))
+    ]
+    names = ["λ", "estimator", "effect", "estimate", "p_holm", "n"]
+    if any(row["num_diverged"] for row in rows):
+        names.append("diverged")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in names:
+        is_text = name in {"estimator", "effect"}
+        table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*_effect_cells(row)[: len(names)])
+    return table
+
+
+def _effect_cells(row: Mapping[str, Any]) -> list[str]:
+    scope = "all" if row["rlp_lambda"] is None else f"{row['rlp_lambda']:g}"
+    low, high = row["ci_low"], row["ci_high"]
+    interval = "" if low is None else f" [{low:+.4f}, {high:+.4f}]"
+    p_holm = "–" if row["p_holm"] is None else f"{row['p_holm']:.2g}"
+    estimate = f"{row['estimate']:+.4f}{interval}"
+    counts = [str(row["num_seeds"]), str(row["num_diverged"])]
+    return [scope, row["estimator"], row["effect"], estimate, p_holm, *counts]
+
+
+def _print_whole(console: Console, table: Table) -> None:
+    """Print a table at its full width, where need be beyond the terminal's: no cell is cut."""
+    needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    console.width = max(needed, console.width)
+    console.print(table)
+
+
+def in_bytes(size: int) -> str:
+    """Return a size with a decimal unit: ``2.5 MB``."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+def _print_pairs(console: Console, pairs: Mapping[str, str]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, text in pairs.items():
+        table.add_row(name, Text(text))
+    console.print(table)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

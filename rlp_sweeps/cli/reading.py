@@ -1,0 +1,131 @@
+"""Commands that read what a sweep left: analyze, query, sync, ui."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from rlp_sweeps.cli import options as opt
+from rlp_sweeps.errors import ArgumentError, RunDirectoryError
+
+if TYPE_CHECKING:
+    from analysis.pairing import Diverged
+    from analysis.tables import Analysis
+
+QUERY_FORMATS = ("table", "csv", "json", "parquet")
+DIVERGED = ("chance", "last", "exclude")
+
+Output = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where to write. Default: analysis/ of the first DIR."),
+]
+
+
+def analyze(
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Run directories, analyzed together.")
+    ],
+    *,
+    outcome: Annotated[
+        str, typer.Option(metavar="NAME", help="The metric that effects are on.")
+    ] = "test_accuracy",
+    diverged: Annotated[
+        str, typer.Option(metavar="|".join(DIVERGED), help="What a diverged trial scores.")
+    ] = "chance",
+    output: Output = None,
+    json: opt.AsJson = False,
+) -> None:
+    """Separate the effects and write the report.
+
+    Tables, figures and report.html go to DIR/analysis, the verdict to stdout.
+    """
+    opt.check_choice("--diverged", diverged, DIVERGED)
+    treatment = cast("Diverged", diverged)
+    analyze_and_print(directories, outcome=outcome, diverged=treatment, output=output, is_json=json)
+
+
+def analyze_and_print(
+    directories: Sequence[Path],
+    *,
+    outcome: str = "test_accuracy",
+    diverged: "Diverged" = "chance",
+    output: Path | None = None,
+    is_json: bool = False,
+) -> "Analysis":
+    """Analyze run directories together and print the verdict on stdout.
+
+    Raises:
+        ArgumentError: A directory cannot be read, or the outcome is unknown.
+    """
+    from analysis.tables import analyze as analyze_directories
+    from rlp_sweeps.cli.printing import print_analysis, print_json
+
+    result = analyze_directories(directories, output=output, outcome=outcome, diverged=diverged)
+    if is_json:
+        print_json(result.to_json())
+    else:
+        print_analysis(result, (output or directories[0] / "analysis") / "report.html")
+    return result
+
+
+def query(
+    directory: opt.Directory,
+    sql: Annotated[
+        str,
+        typer.Argument(
+            metavar="SQL", help="SELECT … over the tables trials, epochs, effects, effects_pooled."
+        ),
+    ],
+    *,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="|".join(QUERY_FORMATS), help="How to print rows.")
+    ] = "table",
+) -> None:
+    """Ask a sweep's tables by SQL, read-only."""
+    opt.check_choice("--format", format_, QUERY_FORMATS)
+    if format_ == "parquet" and sys.stdout.isatty():
+        msg = "Parquet is no text; send it to a file: `--format parquet > rows.parquet`."
+        raise ArgumentError(msg)
+
+    from analysis.query import format_frame
+    from analysis.query import query as query_directory
+
+    rows = format_frame(query_directory(directory, sql), format_)
+    if isinstance(rows, bytes):
+        sys.stdout.buffer.write(rows)
+    else:
+        print(rows.rstrip("\n"))
+
+
+def sync(directory: opt.Directory, *, tracking_uri: opt.TrackingUri = None) -> None:
+    """Rebuild MLflow from the files; repeatable, no duplicates."""
+    from rlp_sweeps.tracking.mlflow_tracker import sync as sync_directory
+    from rlp_sweeps.tracking.mlflow_tracker import without_password
+    from rlp_sweeps.tracking.run_directory import RunDirectory
+
+    report = sync_directory(RunDirectory.open(directory), tracking_uri)
+    print(
+        f"experiment {report.experiment_name!r} at {without_password(report.tracking_uri)}: "
+        f"{report.num_runs_created} runs created, {report.num_runs_updated} updated, "
+        f"{report.num_runs_unchanged} unchanged, {report.num_runs_closed} closed, "
+        f"{report.num_runs_removed} removed; {report.num_artifacts} artifacts"
+    )
+
+
+def ui(
+    directory: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="A run directory, or the folder of several.")
+    ] = Path("runs"),
+    *,
+    port: Annotated[int, typer.Option(metavar="N", help="Port on loopback; 0: a free one.")] = 5000,
+    tracking_uri: opt.TrackingUri = None,
+) -> None:
+    """Open the MLflow UI of a store, on loopback."""
+    from rlp_sweeps.tracking.mlflow_tracker import serve_ui
+
+    if tracking_uri is None and not directory.is_dir():
+        msg = f"a run directory must exist, but there is no folder {str(directory)!r}."
+        raise RunDirectoryError(msg)
+    serve_ui(directory, tracking_uri=tracking_uri, port=port)

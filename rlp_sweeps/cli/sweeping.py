@@ -1,0 +1,233 @@
+"""Commands that plan, start, resume and watch a sweep."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rlp_sweeps.cli import options as opt
+from rlp_sweeps.cli.options import say
+from rlp_sweeps.errors import RlpSweepsError, TrackingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rlp_sweeps.cli.live_view import SweepView
+    from rlp_sweeps.orchestration.progress import SweepOutcome
+
+
+def spaces() -> None:
+    """List the recipes: name, claim, trials, arms."""
+    from rlp_sweeps.cli.printing import print_spaces
+    from rlp_sweeps.recipes import list_recipes, load_space
+
+    print_spaces([load_space(name) for name in list_recipes()])
+
+
+def plan(  # noqa: PLR0913  # one parameter an option
+    space: opt.Space,
+    *,
+    num_seeds: opt.NumSeeds = None,
+    set_: opt.Settings = None,
+    device: opt.Device = "auto",
+    group_size: opt.GroupSize = "auto",
+    max_concurrent: opt.MaxConcurrent = None,
+    cpus_per_group: opt.CpusPerGroup = 1.0,
+    gpus_per_group: opt.GpusPerGroup = None,
+    json: opt.AsJson = False,
+) -> None:
+    """Show what a sweep would train; start nothing.
+
+    Trials by arm, groups, resources, estimated time and disk.
+    """
+    size = opt.parse_group_size(group_size)
+    named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds)
+
+    from rlp_sweeps.cli.printing import plan_as_dict, print_json, print_plan
+    from rlp_sweeps.orchestration.estimates import estimate_sweep
+    from rlp_sweeps.orchestration.planner import plan_sweep
+    from rlp_sweeps.orchestration.progress import RunOptions
+
+    run_options = RunOptions(
+        device=device,
+        max_concurrent=max_concurrent,
+        cpus_per_group=cpus_per_group,
+        gpus_per_group=gpus_per_group,
+    )
+    planned = plan_sweep(named.space, name=named.name, group_size=size, device=device)
+    estimate = estimate_sweep(planned, options=run_options)
+    if json:
+        print_json(plan_as_dict(planned, estimate))
+    else:
+        print_plan(planned, estimate)
+
+
+def run(  # noqa: PLR0913  # one parameter an option
+    space: opt.Space,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Run directory. Default: runs/SPACE-DATE-TIME."),
+    ] = None,
+    address: opt.Address = None,
+    device: opt.Device = "auto",
+    group_size: opt.GroupSize = "auto",
+    max_concurrent: opt.MaxConcurrent = None,
+    cpus_per_group: opt.CpusPerGroup = 1.0,
+    gpus_per_group: opt.GpusPerGroup = None,
+    tracking_uri: opt.TrackingUri = None,
+    num_seeds: opt.NumSeeds = None,
+    set_: opt.Settings = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Take finished trials from an older sweep. Repeatable."),
+    ] = None,
+    no_analyze: opt.NoAnalyze = False,
+) -> int:
+    """Train a search space, then analyze it."""
+    size = opt.parse_group_size(group_size)
+    named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds)
+
+    from rlp_sweeps.orchestration.planner import plan_sweep
+    from rlp_sweeps.orchestration.progress import RunOptions
+    from rlp_sweeps.orchestration.sweep import run_sweep
+
+    run_options = RunOptions(
+        address=address,
+        device=device,
+        max_concurrent=max_concurrent,
+        cpus_per_group=cpus_per_group,
+        gpus_per_group=gpus_per_group,
+        tracking_uri=tracking_uri,
+        reuse=tuple(reuse or ()),
+    )
+    planned = plan_sweep(named.space, name=named.name, group_size=size, device=device)
+    directory = output or Path("runs") / f"{named.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    return _watch(
+        lambda progress: run_sweep(
+            planned, output=directory, options=run_options, progress=progress
+        ),
+        directory,
+        is_analyzed=not no_analyze,
+        tracking_uri=tracking_uri,
+    )
+
+
+def resume(  # noqa: PLR0913  # one parameter an option
+    directory: opt.Directory,
+    *,
+    address: opt.Address = None,
+    device: opt.Device = "auto",
+    max_concurrent: opt.MaxConcurrent = None,
+    cpus_per_group: opt.CpusPerGroup = 1.0,
+    gpus_per_group: opt.GpusPerGroup = None,
+    tracking_uri: opt.TrackingUri = None,
+    no_analyze: opt.NoAnalyze = False,
+) -> int:
+    """Go on where a sweep stopped.
+
+    Finished trials are never trained again.
+    """
+    from rlp_sweeps.orchestration.progress import RunOptions
+    from rlp_sweeps.orchestration.sweep import resume_sweep
+
+    run_options = RunOptions(
+        address=address,
+        device=device,
+        max_concurrent=max_concurrent,
+        cpus_per_group=cpus_per_group,
+        gpus_per_group=gpus_per_group,
+        tracking_uri=tracking_uri,
+    )
+    return _watch(
+        lambda progress: resume_sweep(directory, options=run_options, progress=progress),
+        directory,
+        is_analyzed=not no_analyze,
+        tracking_uri=tracking_uri,
+    )
+
+
+def status(directory: opt.Directory, *, json: opt.AsJson = False) -> None:
+    """Show what is done, running, failed, diverged."""
+    from rlp_sweeps.cli.printing import print_json, print_status
+    from rlp_sweeps.orchestration.status import sweep_status
+
+    found = sweep_status(directory)
+    if json:
+        print_json(found.to_dict())
+    else:
+        print_status(found)
+
+
+def _watch(
+    train: "Callable[[SweepView], SweepOutcome]",
+    directory: Path,
+    *,
+    is_analyzed: bool,
+    tracking_uri: str | None,
+) -> int:
+    """Train with a live view, say how it ended, analyze; return the exit status."""
+    from rich.console import Console
+
+    from rlp_sweeps.cli.live_view import open_view
+
+    try:
+        with open_view(Console(stderr=True, highlight=False), directory=directory) as view:
+            outcome = train(view)
+    except KeyboardInterrupt:
+        _say_interrupted(directory)
+        return opt.INTERRUPTED
+    counts = ", ".join(f"{count} {status}" for status, count in outcome.counts.items() if count)
+    print(f"results: {directory} ({counts or 'no trial ended'})", flush=True)
+    _say_failures(outcome)
+    if outcome.exit_status == opt.INTERRUPTED:
+        _say_interrupted(directory)
+        return opt.INTERRUPTED
+    if outcome.tracking_error:
+        say(f"{outcome.tracking_error} `rlp-sweeps sync {directory}` completes MLflow.")
+    if not is_analyzed:
+        return outcome.exit_status
+    return max(outcome.exit_status, _analyze(directory, tracking_uri))
+
+
+def _analyze(directory: Path, tracking_uri: str | None) -> int:
+    """Analyze a sweep that was trained; what goes wrong here leaves its results as they are."""
+    from rlp_sweeps.cli.reading import analyze_and_print
+
+    try:
+        analyze_and_print([directory])
+    except RlpSweepsError as error:
+        say(f"the trials are kept, but their analysis failed: {error}")
+        return opt.SOME_FAILED
+    _show_in_mlflow(directory, tracking_uri)
+    return opt.DONE
+
+
+def _show_in_mlflow(directory: Path, tracking_uri: str | None) -> None:
+    """Bring report and figures into MLflow, and whatever run it lacks."""
+    from rlp_sweeps.tracking.mlflow_tracker import sync
+    from rlp_sweeps.tracking.run_directory import RunDirectory
+
+    try:
+        sync(RunDirectory.open(directory), tracking_uri)
+    except TrackingError as error:
+        say(f"MLflow lacks the report: {error} `rlp-sweeps sync {directory}` brings it there.")
+    else:
+        print(f"compare runs in a browser: rlp-sweeps ui {directory}")
+
+
+def _say_interrupted(directory: Path) -> None:
+    say(
+        "interrupted; what is finished is kept, and "
+        f"`rlp-sweeps resume {directory}` goes on from there."
+    )
+
+
+def _say_failures(outcome: "SweepOutcome") -> None:
+    for trial in outcome.failed:
+        say(f"trial {trial.trial_id} ({trial.arm}, seed {trial.seed}) failed: {trial.error}")
+    for sentence in outcome.lost:
+        say(sentence)
+    if outcome.missing and outcome.exit_status != opt.INTERRUPTED:
+        say(f"{len(outcome.missing)} planned trial(s) have no row: {', '.join(outcome.missing)}.")

@@ -1,0 +1,101 @@
+import re
+
+import pytest
+
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.recipes import list_recipes, load_space
+from rlp_sweeps.training.augmentation import build_augmentation
+
+NAMES = list_recipes()
+GRIDS = [name for name in NAMES if load_space(name).space.search is None]
+ARMS = ("control", "full", "class_term", "uniform_term", "sham")
+
+
+def test_the_recipes_are_the_studies_of_the_papers_and_a_quickstart() -> None:
+    assert set(NAMES) >= {
+        "quickstart",
+        "fashion_mnist_lr_lambda",
+        "cifar100_lr_lambda",
+        "cifar100_label_smoothing_lambda",
+        "cifar100_optuna",
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_grid_point_is_a_valid_trial_config_and_no_two_are_alike(name: str) -> None:
+    configs = [TrialConfig.from_dict(trial) for trial in load_space(name).space.grid()]
+
+    assert len({config.trial_id for config in configs}) == len(configs) > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_has_a_control_arm(name: str) -> None:
+    space = load_space(name).space
+
+    assert "control" in space.arms
+    assert any(trial["arm"] == "control" for trial in space.grid())
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_grid_separates_the_effects_over_three_seeds(name: str) -> None:
+    space = load_space(name).space
+
+    assert set(space.arms) >= set(ARMS)
+    assert space.num_seeds >= 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_states_claim_and_source(name: str) -> None:
+    space = load_space(name).space
+
+    assert space.claim.endswith(".")
+    assert re.search(r"arXiv:\d{4}\.\d{5}, figures? A\.\d", space.source)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipes_docstring_names_claim_source_and_deviations(name: str) -> None:
+    named = load_space(name)
+    arxiv, figure = re.findall(r"arXiv:[\d.]+\d|figures? A\.\d", named.space.source)[:2]
+
+    assert [part for part in ("Claim:", "Source:", "Deviations:") if part in named.doc] == [
+        "Claim:",
+        "Source:",
+        "Deviations:",
+    ]
+    assert arxiv in named.doc
+    assert figure in named.doc
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_names_augmentations_that_exist(name: str) -> None:
+    names = {TrialConfig.from_dict(t).augmentation for t in load_space(name).space.grid()}
+
+    assert all(build_augmentation(augmentation) for augmentation in names)
+
+
+def test_the_quickstart_is_as_small_as_promised_and_no_smaller() -> None:
+    space = load_space("quickstart").space
+
+    assert space.fixed["dataset"] == "digits"
+    assert len(space.axes["lr"].values()) >= 3
+    assert len(space.axes["rlp_lambda"].values()) >= 2
+
+
+@pytest.mark.parametrize(
+    "name", ["cifar100_lr_lambda", "cifar100_label_smoothing_lambda", "cifar100_optuna"]
+)
+def test_the_papers_recipes_keep_the_papers_setting(name: str) -> None:
+    for trial in load_space(name).space.grid():
+        config = TrialConfig.from_dict(trial)
+        network = (config.backbone, config.backbone_depth, config.backbone_width)
+        assert network == ("wide_resnet", 16, 4)
+        assert (config.num_epochs, config.batch_size) == (200, 256)
+        assert (config.optimizer, config.schedule, config.weight_decay) == ("sgd", "cosine", 0.0)
+
+
+def test_the_first_figure_is_swept_with_and_without_augmentation() -> None:
+    space = load_space("cifar100_lr_lambda").space
+
+    assert set(space.axes) == {"augmentation", "lr", "rlp_lambda"}
+    assert "none" in space.axes["augmentation"].values()
+    assert len(space.axes["augmentation"].values()) == 2

@@ -1,0 +1,28 @@
+import pytest
+
+from rlp_sweeps.arms import ARMS, get_arm
+from rlp_sweeps.errors import ConfigError
+
+
+def test_arms_are_two_weights_and_a_flag() -> None:
+    table = {
+        name: (arm.weight_class_term, arm.weight_uniform_term, arm.redraws_random_labels)
+        for name, arm in ARMS.items()
+    }
+
+    assert table == {
+        "control": (0.0, 0.0, False),
+        "full": (1.0, 1.0, False),
+        "class_term": (1.0, 0.0, False),
+        "uniform_term": (0.0, 1.0, False),
+        "sham": (1.0, 1.0, True),
+    }
+
+
+def test_get_arm_returns_the_arm_of_that_name() -> None:
+    assert get_arm("sham") is ARMS["sham"]
+
+
+def test_get_arm_refuses_an_unknown_name_and_lists_the_known() -> None:
+    with pytest.raises(ConfigError, match=r"unknown arm 'Full'; the arms are \['control', 'full'"):
+        get_arm("Full")

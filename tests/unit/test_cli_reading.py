@@ -1,0 +1,268 @@
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from rlp_sweeps.cli import main
+from rlp_sweeps.orchestration.progress import FailedTrial
+from rlp_sweeps.orchestration.status import SweepStatus
+from rlp_sweeps.tracking.mlflow_tracker import SyncReport
+
+Capture = pytest.CaptureFixture[str]
+
+POOLED = pl.DataFrame(
+    {
+        "outcome": ["test_accuracy"] * 4 + ["test_loss"],
+        "rlp_lambda": [1.0, 1.0, None, 1.0, 1.0],
+        "estimator": ["arms", "arms", "arms", "sham", "arms"],
+        "effect": ["effect_total", "effect_lr_first", "effect_lr", "effect_total", "effect_total"],
+        "estimate": [0.0123, 0.5, -0.01, 0.25, 9.0],
+        "ci_low": [0.001, 0.4, None, 0.2, 8.0],
+        "ci_high": [0.0236, 0.6, None, 0.3, 10.0],
+        "p_holm": [0.012, None, None, None, None],
+        "num_seeds": [3, 3, 1, 3, 3],
+        "num_diverged": [0, 0, 0, 0, 0],
+    }
+)
+
+
+def make_analysis(pooled: pl.DataFrame = POOLED) -> Any:
+    paragraph = SimpleNamespace(lead="At λ = 1", text="the regularizer [did] something.")
+    return SimpleNamespace(
+        paragraphs=[paragraph],
+        outcome="test_accuracy",
+        effects_pooled=pooled,
+        notes=("one trial [a] failed.",),
+        to_json=lambda: {"verdict": "something", "pooled": [{"estimate": float("nan")}]},
+    )
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Stands for the analysis; holds what it was asked for."""
+    calls: list[Any] = []
+
+    def analyze(directories: list[Path], **options: Any) -> Any:
+        calls.append((directories, options))
+        return make_analysis()
+
+    monkeypatch.setattr("analysis.tables.analyze", analyze)
+    return calls
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that holds only a table of trials."""
+    folder = tmp_path / "sweep" / "trials"
+    folder.mkdir(parents=True)
+    frame = pl.DataFrame({"trial_id": ["a", "b"], "arm": ["control", "full"], "lr": [0.1, 0.2]})
+    frame.write_parquet(folder / "part.parquet")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "sweep"
+
+
+def test_analyze_hands_its_options_on(asked: list[Any]) -> None:
+    main(["analyze", "a", "b", "--outcome", "test_loss", "--diverged", "last", "--output", "c"])
+
+    assert asked == [
+        (
+            [Path("a"), Path("b")],
+            {"output": Path("c"), "outcome": "test_loss", "diverged": "last"},
+        )
+    ]
+
+
+def test_analyze_prints_verdict_effects_notes_and_report(asked: list[Any], capsys: Capture) -> None:
+    assert main(["analyze", "a"]) == 0
+
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "At λ = 1: the regularizer [did] something.",
+        "",
+        "Effects on test_accuracy, pooled over cells; 95 % intervals over seeds",
+        "λ estimator effect estimate p_holm n",
+        "1 arms effect_total +0.0123 [+0.0010, +0.0236] 0.012 3",
+        "all arms effect_lr -0.0100 – 1",
+        "1 sham effect_total +0.2500 [+0.2000, +0.3000] – 3",
+        "Note: one trial [a] failed.",
+        "report: a/analysis/report.html",
+    ]
+
+
+def test_analyze_shows_how_many_diverged_where_any_did(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    pooled = POOLED.with_columns(num_diverged=pl.lit(2))
+    monkeypatch.setattr("analysis.tables.analyze", lambda *_, **__: make_analysis(pooled))
+
+    main(["analyze", "a"])
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["λ", "estimator", "effect", "estimate", "p_holm", "n", "diverged"] in lines
+
+
+def test_analyze_cuts_no_number_on_a_narrow_terminal(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+
+    main(["analyze", "a"])
+
+    assert "+0.0123 [+0.0010, +0.0236]" in capsys.readouterr().out
+
+
+def test_analyze_prints_only_json_when_asked(asked: list[Any], capsys: Capture) -> None:
+    main(["analyze", "a", "--json"])
+
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"verdict": "something", "pooled": [{"estimate": None}]}
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("csv", "arm,lr\ncontrol,0.1\nfull,0.2\n"),
+        ("json", '[\n  {\n    "arm": "control",\n    "lr": 0.1\n  },\n'),
+        ("table", "│ control ┆ 0.1 │"),
+    ],
+)
+def test_query_prints_rows_in_the_format_asked_for(
+    sweep: Path, capsys: Capture, name: str, text: str
+) -> None:
+    assert (
+        main(["query", "sweep", "SELECT arm, lr FROM trials ORDER BY arm", "--format", name]) == 0
+    )
+
+    assert text in capsys.readouterr().out
+
+
+def test_query_writes_parquet_to_a_pipe(
+    sweep: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    main(["query", "sweep", "SELECT * FROM trials", "--format", "parquet"])
+
+    assert pl.read_parquet(io.BytesIO(capfdbinary.readouterr().out)).shape == (2, 3)
+
+
+def test_query_refuses_to_write_parquet_to_a_terminal(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+
+    assert main(["query", "sweep", "SELECT * FROM trials", "--format", "parquet"]) == 2
+    assert "send it to a file: `--format parquet > rows.parquet`" in capsys.readouterr().err
+
+
+def test_reader_that_closes_stdout_early_sees_no_traceback(sweep: Path) -> None:
+    command = [sys.executable, "-m", "rlp_sweeps", "query", str(sweep), "SELECT * FROM trials"]
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=buffered
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+
+    assert (process.wait(60), err) == (1, "")
+
+
+def make_status(**changes: Any) -> SweepStatus:
+    values: dict[str, Any] = {
+        "name": "quickstart",
+        "is_running": True,
+        "num_planned": 10,
+        "counts": {"completed": 3, "diverged": 1, "stopped": 0, "failed": 1},
+        "num_running": 2,
+        "num_remaining": 5,
+        "failed": (FailedTrial(trial_id="id0", arm="full", seed=1, error="ValueError: no"),),
+        "remaining_s": 65.0,
+    }
+    return SweepStatus(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "state at work planned 10 completed 3 diverged 1 stopped 0 failed 1 running 2"),
+        ({}, "remaining 5 time left about 1 min 5 s"),
+        ({}, "failed: trial id0 (full, seed 1): ValueError: no"),
+        ({"remaining_s": None}, "time left unknown"),
+        ({"num_remaining": 0, "is_running": False}, "state not at work"),
+        ({"num_remaining": 0}, "time left none"),
+    ],
+)
+def test_status_says_how_far_a_sweep_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, changes: dict[str, Any], text: str
+) -> None:
+    monkeypatch.setattr(
+        "rlp_sweeps.orchestration.status.sweep_status", lambda _: make_status(**changes)
+    )
+
+    assert main(["status", "sweep"]) == 0
+
+    assert text in " ".join(capsys.readouterr().out.split())
+
+
+def test_status_prints_only_json_when_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("rlp_sweeps.orchestration.status.sweep_status", lambda _: make_status())
+
+    main(["status", "sweep", "--json"])
+
+    assert json.loads(capsys.readouterr().out)["counts"]["completed"] == 3
+
+
+def test_sync_says_what_it_changed_without_passwords(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    report = SyncReport("http://me:secret@host", "demo", 1, 2, 3, 4, 5, 6)
+    monkeypatch.setattr("rlp_sweeps.tracking.mlflow_tracker.sync", lambda *_: report)
+    monkeypatch.setattr("rlp_sweeps.tracking.run_directory.RunDirectory.open", Path)
+
+    assert main(["sync", "sweep"]) == 0
+
+    out = capsys.readouterr().out
+    assert "'demo'" in out
+    assert "1 runs created, 2 updated, 3 unchanged, 4 closed, 5 removed; 6 artifacts" in out
+    assert "secret" not in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "directory", "options"),
+    [
+        (["ui"], "runs", {"port": 5000, "tracking_uri": None}),
+        (["ui", "sweep", "--port", "0"], "sweep", {"port": 0, "tracking_uri": None}),
+        (
+            ["ui", "absent", "--tracking-uri", "http://host"],
+            "absent",
+            {"port": 5000, "tracking_uri": "http://host"},
+        ),
+    ],
+)
+def test_ui_serves_the_store_of_a_folder(
+    monkeypatch: pytest.MonkeyPatch,
+    sweep: Path,
+    argv: list[str],
+    directory: str,
+    options: dict[str, Any],
+) -> None:
+    served: list[Any] = []
+    (sweep.parent / "runs").mkdir()
+    monkeypatch.setattr(
+        "rlp_sweeps.tracking.mlflow_tracker.serve_ui", lambda d, **o: served.append((d, o))
+    )
+
+    assert main(argv) == 0
+    assert served == [(Path(directory), options)]

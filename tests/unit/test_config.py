@@ -1,0 +1,236 @@
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+
+from rlp_sweeps.config import (
+    FIELD_TYPES,
+    SCALARS,
+    TrialConfig,
+    check_names,
+    check_value,
+    parse_value,
+)
+from rlp_sweeps.errors import ConfigError
+
+MINIMAL: dict[str, Any] = {"arm": "full", "lr": 0.1, "rlp_lambda": 1.0, "seed": 0}
+
+
+def make(**changes: Any) -> TrialConfig:
+    return TrialConfig.from_dict({**MINIMAL, **changes})
+
+
+def test_config_refuses_an_unknown_name_and_lists_the_known() -> None:
+    with pytest.raises(ConfigError, match=r"unknown trial parameter\(s\) \['lambda'\]; .*'lr'"):
+        make(**{"lambda": 1.0})
+
+
+@pytest.mark.parametrize("name", ["arm", "lr", "rlp_lambda", "seed"])
+def test_config_refuses_a_missing_setting_that_has_no_default(name: str) -> None:
+    values = {k: v for k, v in MINIMAL.items() if k != name}
+
+    with pytest.raises(ConfigError, match=rf"trial parameter\(s\) \['{name}'\] must be given"):
+        TrialConfig.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("lr", 0.0, "0 < lr < inf"),
+        ("lr", float("nan"), "0 < lr < inf"),
+        ("lr", float("inf"), "0 < lr < inf"),
+        ("rlp_lambda", -1.0, "0 <= rlp_lambda < inf"),
+        ("seed", -1, "0 <= seed"),
+        ("label_smoothing", 1.0, "0 <= label_smoothing < 1"),
+        ("weight_decay", -1e-4, "0 <= weight_decay < inf"),
+        ("momentum", 1.0, "0 <= momentum < 1"),
+        ("extractor_scale", 0.0, "0 < extractor_scale < inf"),
+        ("train_samples", 0, "1 <= train_samples"),
+        ("val_samples", 0, "1 <= val_samples"),
+        ("test_samples", 0, "1 <= test_samples"),
+        ("backbone_depth", 0, "1 <= backbone_depth"),
+        ("backbone_width", 0, "1 <= backbone_width"),
+        ("dropout", 1.0, "0 <= dropout < 1"),
+        ("head", "nested", "head in ('nested_joint',)"),
+        ("num_random_labels", 1, "2 <= num_random_labels"),
+        ("head_lr", 0.0, "0 < head_lr < inf"),
+        ("head_weight_decay", -1.0, "0 <= head_weight_decay < inf"),
+        ("optimizer", "adam", "optimizer in ('sgd', 'adamw')"),
+        ("schedule", "linear", "schedule in ('cosine', 'constant', 'step')"),
+        ("warmup_epochs", -1, "0 <= warmup_epochs"),
+        ("num_epochs", 0, "1 <= num_epochs"),
+        ("batch_size", 1, "2 <= batch_size"),
+        ("precision", "fp16", "precision in ('fp32', 'bf16')"),
+        ("eval_every", 0, "1 <= eval_every"),
+    ],
+)
+def test_config_refuses_a_value_that_breaks_its_rule(name: str, value: object, rule: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"`{rule}` must hold, but got {name}=")):
+        make(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("lr", "0.1", "float"),
+        ("lr", True, "float"),
+        ("lr", None, "float"),
+        ("seed", 1.0, "int"),
+        ("seed", True, "int"),
+        ("nesterov", 1, "bool"),
+        ("dataset", None, "str"),
+        ("train_samples", 1.5, "int or none"),
+    ],
+)
+def test_config_refuses_a_value_of_another_type(name: str, value: object, kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"`{name}` must be of type {kind}, but got {name}="):
+        make(**{name: value})
+
+
+def test_config_refuses_an_unknown_arm() -> None:
+    with pytest.raises(ConfigError, match=r"unknown arm 'treated'; the arms are \['control'"):
+        make(arm="treated")
+
+
+def test_config_refuses_a_control_arm_with_lambda() -> None:
+    with pytest.raises(ConfigError, match=r"`rlp_lambda == 0` must hold in arm 'control'"):
+        make(arm="control", rlp_lambda=1.0)
+
+
+@pytest.mark.parametrize("arm", ["full", "class_term", "uniform_term", "sham"])
+def test_config_refuses_a_regularized_arm_without_lambda(arm: str) -> None:
+    with pytest.raises(ConfigError, match=f"`rlp_lambda > 0` must hold in arm '{arm}'"):
+        make(arm=arm, rlp_lambda=0.0)
+
+
+def test_config_refuses_a_warmup_as_long_as_the_training() -> None:
+    with pytest.raises(ConfigError, match=r"`warmup_epochs < num_epochs` must hold"):
+        make(warmup_epochs=5, num_epochs=5)
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "adamw"}, {"momentum": 0.0}])
+def test_config_refuses_nesterov_without_sgd_momentum(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"`nesterov` needs optimizer='sgd' with momentum > 0"):
+        make(nesterov=True, **changes)
+
+
+def test_config_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make().lr = 1.0  # type: ignore[misc]
+
+
+def test_config_takes_an_int_for_a_float_as_the_same_trial() -> None:
+    assert make(lr=1, rlp_lambda=2) == make(lr=1.0, rlp_lambda=2.0)
+    assert make(lr=1, rlp_lambda=2).trial_id == make(lr=1.0, rlp_lambda=2.0).trial_id
+
+
+def test_config_comes_back_from_its_dict() -> None:
+    config = make(label_smoothing=0.1, head_lr=None, train_samples=100)
+
+    assert TrialConfig.from_dict(config.to_dict()) == config
+
+
+def test_trial_id_keeps_its_golden_value() -> None:
+    assert make().trial_id == "d7f051c499439caf"
+    assert make().group_key == "ea7f0e948dba96e7"
+
+
+def test_trial_id_ignores_the_order_of_settings() -> None:
+    assert TrialConfig.from_dict(dict(reversed(MINIMAL.items()))).trial_id == make().trial_id
+
+
+CHANGES: dict[str, Any] = {
+    "arm": "sham",
+    "lr": 0.2,
+    "rlp_lambda": 2.0,
+    "seed": 1,
+    "label_smoothing": 0.1,
+    "weight_decay": 1e-4,
+    "momentum": 0.5,
+    "extractor_scale": 2.0,
+    "dataset": "cifar10",
+    "train_samples": 10,
+    "val_samples": 10,
+    "test_samples": 10,
+    "augmentation": "other",
+    "backbone": "mlp",
+    "backbone_depth": 2,
+    "backbone_width": 2,
+    "dropout": 0.1,
+    "num_random_labels": 2,
+    "head_lr": 0.1,
+    "head_weight_decay": 0.1,
+    "optimizer": "adamw",
+    "nesterov": True,
+    "schedule": "step",
+    "warmup_epochs": 1,
+    "num_epochs": 3,
+    "batch_size": 32,
+    "precision": "bf16",
+    "eval_every": 2,
+}
+
+
+def test_every_setting_with_a_choice_stands_in_the_table_of_changes() -> None:
+    assert set(CHANGES) == set(FIELD_TYPES) - {"head"}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_trial_id_changes_with_every_setting(name: str) -> None:
+    assert make(**{name: CHANGES[name]}).trial_id != make().trial_id
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_group_key_ignores_scalars_and_nothing_else(name: str) -> None:
+    same_group = make(**{name: CHANGES[name]}).group_key == make().group_key
+
+    assert same_group == (name in SCALARS)
+
+
+def test_check_names_refuses_several_names_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"\['a', 'b'\]"):
+        check_names({"a": 1, "lr": 1, "b": 2})
+
+
+def test_check_value_refuses_an_unknown_arm() -> None:
+    with pytest.raises(ConfigError, match="unknown arm 'x'"):
+        check_value("arm", "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("lr", "1e-3", 0.001),
+        ("lr", "1", 1.0),
+        ("seed", "3", 3),
+        ("train_samples", "none", None),
+        ("train_samples", "500", 500),
+        ("head_lr", "Null", None),
+        ("nesterov", "true", True),
+        ("nesterov", "False", False),
+        ("dataset", "cifar10", "cifar10"),
+    ],
+)
+def test_parse_value_returns_the_declared_type(name: str, text: str, value: object) -> None:
+    parsed = parse_value(name, text)
+
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("lr", "fast", "`lr` must be of type float, but got lr='fast'"),
+        ("lr", "none", "`lr` must be of type float, but got lr='none'"),
+        ("lr", "nan", "`0 < lr < inf` must hold, but got lr=nan"),
+        ("num_epochs", "2.5", "`num_epochs` must be of type int, but got num_epochs='2.5'"),
+        ("nesterov", "yes", "`nesterov` must be of type bool, but got nesterov='yes'"),
+        ("batch_size", "1", "`2 <= batch_size` must hold, but got batch_size=1"),
+        ("lambda", "1", r"unknown trial parameter\(s\) \['lambda'\]"),
+    ],
+)
+def test_parse_value_refuses_what_is_no_such_value(name: str, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_value(name, text)
