@@ -58,6 +58,13 @@ TrackingUri = Annotated[
 NumSeeds = Annotated[
     int | None, typer.Option(metavar="N", help="Replicates, instead of the recipe's number.")
 ]
+FirstSeed = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Number of the first replicate, for a pilot on seeds the study leaves out.",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -76,9 +83,13 @@ def say(sentence: str) -> None:
 
 
 def resolve_space(
-    reference: str, *, settings: Sequence[str] | None, num_seeds: int | None
+    reference: str,
+    *,
+    settings: Sequence[str] | None,
+    num_seeds: int | None,
+    first_seed: int | None = None,
 ) -> NamedSpace:
-    """Return the search space that is asked for, with overrides and number of seeds applied.
+    """Return the search space that is asked for, with overrides and seeds applied.
 
     Raises:
         SearchSpaceError: There is no such space, or it cannot be rendered as asked.
@@ -87,8 +98,10 @@ def resolve_space(
     """
     named = load_space(reference)
     space = named.space.override(parse_settings(settings or ()))
-    if num_seeds is not None:
-        space = dataclasses.replace(space, num_seeds=num_seeds)
+    seeds = {"num_seeds": num_seeds, "first_seed": first_seed}
+    given: dict[str, int] = {name: value for name, value in seeds.items() if value is not None}
+    if given:
+        space = dataclasses.replace(space, **given)  # type: ignore[arg-type]  # both are integers
     return dataclasses.replace(named, space=space)
 
 

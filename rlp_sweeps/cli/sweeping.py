@@ -29,6 +29,7 @@ def plan(  # noqa: PLR0913  # one parameter an option
     space: opt.Space,
     *,
     num_seeds: opt.NumSeeds = None,
+    first_seed: opt.FirstSeed = None,
     set_: opt.Settings = None,
     device: opt.Device = "auto",
     group_size: opt.GroupSize = "auto",
@@ -42,7 +43,7 @@ def plan(  # noqa: PLR0913  # one parameter an option
     Trials by arm, groups, resources, estimated time and disk.
     """
     size = opt.parse_group_size(group_size)
-    named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds)
+    named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds, first_seed=first_seed)
 
     from rlp_sweeps.cli.printing import plan_as_dict, print_json, print_plan
     from rlp_sweeps.orchestration.estimates import estimate_sweep
@@ -78,6 +79,7 @@ def run(  # noqa: PLR0913  # one parameter an option
     gpus_per_group: opt.GpusPerGroup = None,
     tracking_uri: opt.TrackingUri = None,
     num_seeds: opt.NumSeeds = None,
+    first_seed: opt.FirstSeed = None,
     set_: opt.Settings = None,
     reuse: Annotated[
         list[Path] | None,
@@ -87,7 +89,7 @@ def run(  # noqa: PLR0913  # one parameter an option
 ) -> int:
     """Train a search space, then analyze it."""
     size = opt.parse_group_size(group_size)
-    named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds)
+    named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds, first_seed=first_seed)
 
     from rlp_sweeps.orchestration.planner import plan_sweep
     from rlp_sweeps.orchestration.progress import RunOptions

@@ -1,0 +1,179 @@
+"""One attempt at a sweep: a Tune experiment over the groups that are left, thrown away afterwards.
+
+What an attempt leaves are part files. Nothing of Tune's own state is ever read again.
+"""
+
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+
+from rlp_sweeps.orchestration.attempt_state import write_attempt
+from rlp_sweeps.orchestration.early_stopping import PoliteASHA
+from rlp_sweeps.orchestration.planner import Group, SweepPlan, group_representatives
+from rlp_sweeps.orchestration.progress import AttemptLog, ProgressListener, last_line
+from rlp_sweeps.orchestration.resources import GroupResources
+from rlp_sweeps.orchestration.search import SweepOptunaSearch, tune_grid
+from rlp_sweeps.orchestration.trainable import REPORTED_METRICS, SweepJob, rlp_trainable
+from rlp_sweeps.schema import STATUSES
+from rlp_sweeps.tracking.run_directory import RunDirectory
+
+MAX_LOST_PROCESSES = 2
+"""Times that a group is started again after its process was lost."""
+
+_FOLDER_PREFIX = ".attempt-"
+_WRITE_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """What one attempt runs.
+
+    Attributes:
+        plan: The sweep.
+        job: What its workers need.
+        resources: What a group holds.
+        groups: Groups of a grid that are left; empty in a search.
+        searcher: The rebuilt search; None for a grid.
+        max_concurrent: Groups at once.
+    """
+
+    plan: SweepPlan
+    job: SweepJob
+    resources: GroupResources
+    groups: list[Group]
+    searcher: SweepOptunaSearch | None
+    max_concurrent: int
+
+
+def run_attempt(attempt: Attempt, progress: ProgressListener) -> AttemptLog:
+    """Run the groups that are left, and return what was heard of them.
+
+    Returns normally whatever becomes of the groups, and after Ctrl-C.
+    """
+    directory = attempt.job.directory
+    remove_attempt_folders(directory)
+    name = f"{_FOLDER_PREFIX}{uuid.uuid4().hex[:8]}"
+    listener = _Listener(attempt, progress)
+    trainable = tune.with_resources(
+        tune.with_parameters(rlp_trainable, job=attempt.job), attempt.resources.to_tune()
+    )
+    tuner = tune.Tuner(
+        trainable,
+        param_space={} if attempt.searcher is not None else tune_grid(attempt.groups),
+        tune_config=_tune_config(attempt),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=str(directory.path),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=MAX_LOST_PROCESSES),
+            callbacks=[listener],
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        remove_attempt_folders(directory)
+    return listener.log
+
+
+def remove_attempt_folders(directory: RunDirectory) -> None:
+    """Remove what Tune has left in a run directory; no attempt may be at work."""
+    for folder in directory.path.glob(f"{_FOLDER_PREFIX}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tune_config(attempt: Attempt) -> tune.TuneConfig:
+    searcher = attempt.searcher
+    return tune.TuneConfig(
+        search_alg=searcher,
+        num_samples=1 if searcher is None else searcher.num_left,
+        scheduler=_scheduler(attempt),
+        reuse_actors=True,
+        max_concurrent_trials=attempt.max_concurrent,
+        trial_name_creator=_trial_name,
+        trial_dirname_creator=_trial_name,
+    )
+
+
+def _scheduler(attempt: Attempt) -> PoliteASHA | None:
+    search = attempt.plan.space.search
+    if search is None or not search.early_stopping:
+        return None
+    num_epochs = max(c.num_epochs for c in group_representatives(attempt.plan))
+    scheduler = PoliteASHA(search, num_epochs=num_epochs)
+    scheduler.replay(attempt.job.directory.read_epochs().to_pylist())
+    return scheduler
+
+
+def _trial_name(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+class _Listener(tune.Callback):
+    """Passes on what Tune's event loop says, and writes down which groups are running."""
+
+    def __init__(self, attempt: Attempt, progress: ProgressListener) -> None:
+        self.log = AttemptLog()
+        self._progress = progress
+        self._directory = attempt.job.directory.path
+        self._slots = attempt.max_concurrent
+        self._names: dict[str, str] = {}
+        self._written: frozenset[str] | None = None
+        self._written_at = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks; a live view cannot be, and is never read again
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.log.running.add(self._name(trial))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "num_epochs" not in result:
+            return  # the last report of a group: its counts
+        metrics = {name: result[name] for name in REPORTED_METRICS if name in result}
+        self._progress.on_group_progress(
+            self._name(trial), result["epoch"], result["num_epochs"], metrics
+        )
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        result = trial.last_result or {}
+        counts = {status: result.get(f"num_{status}", 0) for status in STATUSES}
+        self._end(trial, {status: number for status, number in counts.items() if number})
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        reason = last_line(str(trial.get_error() or ""))
+        self.log.lost.append(f"group {self._name(trial)} was lost: {reason}")
+        self._end(trial, {})
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        running = frozenset(self.log.running)
+        now = time.monotonic()
+        if running != self._written and now - self._written_at >= _WRITE_EVERY_S:
+            write_attempt(self._directory, running=running, slots=self._slots)
+            self._written, self._written_at = running, now
+
+    def _end(self, trial: Any, counts: Mapping[str, int]) -> None:
+        name = self._name(trial)
+        self.log.running.discard(name)
+        self.log.num_ended += 1
+        self._progress.on_group_finished(name, counts)
+
+    def _name(self, trial: Any) -> str:
+        if trial.trial_id not in self._names:
+            config = trial.config
+            group_id = config.get("group_id") or json.loads(config["group"])["group_id"]
+            self._names[trial.trial_id] = group_id
+        return self._names[trial.trial_id]
+
+
+def group_texts(groups: Iterable[Group]) -> dict[str, str]:
+    """Return groups as workers read them, by id."""
+    return {group.group_id: group.to_text() for group in groups}

@@ -1,0 +1,58 @@
+"""What the driver at work says of itself, for whoever asks how far a sweep has come."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+_ATTEMPT_NAME = "attempt.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptState:
+    """What the driver at work last wrote down.
+
+    Attributes:
+        pid: Its process.
+        hostname: Its machine.
+        slots: Groups that it trains at once.
+        running: Groups being trained.
+        written_at_ms: When, in ms since 1970.
+    """
+
+    pid: int
+    hostname: str
+    slots: int
+    running: tuple[str, ...]
+    written_at_ms: int
+
+
+def write_attempt(directory: Path, *, running: Collection[str], slots: int) -> None:
+    """Write down what the driver trains, whole or not at all; takes well below a millisecond."""
+    state = {
+        "pid": os.getpid(),
+        "hostname": platform.node(),
+        "slots": slots,
+        "running": sorted(running),
+        "written_at_ms": time.time_ns() // 1_000_000,
+    }
+    temporary = directory / f".{_ATTEMPT_NAME}.tmp"
+    temporary.write_text(json.dumps(state))
+    os.replace(temporary, directory / _ATTEMPT_NAME)
+
+
+def read_attempt(directory: Path) -> AttemptState | None:
+    """Return what the driver at work last wrote down; None without one."""
+    try:
+        values = json.loads((directory / _ATTEMPT_NAME).read_text())
+    except FileNotFoundError:
+        return None
+    return AttemptState(**{**values, "running": tuple(values["running"])})
+
+
+def remove_attempt(directory: Path) -> None:
+    """Forget what a driver has written down; it trains no more."""
+    (directory / _ATTEMPT_NAME).unlink(missing_ok=True)

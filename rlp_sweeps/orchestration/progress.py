@@ -1,0 +1,214 @@
+"""What goes into a sweep, what comes out of it, and who is told meanwhile."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from rlp_sweeps.errors import ArgumentError, ClusterError
+from rlp_sweeps.orchestration.planner import SweepPlan
+from rlp_sweeps.schema import STATUSES
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """Where a sweep runs and how much of it at once; nothing here changes a trial's numbers.
+
+    Attributes:
+        address: ``host:port`` of a running Ray cluster, or ``auto``; None starts one of its own.
+        device: One of ``planner.DEVICES``; a resumed sweep takes ``auto`` as what it began with.
+        max_concurrent: Groups trained at once; None: as many as the cluster has room for.
+        cpus_per_group: CPU cores of a group, and threads of its training.
+        gpus_per_group: GPUs of a group, fractions allowed; None: 0 on ``cpu``, 1 on ``cuda``.
+        num_cpus: Cores of a cluster of its own; None: those of the machine.
+        tracking_uri: MLflow store; None: an SQLite file beside the run directory.
+        reuse: Directories of older sweeps whose finished trials are taken over.
+        retry_failed: Train trials again that have failed.
+        checkpoint_interval_s: Least seconds between two checkpoints of a group.
+    """
+
+    address: str | None = None
+    device: str = "auto"
+    max_concurrent: int | None = None
+    cpus_per_group: float = 1.0
+    gpus_per_group: float | None = None
+    num_cpus: int | None = None
+    tracking_uri: str | None = None
+    reuse: tuple[Path, ...] = ()
+    retry_failed: bool = False
+    checkpoint_interval_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.address is not None and not self.address.strip():
+            msg = (
+                "the address of a Ray cluster must not be empty, but got address=''; give "
+                "host:port, or leave --address out to start a local cluster."
+            )
+            raise ClusterError(msg)
+        rules = {
+            "1 <= max_concurrent": self.max_concurrent is None or self.max_concurrent >= 1,
+            "0 < cpus_per_group": self.cpus_per_group > 0,
+            "0 <= gpus_per_group": self.gpus_per_group is None or self.gpus_per_group >= 0,
+            "1 <= num_cpus": self.num_cpus is None or self.num_cpus >= 1,
+            "0 <= checkpoint_interval_s": self.checkpoint_interval_s >= 0,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                name = rule.split()[-1]
+                msg = f"`{rule}` must hold, but got {name}={getattr(self, name)!r}."
+                raise ArgumentError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedTrial:
+    """A trial that raised.
+
+    Attributes:
+        trial_id: Its id.
+        arm: Its arm.
+        seed: Its replicate.
+        error: Last line of its trace.
+    """
+
+    trial_id: str
+    arm: str
+    seed: int
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepOutcome:
+    """How a sweep stands when its driver ends.
+
+    Attributes:
+        directory: The run directory.
+        num_planned: Trials of the plan; in a search those of the points asked for so far, and the
+            most that the points to come can hold.
+        counts: Rows by status, all of ``schema.STATUSES``.
+        failed: Trials that raised.
+        missing: Ids of trials without a row: planned ones, in a search those of points asked for.
+        lost: One sentence for each group whose process was lost once too often.
+        num_points_left: Points of a search that are not told yet.
+        interrupted: The sweep was stopped by a signal.
+        wall_time_s: Seconds from start to end of this attempt.
+        tracking_error: Why MLflow does not hold everything; `sync` completes it.
+    """
+
+    directory: Path
+    num_planned: int
+    counts: dict[str, int]
+    failed: tuple[FailedTrial, ...] = ()
+    missing: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    num_points_left: int = 0
+    interrupted: bool = False
+    wall_time_s: float = 0.0
+    tracking_error: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every planned trial has a row and every point was told."""
+        return not self.missing and not self.num_points_left
+
+    @property
+    def exit_status(self) -> int:
+        """0: done; 1: trials failed or are missing; 130: interrupted before it was complete."""
+        if self.interrupted and not self.is_complete:
+            return 130
+        return 0 if self.is_complete and not self.failed else 1
+
+
+class ProgressListener(Protocol):
+    """Is told how a sweep goes, on the driver's event loop: every call must return at once."""
+
+    def on_start(self, plan: SweepPlan, num_groups: int, finished: Mapping[str, int]) -> None:
+        """Hear that a sweep begins.
+
+        Args:
+            plan: What is trained.
+            num_groups: Groups to train now; in a search the most that there can be.
+            finished: Rows that are there already, by status.
+        """
+
+    def on_group_progress(
+        self, group_id: str, epoch: int, num_epochs: int, metrics: Mapping[str, float]
+    ) -> None:
+        """Hear that a group has completed an epoch.
+
+        Args:
+            group_id: The group.
+            epoch: Epochs completed.
+            num_epochs: Epochs of its training.
+            metrics: Means over its members of `val_accuracy`, `val_loss` and `memorization`, where
+                there are any yet.
+        """
+
+    def on_group_finished(self, group_id: str, counts: Mapping[str, int]) -> None:
+        """Hear that a group has ended.
+
+        Args:
+            group_id: The group.
+            counts: Trials that ended in it, by status; empty if its process was lost.
+        """
+
+    def on_end(self, outcome: SweepOutcome) -> None:
+        """Hear that the driver is done, whatever the end."""
+
+
+class SilentProgress:
+    """A listener that shows nothing."""
+
+    def on_start(self, plan: SweepPlan, num_groups: int, finished: Mapping[str, int]) -> None:
+        """Do nothing."""
+
+    def on_group_progress(
+        self, group_id: str, epoch: int, num_epochs: int, metrics: Mapping[str, float]
+    ) -> None:
+        """Do nothing."""
+
+    def on_group_finished(self, group_id: str, counts: Mapping[str, int]) -> None:
+        """Do nothing."""
+
+    def on_end(self, outcome: SweepOutcome) -> None:
+        """Do nothing."""
+
+
+def count_by_status(statuses: Mapping[str, str]) -> dict[str, int]:
+    """Return the number of trials in each of ``schema.STATUSES``, given status by trial id."""
+    values = list(statuses.values())
+    return {status: values.count(status) for status in STATUSES}
+
+
+def failed_trials(rows: list[dict[str, Any]]) -> tuple[FailedTrial, ...]:
+    """Return the trials that raised, out of rows of ``trials``."""
+    return tuple(
+        FailedTrial(
+            trial_id=row["trial_id"],
+            arm=row["arm"],
+            seed=row["seed"],
+            error=last_line(row["error"] or ""),
+        )
+        for row in rows
+        if row["status"] == "failed"
+    )
+
+
+def last_line(trace: str) -> str:
+    """Return the last line of a trace that says something."""
+    lines = [line.strip() for line in trace.splitlines() if line.strip()]
+    return lines[-1] if lines else "no trace was kept"
+
+
+@dataclass(kw_only=True, slots=True)
+class AttemptLog:
+    """What one attempt has heard from its groups so far; read after it has ended.
+
+    Attributes:
+        running: Groups that were started and have not ended.
+        num_ended: Groups that ended, lost ones included.
+        lost: One sentence for each group whose process was lost for good.
+    """
+
+    running: set[str] = field(default_factory=set)
+    num_ended: int = 0
+    lost: list[str] = field(default_factory=list)

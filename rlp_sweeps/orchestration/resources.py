@@ -1,0 +1,249 @@
+"""Where groups run: a Ray cluster of the sweep's own, or one that runs already."""
+
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlp_sweeps.errors import ClusterError
+from rlp_sweeps.orchestration.progress import RunOptions
+
+CONNECT_TIMEOUT_S = 45.0
+"""Longest wait for a cluster to answer; its refusal is there within a minute."""
+
+WORKER_ENVIRONMENT = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a user's loader mean what they mean here
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the device is named, not guessed from a variable
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # 7 block a trial for four minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # seconds
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""Set for every process that trains."""
+
+_DRIVER_ENVIRONMENT = {
+    **WORKER_ENVIRONMENT,
+    "RAY_AIR_NEW_OUTPUT": "0",  # the other one prints boxes at any verbosity
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # rows go to part files
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # an epoch without evaluation has no metric
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # its snapshots are never read
+    "TUNE_WARN_THRESHOLD_S": "60",
+    "TUNE_MAX_PENDING_TRIALS_PG": "16",  # placement groups asked for ahead
+}
+
+_SESSION_PREFIX = "rlp-ray-"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupResources:
+    """What one group holds while it trains.
+
+    Attributes:
+        num_cpus: CPU cores.
+        num_gpus: GPUs; a fraction shares one.
+    """
+
+    num_cpus: float
+    num_gpus: float
+
+    @classmethod
+    def of(cls, options: RunOptions, *, device: str) -> "GroupResources":
+        """Return what the options give a group on this device."""
+        default = 0.0 if device == "cpu" else 1.0
+        num_gpus = default if options.gpus_per_group is None else options.gpus_per_group
+        return cls(num_cpus=options.cpus_per_group, num_gpus=num_gpus)
+
+    @property
+    def num_threads(self) -> int:
+        """Threads of training."""
+        return max(1, int(self.num_cpus))
+
+    def to_tune(self) -> dict[str, float]:
+        """Return the request as Tune takes it."""
+        gpus = {"gpu": self.num_gpus} if self.num_gpus else {}
+        return {"cpu": self.num_cpus, **gpus}
+
+    def slots(self, cluster: Mapping[str, float]) -> int:
+        """Return how many groups fit into a cluster at once.
+
+        Raises:
+            ClusterError: None does.
+        """
+        by_cpu = cluster.get("CPU", 0.0) // self.num_cpus
+        by_gpu = cluster.get("GPU", 0.0) / self.num_gpus if self.num_gpus else by_cpu
+        slots = int(min(by_cpu, by_gpu))
+        if slots < 1:
+            msg = (
+                f"a group needs {self.to_tune()}, but the cluster holds only "
+                f"CPU={cluster.get('CPU', 0.0):g}, GPU={cluster.get('GPU', 0.0):g}; "
+                "ask for less with --cpus-per-group or --gpus-per-group."
+            )
+            raise ClusterError(msg)
+        return slots
+
+
+@contextlib.contextmanager
+def ray_session(options: RunOptions, resources: GroupResources) -> Iterator[int]:
+    """Connect to the cluster, or start one, and yield how many groups fit into it at once.
+
+    A cluster of its own ends with the block, and its files under the temporary folder go.
+
+    Raises:
+        ClusterError: The cluster refuses, or a group does not fit into it.
+    """
+    with _environment(_DRIVER_ENVIRONMENT):
+        import ray
+
+        remove_stale_sessions()
+        folder = Path(tempfile.mkdtemp(prefix=f"{_SESSION_PREFIX}{os.getpid()}-"))
+        try:
+            _init_ray(options, folder)
+            cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            yield resources.slots(cluster)
+        finally:
+            ray.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _init_ray(options: RunOptions, folder: Path) -> None:
+    import ray
+
+    if options.address is None:
+        ray.init(
+            address="local",
+            num_cpus=options.num_cpus or os.cpu_count() or 1,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=str(folder),
+        )
+        return
+    try:
+        ray.init(
+            address=options.address,
+            runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise _no_answer(options.address, str(error)) from error
+
+
+def check_cluster(options: RunOptions, resources: GroupResources) -> None:
+    """Refuse a cluster that does not answer, or a machine that is too small for a group.
+
+    Raises:
+        ClusterError: Nothing answers at the address within a minute, or a group does not fit here.
+    """
+    if options.address is not None:
+        check_address(options.address)
+        return
+    resources.slots(local_resources(options, resources))
+
+
+def local_resources(options: RunOptions, resources: GroupResources) -> dict[str, float]:
+    """Return what a cluster of the sweep's own would hold."""
+    num_cpus = options.num_cpus or os.cpu_count() or 1
+    if not resources.num_gpus:
+        return {"CPU": float(num_cpus)}
+    import torch
+
+    return {"CPU": float(num_cpus), "GPU": float(torch.cuda.device_count())}
+
+
+def check_address(address: str, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+    """Refuse a cluster that does not answer.
+
+    Ray's own client waits for minutes and may then end the process, so that a process of its own
+    asks first.
+
+    Args:
+        address: ``host:port`` or ``auto``.
+        timeout_s: Longest wait, in seconds.
+
+    Raises:
+        ClusterError: The address is malformed, or no Ray cluster answers there in time.
+    """
+    if address != "auto":
+        _check_port(address)
+    question = (
+        "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, "
+        "logging_level='ERROR'); print('answered'); ray.shutdown()"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", question, address],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _no_answer(address, f"no answer within {timeout_s:g} s") from error
+    if "answered" not in done.stdout:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise _no_answer(address, lines[-1].strip() if lines else f"exit {done.returncode}")
+
+
+def _check_port(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        msg = (
+            f"the address of a Ray cluster must be host:port or 'auto', but got {address!r}; "
+            "`ray status` on its head node shows it."
+        )
+        raise ClusterError(msg)
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=5.0):
+            return
+    except (OSError, OverflowError) as error:
+        raise _no_answer(address, str(error)) from error
+
+
+def _no_answer(address: str, reason: str) -> ClusterError:
+    return ClusterError(
+        f"a Ray cluster must answer at address={address!r}, but it does not ({reason}); start one "
+        "with `ray start --head`, set RAY_AUTH_MODE=token if it asks for a token, or leave "
+        "--address out to run on this machine."
+    )
+
+
+def remove_stale_sessions() -> int:
+    """Remove the files of clusters whose driver was killed, and return how many."""
+    num_removed = 0
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SESSION_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_SESSION_PREFIX).split("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+            num_removed += 1
+    return num_removed
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables that the user has not set, for the length of the block."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)

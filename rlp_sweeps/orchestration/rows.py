@@ -1,0 +1,70 @@
+"""Rows of finished trials: read for a few trials, or taken over from older sweeps."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from rlp_sweeps.tracking.parquet import read_files
+from rlp_sweeps.tracking.run_directory import RunDirectory
+
+Row = dict[str, Any]
+
+_REUSABLE = ("completed", "diverged")
+"""Ends that a trial would come to again; a scheduler's stop depends on the other trials."""
+
+
+def read_parts(directory: RunDirectory, trial_ids: Iterable[str]) -> dict[str, Row]:
+    """Return the rows of those of these trials that have a part file of their own.
+
+    A driver compacts when it starts, so that these are the trials that its own attempt finished.
+
+    Args:
+        directory: The sweep.
+        trial_ids: Trials to look for.
+
+    Raises:
+        SchemaError: A part file is corrupt.
+    """
+    paths = (directory.path / "trials" / f"{trial_id}.parquet" for trial_id in trial_ids)
+    rows = read_files("trials", [path for path in paths if path.exists()]).to_pylist()
+    return {row["trial_id"]: row for row in rows}
+
+
+def take_over(
+    directory: RunDirectory, older: Collection[Path], wanted: Collection[str]
+) -> dict[str, str]:
+    """Copy finished trials of older sweeps, epochs included, and return their statuses.
+
+    Args:
+        directory: The sweep that takes them.
+        older: Run directories to look through, in this order.
+        wanted: Ids of the trials that lack a row.
+
+    Raises:
+        RunDirectoryError: One of them is no run directory.
+        SchemaError: One of their part files is corrupt.
+    """
+    left = set(wanted)
+    taken: dict[str, str] = {}
+    for source in [RunDirectory.open(path) for path in older]:
+        found = [
+            row
+            for row in source.read_trials().to_pylist()
+            if row["trial_id"] in left and row["status"] in _REUSABLE
+        ]
+        epochs = _epochs_of(source, {row["trial_id"] for row in found})
+        for row in found:
+            directory.write_trial(row, epochs[row["trial_id"]])
+            taken[row["trial_id"]] = row["status"]
+            left.discard(row["trial_id"])
+    return taken
+
+
+def _epochs_of(source: RunDirectory, trial_ids: set[str]) -> defaultdict[str, list[Row]]:
+    epochs: defaultdict[str, list[Row]] = defaultdict(list)
+    if trial_ids:
+        for row in source.read_epochs().to_pylist():
+            if row["trial_id"] in trial_ids:
+                epochs[row["trial_id"]].append(row)
+    return epochs

@@ -1,0 +1,89 @@
+"""How far a sweep has come, read from its directory alone, while it runs or afterwards."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rlp_sweeps.orchestration.attempt_state import read_attempt
+from rlp_sweeps.orchestration.planner import SweepPlan, plan_from_manifest
+from rlp_sweeps.orchestration.points import asked_groups, planned_trials
+from rlp_sweeps.orchestration.progress import FailedTrial, count_by_status, failed_trials
+from rlp_sweeps.tracking.run_directory import RunDirectory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepStatus:
+    """How a sweep stands.
+
+    Attributes:
+        name: The recipe's name.
+        is_running: A driver is at work, on this machine or on one that shares the folder's locks.
+        num_planned: Trials of the whole sweep; in a search the most that there can be.
+        counts: Rows by status, all of ``schema.STATUSES``.
+        num_running: Trials without a row in the groups being trained.
+        num_remaining: Trials without a row, the running ones included.
+        failed: Trials that raised.
+        remaining_s: Seconds to the end at the mean pace of the finished trials, as many at once as
+            the driver at work trains, or one; None where nothing has finished.
+    """
+
+    name: str
+    is_running: bool
+    num_planned: int
+    counts: dict[str, int]
+    num_running: int
+    num_remaining: int
+    failed: tuple[FailedTrial, ...]
+    remaining_s: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the status ready for JSON."""
+        return asdict(self)
+
+
+def sweep_status(directory: Path) -> SweepStatus:
+    """Return how a sweep stands; nothing is changed.
+
+    Raises:
+        RunDirectoryError: It is no run directory.
+        SchemaError: One of its part files is corrupt.
+    """
+    opened = RunDirectory.open(directory)
+    plan = plan_from_manifest(opened.manifest)
+    rows = opened.read_trials().to_pylist()
+    statuses = {row["trial_id"]: row["status"] for row in rows}
+    _, num_planned, num_points_left = planned_trials(plan, opened.path, statuses)
+    num_remaining = max(0, num_planned - len(statuses))
+    if plan.is_search and not num_points_left:
+        num_remaining = 0
+    is_running = opened.is_held()
+    state = read_attempt(opened.path) if is_running else None
+    running = set() if state is None else set(state.running)
+    return SweepStatus(
+        name=plan.name,
+        is_running=is_running,
+        num_planned=num_planned,
+        counts=count_by_status(statuses),
+        num_running=_num_running(plan, opened.path, running, statuses),
+        num_remaining=num_remaining,
+        failed=failed_trials(rows),
+        remaining_s=_remaining_s(rows, num_remaining, 1 if state is None else state.slots),
+    )
+
+
+def _num_running(
+    plan: SweepPlan, directory: Path, running: set[str], statuses: Mapping[str, str]
+) -> int:
+    groups = asked_groups(plan.space, directory) if plan.is_search else plan.groups
+    members = [c.trial_id for group in groups if group.group_id in running for c in group.trials]
+    return sum(trial_id not in statuses for trial_id in members)
+
+
+def _remaining_s(rows: list[dict[str, Any]], num_remaining: int, slots: int) -> float | None:
+    if not num_remaining:
+        return 0.0
+    times: list[float] = [row["wall_time_s"] for row in rows if row["wall_time_s"] is not None]
+    if not times:
+        return None
+    return sum(times) / len(times) * num_remaining / slots

@@ -1,0 +1,289 @@
+"""Run and resume a sweep: the plan minus finished rows, a fresh Tune experiment for the rest."""
+
+import sys
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlp_sweeps.errors import ArgumentError, TrackingError
+from rlp_sweeps.orchestration.attempt_state import remove_attempt
+from rlp_sweeps.orchestration.planner import (
+    Group,
+    SweepPlan,
+    check_plan,
+    plan_from_manifest,
+    remaining_groups,
+    resolve_device,
+)
+from rlp_sweeps.orchestration.points import PointLog, asked_groups, planned_trials
+from rlp_sweeps.orchestration.progress import (
+    AttemptLog,
+    ProgressListener,
+    RunOptions,
+    SilentProgress,
+    SweepOutcome,
+    count_by_status,
+    failed_trials,
+)
+from rlp_sweeps.orchestration.resources import GroupResources, check_cluster, ray_session
+from rlp_sweeps.orchestration.rows import Row, read_parts, take_over
+from rlp_sweeps.tracking.mlflow_tracker import (
+    MlflowTarget,
+    default_tracking_uri,
+    open_store,
+    prepare_sweep,
+    sync,
+)
+from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
+
+if TYPE_CHECKING:
+    from rlp_sweeps.orchestration.attempt import Attempt
+    from rlp_sweeps.orchestration.search import SweepOptunaSearch
+
+
+def run_sweep(
+    plan: SweepPlan,
+    *,
+    output: Path,
+    options: RunOptions | None = None,
+    progress: ProgressListener | None = None,
+) -> SweepOutcome:
+    """Run a planned sweep; where `output` holds the same one, go on with it.
+
+    Args:
+        plan: From `plan_sweep`.
+        output: The run directory: absent, empty, or of the same plan.
+        options: Where it runs.
+        progress: Is told how it goes.
+
+    Returns:
+        How it stands; failed and lost trials are named there and raise nothing.
+
+    Raises:
+        RunDirectoryError: `output` holds something else, cannot be written, or is in use.
+        ClusterError: The Ray cluster does not answer, or has no room for a group.
+        TrackingError: The MLflow store does not answer.
+    """
+    options = options or RunOptions()
+    _check_request(plan, options)
+    manifest = build_manifest(
+        plan_id=plan.plan_id,
+        sweep_name=plan.name,
+        space=plan.space.to_dict(),
+        configs=plan.trials,
+        settings=plan.settings(),
+    )
+    directory = RunDirectory.create(output, manifest)
+    recorded = plan_from_manifest(directory.manifest)
+    here = replace(recorded, device=plan.device, data_dir=plan.data_dir)
+    return _Sweep(here, directory, options, progress or SilentProgress()).run()
+
+
+def resume_sweep(
+    directory: Path,
+    *,
+    options: RunOptions | None = None,
+    progress: ProgressListener | None = None,
+) -> SweepOutcome:
+    """Go on with a sweep where it stopped; trials with a row are not trained again.
+
+    Args:
+        directory: The run directory.
+        options: Where it runs; engine and group size are those it began with.
+        progress: Is told how it goes.
+
+    Raises:
+        RunDirectoryError: It is no run directory, or is in use.
+        DatasetError, DeviceError, BackboneError, ConfigError: What it trains cannot be had here.
+        ClusterError: The Ray cluster does not answer, or has no room for a group.
+        TrackingError: The MLflow store does not answer.
+    """
+    options = options or RunOptions()
+    opened = RunDirectory.open(directory)
+    plan = plan_from_manifest(opened.manifest)
+    device = resolve_device(plan.device if options.device == "auto" else options.device)
+    plan = replace(plan, device=device)
+    check_plan(plan)
+    _check_request(plan, options)
+    return _Sweep(plan, opened, options, progress or SilentProgress()).run()
+
+
+def _check_request(plan: SweepPlan, options: RunOptions) -> None:
+    """Refuse what cannot be carried out before anything is written."""
+    check_cluster(options, GroupResources.of(options, device=plan.device))
+    if options.tracking_uri is not None:
+        open_store(options.tracking_uri)
+    if plan.is_search and options.reuse:
+        msg = (
+            "`--reuse` takes over planned trials, but the points of a search are sampled while it "
+            f"runs; leave out {[str(path) for path in options.reuse]}."
+        )
+        raise ArgumentError(msg)
+    for path in options.reuse:
+        RunDirectory.open(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is left to do."""
+
+    finished: dict[str, str]
+    groups: list[Group]
+    searcher: "SweepOptunaSearch | None"
+
+    @property
+    def num_groups(self) -> int:
+        return len(self.groups) if self.searcher is None else self.searcher.num_left
+
+
+class _Sweep:
+    """One driver's walk through a plan."""
+
+    def __init__(
+        self,
+        plan: SweepPlan,
+        directory: RunDirectory,
+        options: RunOptions,
+        progress: ProgressListener,
+    ) -> None:
+        self._plan = plan
+        self._directory = directory
+        self._options = options
+        self._progress = progress
+        self._tracking_uri = options.tracking_uri or default_tracking_uri(directory.path)
+
+    def run(self) -> SweepOutcome:
+        """Train what is left, gather the rows, complete MLflow, and say how the sweep stands."""
+        started = time.monotonic()
+        with self._directory.held():
+            self._directory.compact()  # from here on, part files are this attempt's
+            work = self._work()
+            log = self._attempt(work) if work.num_groups else AttemptLog()
+            self._directory.compact()
+            outcome = self._outcome(log, interrupted=self._was_interrupted(work, log))
+            self._remove_checkpoints(outcome)
+            outcome = replace(
+                outcome,
+                wall_time_s=time.monotonic() - started,
+                tracking_error=self._complete_tracking(),
+            )
+        remove_attempt(self._directory.path)
+        self._progress.on_end(outcome)
+        return outcome
+
+    def _work(self) -> _Work:
+        finished = self._directory.finished_trials()
+        if self._plan.is_search:
+            return _Work(finished, [], self._searcher())
+        planned = {trial.trial_id for trial in self._plan.trials}
+        finished |= take_over(self._directory, self._options.reuse, planned - set(finished))
+        return _Work(finished, remaining_groups(self._plan, self._done(finished)), None)
+
+    def _done(self, finished: Mapping[str, str]) -> set[str]:
+        """Return the trials that are not trained again."""
+        if not self._options.retry_failed:
+            return set(finished)
+        return {trial_id for trial_id, status in finished.items() if status != "failed"}
+
+    def _searcher(self) -> "SweepOptunaSearch":
+        from rlp_sweeps.orchestration.search import SweepOptunaSearch
+
+        rows = {row["trial_id"]: row for row in self._directory.read_trials().to_pylist()}
+        done = self._done({trial_id: row["status"] for trial_id, row in rows.items()})
+        return SweepOptunaSearch(
+            self._plan.space,
+            log=PointLog.of(self._directory.path),
+            read_rows=_RowReader(self._directory, {i: rows[i] for i in done}),
+        )
+
+    def _attempt(self, work: _Work) -> AttemptLog:
+        resources = GroupResources.of(self._options, device=self._plan.device)
+        target = prepare_sweep(self._tracking_uri, self._directory)
+        with ray_session(self._options, resources) as slots:
+            from rlp_sweeps.orchestration.attempt import run_attempt
+
+            attempt = self._attempt_of(work, resources, target, slots)
+            self._progress.on_start(self._plan, work.num_groups, count_by_status(work.finished))
+            return run_attempt(attempt, self._progress)
+
+    def _attempt_of(
+        self, work: _Work, resources: GroupResources, target: MlflowTarget, slots: int
+    ) -> "Attempt":
+        from rlp_sweeps.orchestration.attempt import Attempt, group_texts
+        from rlp_sweeps.orchestration.trainable import SweepJob
+
+        job = SweepJob(
+            directory=self._directory,
+            target=target,
+            groups=group_texts(work.groups),
+            data_dir=self._plan.data_dir,
+            device=self._plan.device,
+            engine=self._plan.engine,
+            num_threads=resources.num_threads,
+            checkpoint_interval_s=self._options.checkpoint_interval_s,
+            import_paths=tuple(str(Path(path).absolute()) for path in sys.path),
+        )
+        return Attempt(
+            plan=self._plan,
+            job=job,
+            resources=resources,
+            groups=work.groups,
+            searcher=work.searcher,
+            max_concurrent=min(slots, self._options.max_concurrent or slots),
+        )
+
+    def _was_interrupted(self, work: _Work, log: AttemptLog) -> bool:
+        """Return whether groups were left that neither ended nor were lost."""
+        if work.searcher is None:
+            return log.num_ended < work.num_groups
+        return work.searcher.num_left > 0
+
+    def _outcome(self, log: AttemptLog, *, interrupted: bool) -> SweepOutcome:
+        trials = self._directory.read_trials()
+        statuses = dict(
+            zip(trials["trial_id"].to_pylist(), trials["status"].to_pylist(), strict=True)
+        )
+        planned, num_planned, num_points_left = planned_trials(
+            self._plan, self._directory.path, statuses
+        )
+        return SweepOutcome(
+            directory=self._directory.path,
+            num_planned=num_planned,
+            counts=count_by_status(statuses),
+            failed=failed_trials(trials.to_pylist()),
+            missing=tuple(trial_id for trial_id in planned if trial_id not in statuses),
+            lost=tuple(log.lost),
+            num_points_left=num_points_left,
+            interrupted=interrupted,
+        )
+
+    def _remove_checkpoints(self, outcome: SweepOutcome) -> None:
+        missing = set(outcome.missing)
+        groups = self._plan.groups
+        if self._plan.is_search:
+            groups = tuple(asked_groups(self._plan.space, self._directory.path))
+        for group in groups:
+            if missing.isdisjoint(trial.trial_id for trial in group.trials):
+                self._directory.remove_checkpoint(group.group_id)
+
+    def _complete_tracking(self) -> str | None:
+        """Make MLflow say what the rows say; return why it does not, where it is away."""
+        try:
+            sync(self._directory, self._tracking_uri)
+        except TrackingError as error:
+            return str(error)
+        return None
+
+
+class _RowReader:
+    """Reads finished trials for a search: those of the start from memory, later ones from parts."""
+
+    def __init__(self, directory: RunDirectory, rows: Mapping[str, Row]) -> None:
+        self._directory = directory
+        self._rows = rows
+
+    def __call__(self, trial_ids: Collection[str]) -> dict[str, Row]:
+        known = {i: self._rows[i] for i in trial_ids if i in self._rows}
+        return known | read_parts(self._directory, [i for i in trial_ids if i not in known])

@@ -1,0 +1,202 @@
+"""The function that Ray starts: trains one group, writes its rows, reports once an epoch."""
+
+import math
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+from ray import tune
+
+from rlp_sweeps.errors import CheckpointError
+from rlp_sweeps.orchestration.early_stopping import clear_stop_request, is_stop_requested
+from rlp_sweeps.orchestration.planner import Group
+from rlp_sweeps.orchestration.rows import read_parts
+from rlp_sweeps.schema import STATUSES
+from rlp_sweeps.tracking.mlflow_tracker import MlflowTarget, TrialLogger
+from rlp_sweeps.tracking.run_directory import RunDirectory, code_version
+from rlp_sweeps.training.loop import GroupContext, GroupProgress, TrialResult, train_group
+
+REPORTED_METRICS = ("val_accuracy", "val_loss", "memorization")
+"""Means over a group's members that Tune's schedulers and the live view see."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepJob:
+    """What every worker needs of a sweep; kept small, because each group reads it anew.
+
+    Attributes:
+        directory: Where rows go.
+        target: Where MLflow's runs go.
+        groups: Groups of a grid as text, by id; empty in a search.
+        data_dir: Absolute folder that data sets are read from.
+        device: ``cpu`` or ``cuda``.
+        engine: How a group is trained.
+        num_threads: Threads of training.
+        checkpoint_interval_s: Least seconds between two checkpoints.
+        import_paths: Folders that the driver imports from, for a user's own data and backbones.
+    """
+
+    directory: RunDirectory
+    target: MlflowTarget
+    groups: Mapping[str, str]
+    data_dir: str
+    device: str
+    engine: str
+    num_threads: int
+    checkpoint_interval_s: float
+    import_paths: tuple[str, ...] = ()
+
+    def group_of(self, config: Mapping[str, Any]) -> Group:
+        """Return the group that a Tune configuration stands for."""
+        text = config["group"] if "group" in config else self.groups[config["group_id"]]
+        return Group.from_text(text)
+
+    def context_of(self, group: Group) -> GroupContext:
+        """Return where and how a group trains."""
+        return GroupContext(
+            group_id=group.group_id,
+            data_dir=self.data_dir,
+            device=self.device,
+            engine=self.engine,
+            checkpoint_path=self.directory.checkpoint_path(group.group_id),
+            checkpoint_interval_s=self.checkpoint_interval_s,
+        )
+
+
+def rlp_trainable(config: dict[str, Any], *, job: SweepJob) -> None:
+    """Train one group; Ray starts this.
+
+    Args:
+        config: ``group_id`` of a planned group, or ``group``, a sampled point's group as text.
+        job: The sweep.
+    """
+    clear_stop_request()
+    sys.path.extend(path for path in job.import_paths if path not in sys.path)
+    torch.set_num_threads(job.num_threads)
+    GroupRun(job, job.group_of(config), report=tune.report).run()
+
+
+class GroupRun:
+    """One group on its way through training: its rows, its MLflow runs, its reports.
+
+    Attributes:
+        counts: Members that have ended here, by status.
+    """
+
+    def __init__(
+        self, job: SweepJob, group: Group, *, report: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._job = job
+        self._report = report
+        self._finished = finished_members(job, group)
+        self._group = group.without(self._finished)
+        self._loggers = {t.trial_id: TrialLogger(job.target) for t in self._group.trials}
+        self._written: set[str] = set()
+        self._epoch = 0
+        self.counts = dict.fromkeys(STATUSES, 0)
+
+    def run(self) -> None:
+        """Train what is not finished; a group's own exception becomes its members' rows."""
+        if self._group.trials:
+            try:
+                self._start_loggers()
+                self._train()
+            except Exception:  # noqa: BLE001  the trial boundary; what cannot be recorded raises
+                self._fail(traceback.format_exc())
+            self._job.directory.remove_checkpoint(self._group.group_id)
+        self._report({"epoch": self._epoch, **self._scalar_counts()})
+
+    def _start_loggers(self) -> None:
+        tags = {"code_version": code_version(), "group_id": self._group.group_id}
+        for trial in self._group.trials:
+            self._loggers[trial.trial_id].start(trial.trial_id, trial.to_dict(), tags)
+
+    def _train(self) -> None:
+        try:
+            results = self._train_group()
+        except CheckpointError:
+            # a restart from the first epoch gives the same numbers
+            self._job.directory.remove_checkpoint(self._group.group_id)
+            left = self._group.without(self._written)
+            self._group = left
+            results = self._train_group()
+        for result in results:
+            self._end(result)
+
+    def _train_group(self) -> list[TrialResult]:
+        context = self._job.context_of(self._group)
+        return train_group(self._group.trials, context=context, report=self._on_epoch)
+
+    def _on_epoch(self, progress: GroupProgress) -> bool:
+        self._epoch = progress.epoch
+        for trial_id, rows in progress.new_rows.items():
+            self._loggers[trial_id].log_epochs(rows)
+        for result in progress.finished:
+            self._end(result)
+        self._report(
+            {
+                "epoch": progress.epoch,
+                "num_epochs": progress.num_epochs,
+                **mean_metrics(list(progress.latest.values())),
+                **self._scalar_counts(),
+            }
+        )
+        return not is_stop_requested()
+
+    def _end(self, result: TrialResult) -> None:
+        """Write an ended member's rows, once."""
+        trial_id = result.trial["trial_id"]
+        if trial_id in self._written:
+            return
+        row = {
+            **result.trial,
+            "group_id": self._group.group_id,
+            "point": self._group.point,
+            "hostname": platform.node(),
+            "code_version": code_version(),
+        }
+        self._job.directory.write_trial(row, result.epochs)
+        self._written.add(trial_id)
+        self.counts[row["status"]] += 1
+        self._loggers[trial_id].log_epochs(result.epochs)
+        self._loggers[trial_id].finish(row)
+
+    def _fail(self, trace: str) -> None:
+        now = time.time_ns() // 1_000_000
+        for trial in self._group.without(self._written).trials:
+            row = {
+                **trial.to_dict(),
+                "trial_id": trial.trial_id,
+                "status": "failed",
+                "epochs_completed": self._epoch,
+                "engine": self._job.engine,
+                "device": self._job.device,
+                "finished_at_ms": now,
+                "error": trace,
+            }
+            self._end(TrialResult(trial=row, epochs=[]))
+
+    def _scalar_counts(self) -> dict[str, int]:
+        return {f"num_{status}": number for status, number in self.counts.items()}
+
+
+def finished_members(job: SweepJob, group: Group) -> set[str]:
+    """Return the members that got a row in this attempt, before their process was lost."""
+    return set(read_parts(job.directory, [trial.trial_id for trial in group.trials]))
+
+
+def mean_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the means of the reported metrics over the rows that have a finite value."""
+    means = {}
+    for name in REPORTED_METRICS:
+        known = [row[name] for row in rows if row.get(name) is not None]
+        finite = [value for value in known if math.isfinite(value)]
+        if finite:
+            means[name] = fmean(finite)
+    return means

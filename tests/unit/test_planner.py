@@ -1,0 +1,194 @@
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rlp_sweeps.errors import (
+    BackboneError,
+    ConfigError,
+    DatasetError,
+    DeviceError,
+    RunDirectoryError,
+)
+from rlp_sweeps.orchestration.planner import (
+    Group,
+    plan_from_manifest,
+    plan_sweep,
+    point_group,
+    remaining_groups,
+)
+from rlp_sweeps.spaces import ChoiceAxis, LinearAxis, LogAxis, Search, SearchSpace
+from rlp_sweeps.tracking.run_directory import build_manifest
+
+FIXED = {"dataset": "digits", "train_samples": 200, "backbone": "mlp", "num_epochs": 2}
+
+
+def _space(**changes):
+    space = SearchSpace(
+        axes={
+            "lr": LogAxis(low=0.01, high=0.1, num_points=2),
+            "rlp_lambda": LogAxis(low=1.0, high=10.0, num_points=2, control=0.0),
+        },
+        arms=("control", "full"),
+        num_seeds=2,
+        fixed=FIXED,
+    )
+    return dataclasses.replace(space, **changes)
+
+
+def _plan(space=None, **options):
+    return plan_sweep(space or _space(), name="tiny", **{"device": "cpu", **options})
+
+
+def _manifest_of(plan):
+    manifest = build_manifest(
+        plan_id=plan.plan_id,
+        sweep_name=plan.name,
+        space=plan.space.to_dict(),
+        configs=plan.trials,
+        settings=plan.settings(),
+    )
+    return json.loads(json.dumps(manifest))
+
+
+def test_plan_trains_every_trial_of_the_grid_once():
+    plan = _plan()
+
+    members = [trial.trial_id for group in plan.groups for trial in group.trials]
+
+    assert members == [trial.trial_id for trial in plan.trials]
+    assert len(set(members)) == plan.num_trials == 12
+    assert plan.trials_by_arm == {"control": 4, "full": 8}
+
+
+def test_plan_chunks_trials_that_share_all_but_scalars():
+    axes = {**_space().axes, "batch_size": ChoiceAxis(choices=(32, 64))}
+
+    plan = _plan(_space(axes=axes), group_size=5)
+
+    assert [len(group.trials) for group in plan.groups] == [5, 5, 2, 5, 5, 2]
+    assert all(len({t.group_key for t in group.trials}) == 1 for group in plan.groups)
+
+
+def test_plan_is_the_same_twice_and_another_with_other_seeds():
+    first, second, other = _plan(), _plan(), _plan(_space(num_seeds=3))
+
+    assert first == second
+    assert first.plan_id != other.plan_id
+    assert first.groups[0].group_id == other.groups[0].group_id
+
+
+def test_plan_of_a_search_states_an_upper_bound_of_trials():
+    plan = _plan(_space(search=Search(num_points=30)))
+
+    assert (plan.num_points, plan.num_groups, plan.num_trials) == (30, 30, 120)
+    assert plan.trials_by_arm == {"control": 60, "full": 60}
+    assert plan.trials == plan.groups == ()
+
+
+def test_plan_id_of_a_search_depends_on_its_settings():
+    plans = [_plan(_space(search=Search(num_points=n))) for n in (3, 4)]
+
+    assert plans[0].plan_id != plans[1].plan_id
+
+
+def test_remaining_groups_keep_their_name_and_lose_finished_members():
+    plan = _plan(group_size=12)
+    finished = {trial.trial_id for trial in plan.trials[:7]}
+
+    (group,) = remaining_groups(plan, finished)
+
+    assert group.group_id == plan.groups[0].group_id
+    assert group.trials == plan.trials[7:]
+
+
+def test_remaining_groups_are_none_when_every_trial_is_finished():
+    plan = _plan()
+
+    assert remaining_groups(plan, {trial.trial_id for trial in plan.trials}) == []
+
+
+@pytest.mark.parametrize("search", [None, Search(num_points=4, objectives=("val_loss",))])
+def test_plan_from_manifest_is_the_plan_that_was_written(search):
+    axes = {**_space().axes, "weight_decay": LinearAxis(low=0.0, high=0.1, num_points=2)}
+    plan = _plan(_space(search=search, axes=axes), group_size=3)
+
+    read = plan_from_manifest(_manifest_of(plan))
+
+    assert read.groups == plan.groups
+    assert read.plan_id == plan.plan_id
+    assert read.settings() == plan.settings()
+
+
+def test_plan_from_manifest_refuses_a_space_that_plans_something_else():
+    manifest = _manifest_of(_plan())
+    manifest["space"]["num_seeds"] = 5
+
+    with pytest.raises(RunDirectoryError, match="must plan what was planned"):
+        plan_from_manifest(manifest)
+
+
+def test_plan_from_manifest_refuses_one_without_settings():
+    manifest = _manifest_of(_plan())
+    del manifest["settings"]["engine"]
+
+    with pytest.raises(RunDirectoryError, match="lacks 'engine'"):
+        plan_from_manifest(manifest)
+
+
+def test_group_is_the_same_after_a_trip_through_text():
+    group = point_group(_space(), {"lr": 0.1, "rlp_lambda": 2.0}, point=3)
+
+    assert Group.from_text(group.to_text()) == group
+
+
+@pytest.mark.parametrize(
+    ("fixed", "error", "match"),
+    [
+        ({"dataset": "digit"}, DatasetError, "unknown data set"),
+        ({"dataset": "cifar10"}, DatasetError, "cifar"),
+        ({"backbone": "small_cn"}, BackboneError, "small_cn"),
+        ({"augmentation": "flop"}, ConfigError, "flop"),
+        ({"train_samples": 10**6}, DatasetError, "train_samples"),
+    ],
+)
+def test_plan_refuses_what_cannot_be_had(fixed, error, match, tmp_path):
+    space = _space(fixed={**FIXED, **fixed}, data_dir=str(tmp_path))
+
+    with pytest.raises(error, match=match):
+        _plan(space)
+
+
+def test_plan_checks_every_backbone_of_a_search():
+    axes = {**_space().axes, "backbone": ChoiceAxis(choices=("mlp", "nonsense"))}
+    fixed = {name: value for name, value in FIXED.items() if name != "backbone"}
+
+    with pytest.raises(BackboneError, match="nonsense"):
+        _plan(_space(axes=axes, fixed=fixed, search=Search(num_points=2)))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"device": "tpu"}, DeviceError, "device in"),
+        ({"engine": "magic"}, ConfigError, "unknown engine 'magic'"),
+        ({"group_size": 0}, ConfigError, "1 <= group_size"),
+    ],
+)
+def test_plan_refuses_unknown_ways_to_train(options, error, match):
+    with pytest.raises(error, match=match):
+        _plan(**options)
+
+
+def test_planner_and_status_load_neither_ray_nor_optuna_nor_torch():
+    code = (
+        "import sys, rlp_sweeps.orchestration.planner, rlp_sweeps.orchestration.status, "
+        "rlp_sweeps.orchestration.estimates; "
+        "print([m for m in ('ray', 'optuna', 'torch', 'mlflow') if m in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,163 @@
+"""One group on its way through training, without Ray and MLflow."""
+
+import pytest
+
+from rlp_sweeps.orchestration import trainable
+from rlp_sweeps.orchestration.early_stopping import clear_stop_request, request_stop
+from rlp_sweeps.orchestration.planner import plan_sweep
+from rlp_sweeps.orchestration.trainable import GroupRun, SweepJob, mean_metrics
+from rlp_sweeps.spaces import LogAxis, SearchSpace
+from rlp_sweeps.tracking.mlflow_tracker import MlflowTarget
+from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
+from rlp_sweeps.training.checkpoint import save_checkpoint
+
+SPACE = SearchSpace(
+    axes={"lr": LogAxis(low=0.01, high=0.1, num_points=2)},
+    arms=("control",),
+    num_seeds=1,
+    fixed={
+        "dataset": "synthetic:1,4,4,2,64",
+        "backbone": "mlp",
+        "num_epochs": 3,
+        "batch_size": 16,
+    },
+)
+
+
+class SilentLogger:
+    """Takes what MLflow would be told."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def start(self, trial_id, config, tags):
+        """Do nothing."""
+
+    def log_epochs(self, rows):
+        """Do nothing."""
+
+    def finish(self, row):
+        """Do nothing."""
+
+
+@pytest.fixture
+def plan():
+    return plan_sweep(SPACE, name="tiny", device="cpu", group_size=2)
+
+
+@pytest.fixture
+def job(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainable, "TrialLogger", SilentLogger)
+    clear_stop_request()
+    manifest = build_manifest(
+        plan_id=plan.plan_id, sweep_name="tiny", space=SPACE.to_dict(), configs=plan.trials
+    )
+    return SweepJob(
+        directory=RunDirectory.create(tmp_path / "run", manifest),
+        target=MlflowTarget("sqlite:///none.db", "0", "0"),
+        groups={},
+        data_dir=str(tmp_path),
+        device="cpu",
+        engine="sequential",
+        num_threads=1,
+        checkpoint_interval_s=0.0,
+    )
+
+
+def _statuses(job):
+    return sorted(job.directory.finished_trials().values())
+
+
+def _run(job, plan):
+    reports = []
+    GroupRun(job, plan.groups[0], report=reports.append).run()
+    return reports
+
+
+def test_group_writes_its_rows_and_reports_at_most_ten_scalars_an_epoch(job, plan):
+    reports = _run(job, plan)
+
+    assert _statuses(job) == ["completed", "completed"]
+    assert [report["epoch"] for report in reports] == [1, 2, 3, 3]
+    assert all(len(report) <= 10 for report in reports)
+    assert reports[-1]["num_completed"] == 2
+    assert list(job.directory.path.glob("checkpoints/*")) == []
+
+
+def test_group_goes_on_without_members_that_have_a_row(job, plan, monkeypatch):
+    _run(job, plan)
+    monkeypatch.setattr(trainable, "train_group", lambda *a, **k: pytest.fail("trained again"))
+
+    reports = _run(job, plan)
+
+    assert len(reports) == 1
+    assert reports[0]["num_completed"] == 0
+
+
+def test_group_that_raises_becomes_failed_rows_with_the_trace(job, plan, monkeypatch):
+    def raises(*arguments, **options):
+        raise ArithmeticError("no data on this machine")
+
+    monkeypatch.setattr(trainable, "train_group", raises)
+
+    reports = _run(job, plan)
+
+    assert _statuses(job) == ["failed", "failed"]
+    assert reports[-1]["num_failed"] == 2
+    errors = job.directory.read_trials()["error"].to_pylist()
+    assert all("ArithmeticError: no data on this machine" in error for error in errors)
+
+
+def test_group_whose_rows_cannot_be_written_raises(job, plan, monkeypatch):
+    def full(*arguments):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(RunDirectory, "write_trial", full)
+
+    with pytest.raises(OSError, match="no space left"):
+        _run(job, plan)
+
+
+def test_group_starts_over_when_its_checkpoint_is_of_no_use(job, plan, monkeypatch):
+    path = job.directory.checkpoint_path(plan.groups[0].group_id)
+    save_checkpoint(path, {"epoch": 2, "members": {}, "engine": {}})
+    seen = []
+    train = trainable.train_group
+
+    def noting(*arguments, **options):
+        seen.append(path.exists())
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(trainable, "train_group", noting)
+
+    _run(job, plan)
+
+    assert seen == [True, False]
+    assert _statuses(job) == ["completed", "completed"]
+
+
+def test_group_that_is_asked_to_stop_writes_stopped_rows(job, plan):
+    def report(scalars):
+        if scalars["epoch"] == 1:
+            request_stop(None)
+
+    GroupRun(job, plan.groups[0], report=report).run()
+
+    assert _statuses(job) == ["stopped", "stopped"]
+    assert set(job.directory.read_trials()["epochs_completed"].to_pylist()) == {1}
+
+
+def test_group_that_is_cut_off_writes_no_row(job, plan):
+    def report(scalars):
+        raise SystemExit(0)  # what Tune does to a trial after Ctrl-C
+
+    with pytest.raises(SystemExit):
+        GroupRun(job, plan.groups[0], report=report).run()
+
+    assert _statuses(job) == []
+
+
+def test_mean_metrics_passes_over_what_is_missing_or_not_finite():
+    rows = [{"val_accuracy": 0.5, "val_loss": float("nan")}, {"val_accuracy": 0.7}]
+
+    assert mean_metrics(rows) == {"val_accuracy": pytest.approx(0.6)}
