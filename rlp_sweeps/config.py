@@ -8,7 +8,7 @@ folder, group) is no part of its configuration, because it must not change a num
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Self, get_args, get_type_hints
 
 from rlp_sweeps.arms import get_arm
@@ -100,7 +100,7 @@ class TrialConfig:
 
     def to_dict(self) -> dict[str, Scalar]:
         """Return all settings by name, defaults filled in."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in FIELD_TYPES}
 
     @property
     def trial_id(self) -> str:

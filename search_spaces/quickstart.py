@@ -34,8 +34,8 @@ SPACE = SearchSpace(
         "optimizer": "sgd",
         "momentum": 0.9,
         "schedule": "cosine",
-        "num_epochs": 20,
+        "num_epochs": 12,
         "batch_size": 64,
-        "eval_every": 5,
+        "eval_every": 4,
     },
 )

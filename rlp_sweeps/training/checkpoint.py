@@ -5,6 +5,7 @@ Read with ``weights_only=True``, so that a checkpoint can never run code.
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is truncated or holds anything but tensors and plain values.
     """
+    if not zipfile.is_zipfile(path):
+        msg = f"checkpoint {path} must be whole; delete it to train from the start."
+        raise CheckpointError(msg)
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:

@@ -6,12 +6,14 @@ Shapes: N samples, C H W image, K classes.
 """
 
 import gzip
+import importlib.util
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -89,14 +91,25 @@ def _from_files(
     return DatasetSource(describe=describe, load=checked_load)
 
 
-def _load_digits(data_dir: Path) -> ImageArrays:
-    from sklearn.datasets import load_digits
+def _digits_file() -> Path:
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        msg = "the data set 'digits' comes with scikit-learn, which must be installed, but is not."
+        raise DatasetError(msg)
+    return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
-    digits = load_digits()
-    images_NHW = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)
+
+def _load_digits(data_dir: Path) -> ImageArrays:
+    """Read scikit-learn's own file, as ``load_digits`` does, without importing scikit-learn.
+
+    Its import takes seconds in every process of a sweep. Each line holds 64 pixels in [0, 16] and
+    the class.
+    """
+    table = torch.from_numpy(np.loadtxt(_digits_file(), delimiter=",", dtype=np.uint8))
+    images_NHW = table[:, :-1].reshape(-1, 8, 8).double().mul(255 / 16).round().to(torch.uint8)
     return ImageArrays(
         train_images_NCHW=images_NHW.unsqueeze(1),
-        train_labels_N=torch.from_numpy(digits.target).long(),
+        train_labels_N=table[:, -1].long(),
         test_images_NCHW=None,
         test_labels_N=None,
         num_classes=10,

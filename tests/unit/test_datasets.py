@@ -58,6 +58,18 @@ def load_list(data_dir):
     datasets._channel_statistics.cache_clear()
 
 
+def test_digits_equal_those_that_scikit_learn_loads() -> None:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+
+    arrays = load_image_arrays("digits", data_dir="")
+
+    expected_NHW = (torch.from_numpy(digits.images) * 255 / 16).round().to(torch.uint8)
+    assert torch.equal(arrays.train_images_NCHW[:, 0], expected_NHW)
+    assert torch.equal(arrays.train_labels_N, torch.from_numpy(digits.target).long())
+
+
 def test_digits_are_split_into_test_third_and_validation_ninth() -> None:
     data = split(dataset="digits")
 
