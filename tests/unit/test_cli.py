@@ -193,7 +193,7 @@ def test_plan_prints_only_json_when_asked(estimate: list[RunOptions], capsys: Ca
 
     out, err = capsys.readouterr()
     plan = json.loads(out)
-    assert (plan["num_trials"], plan["estimated_time_s"], plan["device"]) == (81, 125.0, "cpu")
+    assert (plan["num_trials"], plan["estimated_time_s"], plan["device"]) == (135, 125.0, "cpu")
     assert sum(plan["trials_by_arm"].values()) == plan["num_trials"]
     assert err == ""
     assert [options.max_concurrent for options in estimate] == [3]
