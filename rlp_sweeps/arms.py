@@ -30,11 +30,9 @@ class Arm:
 ARMS: dict[str, Arm] = {
     "control": Arm(weight_class_term=0.0, weight_uniform_term=0.0, reads="nothing: λ = 0"),
     "full": Arm(weight_class_term=1.0, weight_uniform_term=1.0, reads="the total effect"),
-    "class_term": Arm(
-        weight_class_term=1.0, weight_uniform_term=0.0, reads="the implicit learning-rate effect"
-    ),
+    "class_term": Arm(weight_class_term=1.0, weight_uniform_term=0.0, reads="the class term alone"),
     "uniform_term": Arm(
-        weight_class_term=0.0, weight_uniform_term=1.0, reads="the memorization effect"
+        weight_class_term=0.0, weight_uniform_term=1.0, reads="the uniform term alone"
     ),
     "sham": Arm(
         weight_class_term=1.0,

@@ -217,6 +217,8 @@ def _kind_names(name: str) -> str:
 
 def _checked_type(name: str, value: Any) -> Scalar:
     kinds = _kinds(name)
+    if hasattr(value, "item") and hasattr(value, "dtype"):
+        value = value.item()  # a NumPy scalar
     if type(value) in kinds:
         return value  # type: ignore[no-any-return]  # its type was just compared
     if float in kinds and type(value) is int:

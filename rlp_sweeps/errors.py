@@ -4,7 +4,8 @@
     ├── ArgumentError (also ValueError)   a request that is wrong: nothing was started
     │   ├── ConfigError                   a trial's setting
     │   ├── SearchSpaceError              a search space, an axis, a recipe's name
-    │   ├── DatasetError                  an unknown data set, or files that are absent
+    │   ├── DatasetError                  an unknown data set, or one too small for the request
+    │   │   └── DatasetFilesError         a known data set whose files are absent
     │   ├── BackboneError                 an unknown backbone or attach point
     │   ├── DeviceError                   a device that torch does not see
     │   ├── ClusterError                  a Ray cluster that does not answer
@@ -37,6 +38,10 @@ class SearchSpaceError(ArgumentError):
 
 class DatasetError(ArgumentError):
     """A data set is unknown, too small for the request, or its files are absent."""
+
+
+class DatasetFilesError(DatasetError):
+    """The files of a known data set are absent from the folder that was named."""
 
 
 class BackboneError(ArgumentError):

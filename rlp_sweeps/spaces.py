@@ -6,115 +6,31 @@ seeds are the replicates that pair the arms.
 
 import dataclasses
 import itertools
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from rlp_sweeps.arms import get_arm
+from rlp_sweeps.arms import ARMS, get_arm
+from rlp_sweeps.axes import Axis, ChoiceAxis, LinearAxis, LogAxis, as_values
 from rlp_sweeps.config import FIELD_TYPES, Scalar, TrialConfig, check_value, parse_value
 from rlp_sweeps.errors import ConfigError, SearchSpaceError
+
+__all__ = [
+    "OBJECTIVES",
+    "SAMPLERS",
+    "Axis",
+    "ChoiceAxis",
+    "LinearAxis",
+    "LogAxis",
+    "Search",
+    "SearchSpace",
+    "space_from_dict",
+]
 
 OBJECTIVES: dict[str, str] = {"val_accuracy": "max", "val_loss": "min", "memorization": "min"}
 """What a search may optimize, and in which direction; never a test metric."""
 
 SAMPLERS = ("tpe", "random")
-
-
-def _checked_num_points(num_points: int) -> None:
-    if num_points < 1:
-        msg = f"`1 <= num_points` must hold on an axis, but got num_points={num_points!r}."
-        raise SearchSpaceError(msg)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LogAxis:
-    """A positive real parameter, spaced evenly in its logarithm.
-
-    Attributes:
-        low: Smallest value, > 0.
-        high: Largest value.
-        num_points: Values in a grid.
-        control: A value apart from the range, usually 0: on `rlp_lambda` that of the control arm,
-            on any other axis one more grid value.
-    """
-
-    low: float
-    high: float
-    num_points: int
-    control: float | None = None
-
-    def __post_init__(self) -> None:
-        if not (0 < self.low <= self.high < math.inf):
-            msg = (
-                "`0 < low <= high` must hold on a log axis, but got "
-                f"low={self.low!r}, high={self.high!r}. For an arm at 0, set `control=0.0`."
-            )
-            raise SearchSpaceError(msg)
-        _checked_num_points(self.num_points)
-
-    def values(self) -> tuple[float, ...]:
-        """Return the grid values, ascending, without the control value."""
-        if self.num_points == 1 or self.low == self.high:
-            return (float(self.low),)
-        ratio = math.log(self.high / self.low) / (self.num_points - 1)
-        inner = [self.low * math.exp(ratio * i) for i in range(self.num_points)]
-        return tuple(float(f"{value:.12g}") for value in inner)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LinearAxis:
-    """A real parameter, spaced evenly; attributes as in `LogAxis`."""
-
-    low: float
-    high: float
-    num_points: int
-    control: float | None = None
-
-    def __post_init__(self) -> None:
-        if not (-math.inf < self.low <= self.high < math.inf):
-            msg = (
-                "`low <= high` must hold on a linear axis, but got "
-                f"low={self.low!r}, high={self.high!r}."
-            )
-            raise SearchSpaceError(msg)
-        _checked_num_points(self.num_points)
-
-    def values(self) -> tuple[float, ...]:
-        """Return the grid values, ascending, without the control value."""
-        if self.num_points == 1 or self.low == self.high:
-            return (float(self.low),)
-        width = (self.high - self.low) / (self.num_points - 1)
-        return tuple(float(f"{self.low + width * i:.12g}") for i in range(self.num_points))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChoiceAxis:
-    """A parameter with listed values.
-
-    Attributes:
-        choices: The values, in order, no two alike.
-        control: As in `LogAxis`.
-    """
-
-    choices: Sequence[Scalar]
-    control: Scalar = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "choices", tuple(self.choices))
-        if not self.choices:
-            msg = "an axis must have at least one value, but got choices=()."
-            raise SearchSpaceError(msg)
-        if len(set(self.choices)) < len(self.choices):
-            msg = f"no two values of an axis may be alike, but got choices={self.choices!r}."
-            raise SearchSpaceError(msg)
-
-    def values(self) -> tuple[Scalar, ...]:
-        """Return the listed values, without the control value."""
-        return tuple(self.choices)
-
-
-Axis = LogAxis | LinearAxis | ChoiceAxis
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +87,8 @@ class SearchSpace:
         claim: The statement the study tests, one sentence.
         source: Where the statement stands: paper, figure.
         axes: Parameter name to axis.
-        arms: Arms that each point trains; a grid needs ``control``.
+        arms: Arms that each point trains; a grid needs ``control``. Where not given: all five, or
+            ``control`` alone in a space without λ.
         fixed: Settings that do not vary, by name.
         num_seeds: Replicates.
         first_seed: Number of the first replicate.
@@ -187,22 +104,25 @@ class SearchSpace:
     num_seeds: int
     claim: str = ""
     source: str = ""
-    arms: tuple[str, ...] = ("control", "full", "class_term", "uniform_term", "sham")
+    arms: tuple[str, ...] = ()
     fixed: Mapping[str, Scalar] = field(default_factory=dict)
     first_seed: int = 0
     search: Search | None = None
     data_dir: str = "data"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arms", tuple(self.arms))
         object.__setattr__(self, "axes", dict(self.axes))
         object.__setattr__(self, "fixed", dict(self.fixed))
+        has_lambda = "rlp_lambda" in self.axes or "rlp_lambda" in self.fixed
+        arms = self.arms or (tuple(ARMS) if has_lambda else ("control",))
+        object.__setattr__(self, "arms", as_values("arms", arms))
         _check_design(self)
         _check_arms(self)
         for name, axis in self.axes.items():
             _check_axis(name, axis, is_search=self.search is not None)
         for name, value in self.fixed.items():
             self.fixed[name] = check_value(name, value)  # type: ignore[index]  # our own copy
+        _check_lambda(self)
         for point in itertools.islice(self.points(), 1):
             for trial in self.trials_of(point):
                 TrialConfig.from_dict(trial)
@@ -335,9 +255,6 @@ def _check_design(space: SearchSpace) -> None:
 
 
 def _check_arms(space: SearchSpace) -> None:
-    if not space.arms:
-        msg = "a search space must have at least one arm, but got arms=()."
-        raise SearchSpaceError(msg)
     for arm in space.arms:
         get_arm(arm)
     if len(set(space.arms)) < len(space.arms):
@@ -365,6 +282,16 @@ def _check_arms(space: SearchSpace) -> None:
         raise SearchSpaceError(msg)
 
 
+def _check_lambda(space: SearchSpace) -> None:
+    regularized = [arm for arm in space.arms if arm != "control"]
+    if regularized and "rlp_lambda" not in space.axes and "rlp_lambda" not in space.fixed:
+        msg = (
+            f"the arms {regularized} need a λ; give `rlp_lambda` as an axis with control=0.0, or "
+            "in `fixed`."
+        )
+        raise SearchSpaceError(msg)
+
+
 def _check_axis(name: str, axis: object, *, is_search: bool) -> None:
     if not isinstance(axis, LogAxis | LinearAxis | ChoiceAxis):
         msg = f"axis {name!r} must be a LogAxis, LinearAxis or ChoiceAxis, but got {axis!r}."
@@ -379,7 +306,10 @@ def _check_axis(name: str, axis: object, *, is_search: bool) -> None:
             )
             raise SearchSpaceError(msg)
         if 0 in axis.values():
-            msg = "`rlp_lambda > 0` must hold on the axis; the control arm is the trial at 0."
+            msg = (
+                "`rlp_lambda > 0` must hold on the axis, but got "
+                f"{list(axis.values())}; leave 0 out, the control arm is the trial at 0."
+            )
             raise SearchSpaceError(msg)
     elif is_search and axis.control is not None and not isinstance(axis, ChoiceAxis):
         msg = (

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from analysis.tables import Analysis
     from rlp_sweeps.orchestration.estimates import SweepEstimate
     from rlp_sweeps.orchestration.planner import SweepPlan
+    from rlp_sweeps.orchestration.progress import RunOptions
     from rlp_sweeps.orchestration.status import SweepStatus
 
 
@@ -44,7 +45,9 @@ def print_spaces(spaces: Sequence[NamedSpace]) -> None:
             console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
 
 
-def plan_as_dict(plan: "SweepPlan", estimate: "SweepEstimate") -> dict[str, Any]:
+def plan_as_dict(
+    plan: "SweepPlan", estimate: "SweepEstimate", options: "RunOptions"
+) -> dict[str, Any]:
     """Return a plan with its estimate as JSON-ready values; times in s, sizes in bytes."""
     return {
         "name": plan.name,
@@ -59,6 +62,11 @@ def plan_as_dict(plan: "SweepPlan", estimate: "SweepEstimate") -> dict[str, Any]
         "group_size": plan.group_size,
         "engine": plan.engine,
         "device": plan.device,
+        "resources": {
+            "cpus_per_group": options.cpus_per_group,
+            "gpus_per_group": options.gpus_of_group(plan.device),
+            "max_concurrent": options.max_concurrent,
+        },
         "data_dir": plan.data_dir,
         "estimated_time_s": estimate.time_s,
         "estimated_disk_bytes": estimate.disk_bytes,

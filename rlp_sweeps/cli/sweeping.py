@@ -1,6 +1,7 @@
 """Commands that plan, start, resume and watch a sweep."""
 
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,7 @@ import typer
 
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.options import say
-from rlp_sweeps.errors import RlpSweepsError, TrackingError
+from rlp_sweeps.errors import DatasetFilesError, RlpSweepsError, TrackingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ def plan(  # noqa: PLR0913  # one parameter an option
     named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds, first_seed=first_seed)
 
     from rlp_sweeps.cli.printing import plan_as_dict, print_json, print_plan
-    from rlp_sweeps.orchestration.estimates import estimate_sweep
+    from rlp_sweeps.orchestration.estimates import estimate_sweep, estimate_without_data
     from rlp_sweeps.orchestration.planner import plan_sweep
     from rlp_sweeps.orchestration.progress import RunOptions
 
@@ -56,10 +57,15 @@ def plan(  # noqa: PLR0913  # one parameter an option
         cpus_per_group=cpus_per_group,
         gpus_per_group=gpus_per_group,
     )
-    planned = plan_sweep(named.space, name=named.name, group_size=size, device=device)
-    estimate = estimate_sweep(planned, options=run_options)
+    request = partial(plan_sweep, named.space, name=named.name, group_size=size, device=device)
+    try:
+        planned = request()
+        estimate = estimate_sweep(planned, options=run_options)
+    except DatasetFilesError as error:
+        planned = request(checks_data=False)
+        estimate = estimate_without_data(planned, f"not timed: {error}")
     if json:
-        print_json(plan_as_dict(planned, estimate))
+        print_json(plan_as_dict(planned, estimate, run_options))
     else:
         print_plan(planned, estimate)
 

@@ -32,12 +32,13 @@ class SweepEstimate:
     """What a sweep will cost.
 
     Attributes:
-        time_s: Seconds from start to end, as many groups at once as fit.
+        time_s: Seconds from start to end, as many groups at once as fit; None where the data are
+            not at hand to time a step on.
         disk_bytes: Run directory and MLflow store together, without checkpoints.
         basis: Where the figures come from, one sentence.
     """
 
-    time_s: float
+    time_s: float | None
     disk_bytes: int
     basis: str
 
@@ -62,10 +63,9 @@ def estimate_sweep(plan: SweepPlan, *, options: RunOptions | None = None) -> Swe
     trials = _trials_by_kind(plan, kinds)
     times = [*timed, *(mean_s for _ in kinds[len(timed) :])]
     total_s = sum(number * time_s for number, time_s in zip(trials, times, strict=True))
-    evaluations = sum(n * num_evaluations(k) for n, k in zip(trials, kinds, strict=True))
     return SweepEstimate(
         time_s=total_s / slots,
-        disk_bytes=_disk_bytes(plan.num_trials, round(evaluations)),
+        disk_bytes=_disk_bytes(plan, kinds),
         basis=(
             f"{len(timed)} of {len(kinds)} kind(s) of trial timed for a few steps on this machine "
             f"({plan.device}), {slots} group(s) at once ({where}), start-up left out; disk as "
@@ -74,9 +74,18 @@ def estimate_sweep(plan: SweepPlan, *, options: RunOptions | None = None) -> Swe
     )
 
 
-def _disk_bytes(num_trials: int, num_evaluations: int) -> int:
-    trials = num_trials * _BYTES_A_TRIAL
-    return _BYTES_A_SWEEP + trials + num_evaluations * _BYTES_AN_EVALUATION
+def estimate_without_data(plan: SweepPlan, reason: str) -> SweepEstimate:
+    """Return what is known of a plan whose data are not here: its disk, and why not its time."""
+    return SweepEstimate(
+        time_s=None, disk_bytes=_disk_bytes(plan, group_representatives(plan)), basis=reason
+    )
+
+
+def _disk_bytes(plan: SweepPlan, kinds: Sequence[TrialConfig]) -> int:
+    trials = _trials_by_kind(plan, kinds)
+    evaluations = sum(n * num_evaluations(k) for n, k in zip(trials, kinds, strict=True))
+    bytes_of_trials = plan.num_trials * _BYTES_A_TRIAL
+    return _BYTES_A_SWEEP + bytes_of_trials + round(evaluations) * _BYTES_AN_EVALUATION
 
 
 @contextmanager

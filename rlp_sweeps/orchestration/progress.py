@@ -38,6 +38,11 @@ class RunOptions:
     retry_failed: bool = False
     checkpoint_interval_s: float = 30.0
 
+    def gpus_of_group(self, device: str) -> float:
+        """Return the GPUs of one group on that device, the default filled in."""
+        default = 1.0 if device == "cuda" else 0.0
+        return default if self.gpus_per_group is None else self.gpus_per_group
+
     def __post_init__(self) -> None:
         if self.address is not None and not self.address.strip():
             msg = (

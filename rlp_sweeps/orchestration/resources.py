@@ -57,9 +57,7 @@ class GroupResources:
     @classmethod
     def of(cls, options: RunOptions, *, device: str) -> "GroupResources":
         """Return what the options give a group on this device."""
-        default = 0.0 if device == "cpu" else 1.0
-        num_gpus = default if options.gpus_per_group is None else options.gpus_per_group
-        return cls(num_cpus=options.cpus_per_group, num_gpus=num_gpus)
+        return cls(num_cpus=options.cpus_per_group, num_gpus=options.gpus_of_group(device))
 
     @property
     def num_threads(self) -> int:

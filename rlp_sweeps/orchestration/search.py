@@ -30,9 +30,16 @@ _STATES = {
 }
 
 
-def tune_grid(groups: Collection[Group]) -> dict[str, Any]:
-    """Return the `param_space` that walks these groups, in their order."""
-    return {"group_id": tune.grid_search([group.group_id for group in groups])}
+def tune_grid(space: SearchSpace | Collection[Group]) -> dict[str, Any]:
+    """Return the `param_space` that walks a grid's groups, in their order.
+
+    Args:
+        space: A space, whose trials then are groups of one, or the groups that are left of it.
+    """
+    if isinstance(space, SearchSpace):
+        trials = map(TrialConfig.from_dict, space.grid())
+        return tune_grid([Group.of((trial,)) for trial in trials])
+    return {"group_id": tune.grid_search([group.group_id for group in space])}
 
 
 def optuna_distributions(space: SearchSpace) -> dict[str, BaseDistribution]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlp_sweeps.errors import DatasetError
+from rlp_sweeps.errors import DatasetError, DatasetFilesError
 from rlp_sweeps.training.image_arrays import DatasetInfo, ImageArrays
 from rlp_sweeps.training.image_folder import describe_image_folder, load_image_folder
 
@@ -80,7 +80,7 @@ def _from_files(
                     f"data set {dataset!r} must stand in {data_dir} as torchvision lays it out, "
                     f"but {name!r} is absent; name its folder with `--set data_dir=FOLDER`."
                 )
-                raise DatasetError(msg)
+                raise DatasetFilesError(msg)
         return info
 
     def checked_load(data_dir: Path) -> ImageArrays:

@@ -1,7 +1,7 @@
 """The loop: trains a group of trials through an engine and reports rows; it does not know to whom.
 
-A trial ends as ``completed``, ``diverged`` (its training loss was not finite), ``stopped`` (the
-caller said so) or ``failed`` (it raised). All four are rows.
+A trial ends as ``completed``, ``diverged`` (a loss of training or evaluation was not finite),
+``stopped`` (the caller said so) or ``failed`` (it raised). All four are rows.
 """
 
 import math
@@ -19,7 +19,7 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import CheckpointError, ConfigError, DeviceError
 from rlp_sweeps.schema import METRICS
 from rlp_sweeps.training.checkpoint import load_checkpoint, save_checkpoint
-from rlp_sweeps.training.engines import Engine, EpochOutcome, get_engine
+from rlp_sweeps.training.engines import EVALUATED_LOSSES, Engine, EpochOutcome, get_engine
 
 Row = dict[str, Any]
 
@@ -88,7 +88,7 @@ class _Ledger:
         self.wall_time_s += outcome.time_s
         self.pending_time_s += outcome.time_s
         self.pending_losses.append(outcome.step_loss)
-        if not outcome.metrics:
+        if not outcome.metrics or not outcome.is_finite:
             return None
         row = {
             "trial_id": self.config.trial_id,
@@ -267,15 +267,18 @@ def resolve_device(device: str) -> torch.device:
 def _status(outcome: EpochOutcome, *, is_last: bool) -> str | None:
     if outcome.error is not None:
         return "failed"
-    if not math.isfinite(outcome.step_loss):
+    if not outcome.is_finite:
         return "diverged"
     return "completed" if is_last else None
 
 
 def _reason(outcome: EpochOutcome, epoch: int) -> str | None:
-    if outcome.error is None and not math.isfinite(outcome.step_loss):
+    if outcome.error is not None or outcome.is_finite:
+        return outcome.error
+    if not math.isfinite(outcome.step_loss):
         return f"training loss was {outcome.step_loss} in epoch {epoch}"
-    return outcome.error
+    losses = {name: outcome.metrics[name] for name in EVALUATED_LOSSES}
+    return f"losses at the evaluation of epoch {epoch} were not all finite: {losses}"
 
 
 def _device_name(device: torch.device) -> str:

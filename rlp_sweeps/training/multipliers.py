@@ -56,7 +56,9 @@ class MultiplierSums:
     ) -> dict[str, float | None]:
         """Return κ as trained, and of λ times each term at weight 1.
 
-        None where ⟨g_c, g_c⟩ is below its noise; without regularizer κ is the planted scale.
+        None where the sum of ⟨g_c, g_c⟩ is not positive: all noise. Without regularizer κ is the
+        planted scale. The sums carry the noise of one pair of half-batches an epoch, which the
+        first epochs dominate.
         """
         class_grad_sum, class_term_sum, uniform_term_sum = self.sums_3.tolist()
 

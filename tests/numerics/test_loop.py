@@ -197,3 +197,26 @@ def test_an_unknown_engine_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="unknown engine 'warp'"):
         train_group([CONTROL], context=context, report=go_on)
+
+
+def test_a_network_whose_last_step_blew_it_up_is_diverged_not_completed() -> None:
+    """The training loss before the step was finite; argmax over NaN would look like chance."""
+    wild = dataclasses.replace(
+        CONTROL, lr=1e38, num_epochs=1, batch_size=96, eval_every=1, schedule="constant"
+    )
+
+    (result,) = train_group([wild], context=CONTEXT, report=go_on)
+
+    assert result.trial["status"] == "diverged"
+    assert result.trial["test_accuracy"] is None
+    assert result.epochs == []
+    assert "not all finite" in result.trial["error"]
+
+
+def test_heads_that_blew_up_are_no_reading_of_memorization() -> None:
+    dead_meter = dataclasses.replace(CONTROL, head_lr=3e38, schedule="constant", eval_every=4)
+
+    (result,) = train_group([dead_meter], context=CONTEXT, report=go_on)
+
+    assert result.trial["status"] == "diverged"
+    assert result.trial["memorization"] is None

@@ -173,6 +173,7 @@ def estimate(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
         return SimpleNamespace(time_s=125.0, disk_bytes=2_500_000, basis="Timed on 3 steps.")
 
     module.__dict__["estimate_sweep"] = estimate_sweep
+    module.__dict__["estimate_without_data"] = None  # not called
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return asked
 
@@ -390,3 +391,17 @@ def test_json_holds_null_where_there_is_no_number(capsys: Capture) -> None:
 )
 def test_sizes_have_decimal_units(size: int, words: str) -> None:
     assert in_bytes(size) == words
+
+
+def test_plan_counts_the_trials_of_a_study_whose_images_are_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    status = main(["plan", "cifar100_lr_lambda", "--json"])
+
+    plan = json.loads(capsys.readouterr().out)
+    assert status == 0
+    assert plan["num_trials"] > 100
+    assert plan["estimated_time_s"] is None
+    assert str(tmp_path / "data") in plan["basis"]

@@ -8,7 +8,7 @@ from ray.tune.search import Searcher
 
 from rlp_sweeps.orchestration.planner import Group
 from rlp_sweeps.orchestration.points import PointLog
-from rlp_sweeps.orchestration.search import SweepOptunaSearch, optuna_distributions
+from rlp_sweeps.orchestration.search import SweepOptunaSearch, optuna_distributions, tune_grid
 from rlp_sweeps.spaces import ChoiceAxis, LinearAxis, LogAxis, Search, SearchSpace
 
 LAMBDA = LogAxis(low=1.0, high=10.0, num_points=2, control=0.0)
@@ -280,3 +280,11 @@ def test_point_with_all_its_rows_is_told_without_being_trained(tmp_path):
 
     assert bench.ask(search)[1] == Searcher.FINISHED
     assert search.num_left == 0
+
+
+def test_a_space_walks_its_grid_in_groups_of_one() -> None:
+    space = SearchSpace(axes={"lr": LogAxis(low=0.01, high=1.0, num_points=3)}, num_seeds=2)
+
+    walk = tune_grid(space)
+
+    assert len(walk["group_id"]["grid_search"]) == 6

@@ -3,10 +3,11 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.errors import ConfigError, SearchSpaceError
+from rlp_sweeps.errors import ArgumentError, ConfigError, SearchSpaceError
 from rlp_sweeps.spaces import (
     ChoiceAxis,
     LinearAxis,
@@ -116,7 +117,6 @@ def test_space_refuses_a_fixed_setting_out_of_range() -> None:
         ({"num_seeds": 0}, "`1 <= num_seeds` must hold, but got num_seeds=0"),
         ({"num_seeds": True}, "`1 <= num_seeds` must hold, but got num_seeds=True"),
         ({"first_seed": -1}, "`0 <= first_seed` must hold"),
-        ({"arms": ()}, "must have at least one arm"),
         ({"arms": ("control", "control")}, "no two arms of a space may be alike"),
         ({"fixed": {"lr": 0.1}}, r"\['lr'\] stand\(s\) in `axes` and in `fixed`"),
         ({"fixed": {"seed": 1}}, r"\['seed'\] must not stand in `axes` or `fixed`"),
@@ -151,7 +151,7 @@ def test_space_refuses_to_leave_a_setting_without_default_open(missing: str) -> 
     axes = {"lr": ChoiceAxis(choices=(0.1,)), "rlp_lambda": LAMBDAS}
     del axes[missing]
 
-    with pytest.raises(ConfigError, match=missing):
+    with pytest.raises(ArgumentError, match=missing):
         make_space(axes=axes)
 
 
@@ -327,3 +327,40 @@ def test_trials_of_a_point_are_every_seed_under_every_arm() -> None:
 def test_space_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         make_space().num_seeds = 3  # type: ignore[misc]
+
+
+def test_a_space_without_lambda_trains_the_control_arm_alone() -> None:
+    space = SearchSpace(axes={"lr": LogAxis(low=0.01, high=1.0, num_points=7)}, num_seeds=5)
+
+    assert space.arms == ("control",)
+    assert len(list(space.grid())) == 35
+
+
+def test_regularized_arms_without_lambda_are_refused() -> None:
+    axes = {"lr": LogAxis(low=0.01, high=1.0, num_points=7)}
+
+    with pytest.raises(SearchSpaceError, match="need a λ; give `rlp_lambda` as an axis"):
+        SearchSpace(axes=axes, num_seeds=1, arms=("control", "full"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"low": "a", "high": 1.0, "num_points": 2}, "`low` of an axis must be of type int or"),
+        ({"low": 0.1, "high": 1.0, "num_points": 2.5}, "`num_points` of an axis must be of type"),
+    ],
+)
+def test_an_axis_refuses_values_of_another_type(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SearchSpaceError, match=sentence):
+        LogAxis(**settings)
+
+
+def test_a_text_is_no_list_of_choices() -> None:
+    with pytest.raises(SearchSpaceError, match="`choices` must be a sequence of values"):
+        ChoiceAxis(choices="sgd")
+
+
+def test_numpy_values_become_plain_numbers() -> None:
+    axis = ChoiceAxis(choices=np.logspace(-2, 0, 3))
+
+    assert [type(value) for value in axis.values()] == [float] * 3

@@ -1,7 +1,7 @@
 """Engines: ways to train the members of a group on one device."""
 
 from rlp_sweeps.errors import ConfigError
-from rlp_sweeps.training.engines.base import Engine, EpochOutcome
+from rlp_sweeps.training.engines.base import EVALUATED_LOSSES, Engine, EpochOutcome
 from rlp_sweeps.training.engines.sequential import SequentialEngine
 
 ENGINES: dict[str, type[Engine]] = {"sequential": SequentialEngine}
@@ -19,4 +19,11 @@ def get_engine(name: str) -> type[Engine]:
     return ENGINES[name]
 
 
-__all__ = ["ENGINES", "Engine", "EpochOutcome", "SequentialEngine", "get_engine"]
+__all__ = [
+    "ENGINES",
+    "EVALUATED_LOSSES",
+    "Engine",
+    "EpochOutcome",
+    "SequentialEngine",
+    "get_engine",
+]

@@ -4,6 +4,7 @@ The loop knows epochs, statuses, rows and checkpoints; an engine knows tensors. 
 trial id, and one member's numbers never depend on its neighbours.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -11,6 +12,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 
 from rlp_sweeps.config import TrialConfig
+
+EVALUATED_LOSSES = ("train_loss", "val_loss", "test_loss", "head_loss", "regularizer_loss")
+"""Losses that tell a network or a head that blew up: its accuracies would look like chance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +36,12 @@ class EpochOutcome:
     current_lr: float = 0.0
     time_s: float = 0.0
     error: str | None = None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the training loss and, where it was evaluated, every loss of it are finite."""
+        losses = [self.metrics[name] for name in EVALUATED_LOSSES if name in self.metrics]
+        return all(math.isfinite(x) for x in (self.step_loss, *losses) if x is not None)
 
 
 class Engine(Protocol):
