@@ -40,27 +40,31 @@ class PartFiles:
     schema: dict[str, pl.DataType]
 
 
-def check_manifest(directory: Path) -> None:
-    """Refuse a run directory of a newer schema version; one without a manifest is foreign and fine.
+def read_manifest(directory: Path) -> dict[str, Any] | None:
+    """Return the manifest of a run directory; None where there is none: that is foreign and fine.
 
     Raises:
         RunDirectoryError: The manifest is no JSON object, or its version is newer than this one.
     """
     path = directory / "manifest.json"
     if not path.exists():
-        return
+        return None
     try:
         manifest: Any = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         msg = f"`manifest.json` of a run directory must be JSON, but {path} is not: {error}."
         raise RunDirectoryError(msg) from error
-    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if not isinstance(manifest, dict):
+        msg = f"`manifest.json` must be a JSON object, but {path} holds {type(manifest).__name__}."
+        raise RunDirectoryError(msg)
+    version = manifest.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
         msg = (
             f"`schema_version <= {SCHEMA_VERSION}` must hold, but {path} has "
             f"schema_version={version}. Read it with a newer rlp-sweeps."
         )
         raise RunDirectoryError(msg)
+    return manifest
 
 
 def find_parts(directory: Path, table: str) -> list[PartFiles]:

@@ -1,8 +1,10 @@
 """Effects with their intervals: one row a cell, or pooled over cells, for each λ and for all.
 
 An effect needs all the arms it reads. As long as some seed of a scope (a cell, or the cells pooled
-over) has every arm of an estimator, its estimates stand on those seeds only, so that the parts sum
-to the total; where no seed has, each effect stands on the seeds that have its own arms.
+over) has every arm of an estimator, the parts stand on those complete seeds only. So does the
+total, and the parts sum to it, unless that would throw away most of it: complete seeds must be at
+least two, and at least half of those that have the total's own arms; otherwise the total stands on
+all of the latter. Where no seed is complete, each effect stands on the seeds with its own arms.
 """
 
 from collections.abc import Sequence
@@ -13,11 +15,14 @@ import polars as pl
 from analysis.estimators import ESTIMATORS, Estimator
 from analysis.intervals import add_inference, holm, summarize
 from analysis.pairing import Diverged, Paired, pair_arms
-from analysis.pooling import average_within_seed
+from analysis.pooling import average_within_seed, keep_blocks
 
 FAMILY_ESTIMATOR = "arms"
 FAMILY_EFFECTS = ("effect_total", "effect_lr", "effect_memorization")
 """The confirmatory family: these effects of `arms` on the primary outcome, pooled for each λ."""
+
+MIN_COMPLETE_SEEDS = 2
+"""Seeds with every arm from which on the total may keep to them."""
 
 VALUE_COLUMNS = (
     "estimate",
@@ -84,12 +89,35 @@ def per_seed_effects(paired: Paired, estimator: Estimator) -> pl.DataFrame:
 
 
 def _usable(values: pl.DataFrame, scope: list[str]) -> pl.DataFrame:
-    has_complete = pl.col("is_complete").any()
-    if scope:
-        has_complete = has_complete.over(scope)
-    return values.filter(
-        pl.col("value").is_not_null() & (pl.col("is_complete") | ~has_complete)
-    ).drop("is_complete")
+    """Return the values that estimates of a scope stand on."""
+    keys = [*scope, "_all"]
+    present = values.filter(pl.col("value").is_not_null()).with_columns(_all=pl.lit(0))
+    rules = _completeness(present.filter(pl.col("effect") == "effect_total"), scope, keys)
+    judged = present.join(rules, on=keys, how="left", validate="m:1", maintain_order="left")
+    is_whole_total = (pl.col("effect") == "effect_total") & ~pl.col("is_restricted")
+    is_free = ~pl.col("has_complete").fill_null(value=False) | is_whole_total
+    return judged.filter(pl.col("is_complete") | is_free).select(
+        pl.exclude("is_complete", "_all", "has_complete", "is_restricted")
+    )
+
+
+def _completeness(totals: pl.DataFrame, scope: list[str], keys: list[str]) -> pl.DataFrame:
+    """Return for each scope whether a seed is complete, and whether the total keeps to such seeds.
+
+    Compared are the blocks that would be pooled, in places (cell and seed); in a cell, a place is a
+    seed. Where the complete block is no smaller than the other, the total keeps to it as well.
+    """
+    size = [pl.len().alias("places"), pl.col("seed").n_unique().alias("seeds")]
+    whole = keep_blocks(totals, scope).group_by(keys).agg(size)
+    complete = keep_blocks(totals.filter("is_complete"), scope).group_by(keys).agg(size)
+    both = whole.join(complete, on=keys, how="left", suffix="_complete", validate="1:1")
+    places, places_complete = pl.col("places"), pl.col("places_complete")
+    is_most = (pl.col("seeds_complete") >= MIN_COMPLETE_SEEDS) & (2 * places_complete >= places)
+    return both.select(
+        *keys,
+        has_complete=places_complete.is_not_null(),
+        is_restricted=(is_most | (places_complete >= places)).fill_null(value=False),
+    )
 
 
 def _estimate(values: pl.DataFrame, keys: list[str], extra: Sequence[pl.Expr] = ()) -> pl.DataFrame:
@@ -173,8 +201,10 @@ def _with_family(pooled: pl.DataFrame, primary: str) -> pl.DataFrame:
         & pl.col("effect").is_in(FAMILY_EFFECTS)
         & pl.col("rlp_lambda").is_not_null()
     )
-    in_family = pl.when(is_family).then(pl.col("p_value"))
-    p_values = pooled.select(in_family.fill_null(float("nan")))["p_value"].to_numpy()
-    adjusted = pl.Series("p_holm", np.asarray(holm(p_values)), dtype=pl.Float64).fill_nan(None)
+    family = pooled.select(is_family.alias("is_family"))["is_family"].to_numpy()
+    p_values = pooled["p_value"].fill_null(float("nan")).to_numpy()
+    adjusted = np.full(len(pooled), np.nan)
+    adjusted[family] = holm(p_values[family])
+    p_holm = pl.Series("p_holm", adjusted, dtype=pl.Float64).fill_nan(None)
     columns = ["outcome", "rlp_lambda", "estimator", "effect", *VALUE_COLUMNS, "num_cells"]
-    return pooled.with_columns(adjusted).select(columns)
+    return pooled.with_columns(p_holm).select(columns)

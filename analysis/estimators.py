@@ -12,6 +12,8 @@ import polars as pl
 CONTROL_AND_FULL = ("control", "full")
 ALL_FOUR = ("control", "full", "class_term", "uniform_term")
 SHAM_ARMS = ("control", "full", "sham")
+IS_LEG = pl.col("effect").str.contains("_(first|last)$")
+"""Whether a row of effects is a Shapley leg; legs are kept in a table beside the effects."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -188,8 +188,11 @@ def _attribution_caption(analysis: Analysis, data: pl.DataFrame, *, num_beyond: 
     beyond = f" {num_beyond} estimates lie beyond the axis, in numbers at its edge." * (
         num_beyond > 0
     )
+    uneven = data.group_by("line").agg(pl.col("num_seeds").n_unique() > 1)["num_seeds"].sum()
+    exception = f", but for {uneven} lines whose total stands on more seeds" * (uneven > 0)
     return (
-        "Parts are means over both orders of adding the terms; class term + uniform term = total. "
-        "Lines are 95 % t intervals over seeds; a mark without a line has one seed. Pooled rows "
-        f"average over cells within each seed.{shown}{beyond}"
+        "Parts are means over both orders of adding the terms; class term + uniform term = total"
+        f"{exception}. "
+        "Lines are 95 % t intervals over seeds; a mark without a line has one seed or no "
+        f"spread over seeds. Pooled rows average over cells within each seed.{shown}{beyond}"
     )

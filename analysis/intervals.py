@@ -24,20 +24,28 @@ _SIGN_SEED = 20_241_119
 _CHUNK_ELEMENTS = 2**23
 _TIE_TOLERANCE = 1e-12
 
+NO_SPREAD = 1e-12
+"""Values that differ by no more than this, times the largest of them or 1, have no spread."""
+
 Floats = npt.NDArray[np.floating[Any]]
 
 
 def t_interval(mean: Floats, sd: Floats, num_seeds: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Return both ends of the two-sided 95 % t interval; NaN where there is one seed or none.
+    """Return both ends of the two-sided 95 % t interval; NaN where there is none.
+
+    There is none for one seed or none, and none without spread over seeds, because a t interval
+    does not exist there; only a mean of 0 without spread has [0, 0].
 
     Args:
         mean: Means over seeds, ``[N]``.
-        sd: Standard deviations over seeds (n − 1 in the denominator), ``[N]``; ignored for n < 2.
+        sd: Standard deviations over seeds (n − 1 in the denominator), ``[N]``; ignored for n < 2,
+            0 where there is no spread (see `summarize`).
         num_seeds: Seeds, ``[N]``.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, num_seeds - 1)
-        half = np.where(sd == 0, 0.0, quantile * sd / np.sqrt(num_seeds))
+        half = quantile * sd / np.sqrt(num_seeds)
+    half = np.where(sd == 0, np.where(mean == 0, 0.0, np.nan), half)
     half = np.where(num_seeds >= 2, half, np.nan)
     return mean - half, mean + half
 
@@ -45,17 +53,20 @@ def t_interval(mean: Floats, sd: Floats, num_seeds: npt.NDArray[np.int64]) -> tu
 def t_test(mean: Floats, sd: Floats, num_seeds: npt.NDArray[np.int64]) -> Floats:
     """Return two-sided p of no effect; NaN where there is one seed or none.
 
-    Without any variance p is 1 for a mean of 0, else 0. Arguments as in `t_interval`.
+    Without spread p is 1 for a mean of 0, else NaN. Arguments as in `t_interval`.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.abs(mean) / (sd / np.sqrt(num_seeds))
         p_value = 2 * stats.t.sf(statistic, num_seeds - 1)
-    p_value = np.where(sd == 0, np.where(mean == 0, 1.0, 0.0), p_value)
+    p_value = np.where(sd == 0, np.where(mean == 0, 1.0, np.nan), p_value)
     return np.where(num_seeds >= 2, p_value, np.nan)
 
 
 def holm(p_values: Floats) -> Floats:
-    """Return p values adjusted by Holm's step-down rule; NaN are outside the family.
+    """Return p values adjusted by Holm's step-down rule.
+
+    Args:
+        p_values: The whole family, ``[m]``. An unknown p (NaN) stays unknown and counts in m.
 
     Source:
         Holm 1979, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6.
@@ -63,7 +74,7 @@ def holm(p_values: Floats) -> Floats:
     adjusted = np.full_like(p_values, np.nan)
     tested = np.flatnonzero(~np.isnan(p_values))
     order = tested[np.argsort(p_values[tested], kind="stable")]
-    factors = np.arange(len(order), 0, -1)
+    factors = len(p_values) - np.arange(len(order))
     steps = np.maximum.accumulate(p_values[order] * factors)
     adjusted[order] = np.minimum(steps, 1.0)
     return adjusted
@@ -81,7 +92,7 @@ def sign_flip(values: Floats) -> Floats:
     num_rows, num_seeds = values.shape
     signs = _sign_vectors(num_seeds)
     is_exact = num_seeds <= MAX_EXACT_SEEDS
-    scale = np.abs(values).sum(axis=1)
+    scale = np.maximum(np.abs(values).sum(axis=1), 1.0)
     threshold = np.abs(values.sum(axis=1)) - _TIE_TOLERANCE * scale
     counts = np.empty(num_rows)
     chunk = max(1, _CHUNK_ELEMENTS // signs.shape[1])
@@ -114,13 +125,16 @@ def summarize(
 ) -> list[pl.Expr]:
     """Return the aggregations mean, standard deviation and count of a column over seeds.
 
-    Where all values are alike, the mean is that value and the standard deviation 0, exactly.
+    Without spread (see `NO_SPREAD`) the standard deviation is exactly 0, and so is a mean that is
+    as small; where all values are the same, the mean is exactly that value.
     """
     mean, sd, num_seeds = names
-    is_constant = values.min() == values.max()
+    tolerance = NO_SPREAD * pl.max_horizontal(pl.lit(1.0), values.abs().max())
+    is_flat = values.max() - values.min() <= tolerance
+    center = pl.when(values.min() == values.max()).then(values.min()).otherwise(values.mean())
     return [
-        pl.when(is_constant).then(values.min()).otherwise(values.mean()).alias(mean),
-        pl.when(is_constant & (values.count() > 1)).then(0.0).otherwise(values.std()).alias(sd),
+        pl.when(is_flat & (center.abs() <= tolerance)).then(0.0).otherwise(center).alias(mean),
+        pl.when(is_flat & (values.count() > 1)).then(0.0).otherwise(values.std()).alias(sd),
         values.count().cast(pl.Int64).alias(num_seeds),
     ]
 
@@ -128,7 +142,8 @@ def summarize(
 def add_inference(estimates: pl.DataFrame) -> pl.DataFrame:
     """Add `ci_low`, `ci_high`, `p_value`, `p_sign_flip` and `p_sign_flip_min` to estimates.
 
-    Reads `estimate`, `sd`, `num_seeds` and `values` (list, one value a seed); null for one seed.
+    Reads `estimate`, `sd`, `num_seeds` and `values` (list, one value a seed). Interval and t test
+    are null for one seed, and without spread unless the mean is 0.
     """
     mean = estimates["estimate"].to_numpy()
     num_seeds = estimates["num_seeds"].to_numpy()

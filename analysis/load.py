@@ -9,19 +9,17 @@ from analysis.border import (
     DTYPES,
     PartFiles,
     check_columns,
-    check_manifest,
     collect,
     find_parts,
     scan,
 )
+from analysis.duplicates import DIRECTORY, PART, one_row_a_trial
+from analysis.origin import Origin, read_plans
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
 from rlp_sweeps.schema import EPOCHS, STATUSES, TRIALS, Column
 
 REQUIRED_TRIAL_COLUMNS = tuple(column.name for column in TRIALS if column.required)
 _NEVER_NULL = ("trial_id", "status", "arm", "lr", "rlp_lambda", "label_smoothing", "seed")
-_FINAL_STATUSES = ("completed", "diverged")
-_SOURCE = "_directory"
-_RANK = "_rank"
 
 
 def load_trials(directories: Sequence[Path]) -> pl.DataFrame:
@@ -35,21 +33,36 @@ def load_trials(directories: Sequence[Path]) -> pl.DataFrame:
     Raises:
         RunDirectoryError: A directory does not exist, holds no trials, or is of a newer version.
         SchemaError: A file is unreadable, a required column is missing or mistyped, a value is
-            none that the schema knows, or one directory holds two different ends of a trial.
+            none that the schema knows, rows of one trial_id differ in configuration, or one
+            directory holds two different ends of a trial.
+    """
+    return load_sweep(directories)[0]
+
+
+def load_sweep(directories: Sequence[Path]) -> tuple[pl.DataFrame, Origin]:
+    """Return what `load_trials` does, and what the directories tell beside the rows.
+
+    Raises:
+        RunDirectoryError: As `load_trials`; or a manifest's plan is no list of trials.
+        SchemaError: As `load_trials`.
     """
     if not directories:
         msg = "at least one run directory must be given, but got none."
         raise RunDirectoryError(msg)
+    planned, is_planned = read_plans(directories)
     frames: list[pl.LazyFrame] = []
     groups: list[PartFiles] = []
     for number, directory in enumerate(directories):
-        parts = _trial_parts(directory)
-        groups += parts
-        frames += [scan(part, TRIALS).with_columns(pl.lit(number).alias(_SOURCE)) for part in parts]
-    trials = collect(frames, groups)
-    where = ", ".join(str(directory) for directory in directories)
-    _check_values(trials, where=where)
-    return _with_derived(_one_row_a_trial(trials, where=where))
+        for part in _trial_parts(directory):
+            place = {DIRECTORY: pl.lit(number), PART: pl.lit(len(groups))}
+            frames.append(scan(part, TRIALS).with_columns(**place))
+            groups.append(part)
+    rows = collect(frames, groups)
+    _check_values(rows, where=", ".join(str(directory) for directory in directories))
+    columns = [part.schema.keys() for part in groups]
+    trials, num_twofold = one_row_a_trial(rows, columns, directories)
+    origin = Origin(planned=planned, is_planned=is_planned, num_twofold=num_twofold)
+    return _with_derived(trials), origin
 
 
 def load_epochs(
@@ -80,7 +93,6 @@ def load_epochs(
 
 
 def _trial_parts(directory: Path) -> list[PartFiles]:
-    check_manifest(directory)
     parts = find_parts(directory, "trials")
     if not parts:
         msg = (
@@ -123,23 +135,6 @@ def _check_values(trials: pl.DataFrame, *, where: str) -> None:
             "One control trial serves every λ of its cell."
         )
         raise SchemaError(msg)
-
-
-def _one_row_a_trial(trials: pl.DataFrame, *, where: str) -> pl.DataFrame:
-    content = [c.name for c in TRIALS if c.role != "provenance" and c.name in trials.columns]
-    rank = pl.col("status").replace_strict({"stopped": 1, "failed": 2}, default=0)
-    trials = trials.with_columns(rank.alias(_RANK))
-    ends = trials.filter(pl.col("status").is_in(_FINAL_STATUSES)).unique([_SOURCE, *content])
-    doubled = ends.filter(pl.struct(_SOURCE, "trial_id").is_duplicated())["trial_id"]
-    if len(doubled):
-        msg = (
-            f"a trial must have one end, but trial_id={doubled.sort()[0]!r} of {where} has two "
-            "that differ. Remove the part file that is wrong."
-        )
-        raise SchemaError(msg)
-    ordered = trials.sort(_RANK, _SOURCE, maintain_order=True)
-    kept = ordered.unique("trial_id", keep="first", maintain_order=True)
-    return kept.sort("trial_id").drop(_RANK, _SOURCE)
 
 
 def _with_derived(trials: pl.DataFrame) -> pl.DataFrame:

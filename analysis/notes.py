@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
+from analysis.notes_pooling import pooling_notes, split_notes
+from analysis.origin import Origin, unfinished
 from analysis.pairing import CONTROL, REGULARIZED_ARMS, Diverged, cell_columns, score
 
 _DIVERGED_TEXT = {
@@ -15,18 +17,40 @@ _DIVERGED_TEXT = {
 
 def write_notes(
     trials: pl.DataFrame,
-    pooled: pl.DataFrame,
+    effects: tuple[pl.DataFrame, pl.DataFrame],
     outcomes: Sequence[str],
     *,
     diverged: Diverged,
+    origin: Origin,
 ) -> tuple[str, ...]:
-    """Return the notes, most important first; empty where nothing needs to be said."""
+    """Return the notes, most important first; empty where nothing needs to be said.
+
+    Args:
+        trials: As `load_trials` returns them.
+        effects: Effects of cells, and pooled.
+        outcomes: Outcomes that effects are on, the primary one first.
+        diverged: What a diverged trial scores.
+        origin: Where the trials come from.
+    """
+    of_cells, pooled = effects
     return (
+        *_origin_notes(trials, origin),
         *_end_notes(trials, outcomes, diverged=diverged),
         *_design_notes(trials),
-        *_pooling_notes(trials, pooled, outcomes[0]),
+        *pooling_notes(trials, pooled, outcomes[0], diverged=diverged),
+        *split_notes(of_cells, pooled, outcomes[0]),
         *_optimizer_notes(trials),
     )
+
+
+def _origin_notes(trials: pl.DataFrame, origin: Origin) -> Iterator[str]:
+    if text := unfinished(origin, trials["trial_id"].to_list()):
+        yield f"{text}."
+    if origin.num_twofold:
+        yield (
+            f"{_count(origin.num_twofold, 'trial')} with other outcomes in a later directory: the "
+            "row of the first directory is kept."
+        )
 
 
 def _end_notes(
@@ -34,7 +58,11 @@ def _end_notes(
 ) -> Iterator[str]:
     counts = dict(trials.group_by("status").len().iter_rows())
     if num := counts.get("diverged"):
-        yield f"{_count(num, 'trial')} diverged; in the effects they {_DIVERGED_TEXT[diverged]}."
+        yield (
+            f"{_count(num, 'trial')} diverged; in the effects they {_DIVERGED_TEXT[diverged]}. In "
+            "random-label outcomes they count as missing, whatever is asked: a network that blew "
+            "up has no memorization to read."
+        )
     for status in ("failed", "stopped"):
         if num := counts.get(status):
             yield f"{_count(num, 'trial')} {status}: missing in the effects."
@@ -70,30 +98,6 @@ def _design_notes(trials: pl.DataFrame) -> Iterator[str]:
     if len(lacking) and len(controls):
         num = _count(lacking.select(*base, "seed").n_unique(), "cell and seed", "cells and seeds")
         yield f"{num} without a control trial: no effect there. Run them with rlp_lambda=0."
-
-
-def _pooling_notes(trials: pl.DataFrame, pooled: pl.DataFrame, outcome: str) -> Iterator[str]:
-    regularized = trials.filter(pl.col("arm").is_in(REGULARIZED_ARMS))
-    there = regularized.group_by("rlp_lambda").agg(
-        cells_there=pl.struct(cell_columns(trials)).n_unique(),
-        seeds_there=pl.col("seed").n_unique(),
-    )
-    is_partial = (pl.col("num_cells") < pl.col("cells_there")) | (
-        pl.col("num_seeds") < pl.col("seeds_there")
-    )
-    totals = pooled.filter((pl.col("outcome") == outcome) & (pl.col("effect") == "effect_total"))
-    rows = totals.join(there, on="rlp_lambda", validate="m:1").filter(is_partial)
-    for row in rows.head(_MAX_POOLING_NOTES).iter_rows(named=True):
-        yield (
-            f"At λ = {row['rlp_lambda']:g}, estimator {row['estimator']} pools "
-            f"{row['num_cells']} of {row['cells_there']} cells over {row['num_seeds']} of "
-            f"{row['seeds_there']} seeds: the largest block found without a hole."
-        )
-    if len(rows) > _MAX_POOLING_NOTES:
-        yield f"So it is at {len(rows) - _MAX_POOLING_NOTES} further λ; see `num_cells`."
-
-
-_MAX_POOLING_NOTES = 6
 
 
 def _optimizer_notes(trials: pl.DataFrame) -> Iterator[str]:

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from analysis.estimators import IS_LEG
 from analysis.figures import FIGURES, draw_figures
 from analysis.report import render_report
 from analysis.result import Analysis
@@ -16,7 +17,7 @@ from rlp_sweeps.errors import RunDirectoryError
 
 
 def write_analysis(analysis: Analysis, output: Path) -> None:
-    """Write effects, pooled effects and cells as Parquet, the figures with their data, the report.
+    """Write effects, their Shapley legs and cells as Parquet, the figures with data, the report.
 
     Files of an earlier analysis are replaced; figures that this one does not have are removed.
 
@@ -40,8 +41,10 @@ def write_analysis(analysis: Analysis, output: Path) -> None:
 
 
 def _write_files(analysis: Analysis, folder: Path) -> None:
-    analysis.effects.write_parquet(folder / "effects.parquet")
-    analysis.effects_pooled.write_parquet(folder / "effects_pooled.parquet")
+    tables = {"effects": analysis.effects, "effects_pooled": analysis.effects_pooled}
+    for name, table in tables.items():
+        table.filter(~IS_LEG).write_parquet(folder / f"{name}.parquet")
+        table.filter(IS_LEG).write_parquet(folder / f"{name}_legs.parquet")
     analysis.cells.write_parquet(folder / "cells.parquet")
     figures = draw_figures(analysis)
     (folder / "figures").mkdir()

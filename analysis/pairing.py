@@ -14,7 +14,10 @@ from rlp_sweeps.errors import ArgumentError, SchemaError
 from rlp_sweeps.schema import CONFIG_PREFIX, METRICS, TRIALS
 
 Diverged = Literal["chance", "last", "exclude"]
-"""What a diverged trial scores: chance, its last finite evaluation, or nothing."""
+"""What a diverged trial scores: chance, its last finite evaluation, or nothing.
+
+Random-label outcomes of a diverged trial are missing in each case.
+"""
 
 DIVERGED: tuple[Diverged, ...] = ("chance", "last", "exclude")
 CELL = ("lr", "rlp_lambda", "label_smoothing")
@@ -23,8 +26,13 @@ REGULARIZED_ARMS = ("full", "class_term", "uniform_term", "sham")
 
 _CLASS_ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy")
 _CLASS_LOSSES = ("train_loss", "val_loss", "test_loss")
-_RANDOM_LABEL_ACCURACIES = ("random_label_accuracy", "adversary_random_label_accuracy")
-_ZERO_AT_CHANCE = ("memorization", "generalization_gap")
+
+RANDOM_LABEL_OUTCOMES = (
+    "random_label_accuracy",
+    "adversary_random_label_accuracy",
+    "memorization",
+)
+"""Missing in a diverged trial, whatever is asked: a network that blew up has no memorization."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +68,14 @@ def cell_columns(trials: pl.DataFrame) -> list[str]:
 def chance_level(outcome: str) -> pl.Expr:
     """Return what a model that knows nothing scores; null where that is not known.
 
-    Accuracies: 1/K; random-label accuracies: 1/R; class losses: log K, in nats; memorization and
-    generalization gap: 0. K is read from `num_classes`. Every other metric has no chance level.
+    Class accuracies: 1/K; class losses: log K, in nats; generalization gap: 0. K is read from
+    `num_classes`. Every other metric has no chance level.
     """
     if outcome in _CLASS_ACCURACIES:
         return 1 / pl.col("num_classes")
     if outcome in _CLASS_LOSSES:
         return pl.col("num_classes").cast(pl.Float64).log()
-    if outcome in _RANDOM_LABEL_ACCURACIES:
-        return 1 / pl.col("num_random_labels")
-    if outcome in _ZERO_AT_CHANCE:
+    if outcome == "generalization_gap":
         return pl.lit(0.0)
     return pl.lit(None, dtype=pl.Float64)
 
@@ -77,16 +83,18 @@ def chance_level(outcome: str) -> pl.Expr:
 def score(outcome: str, *, diverged: Diverged) -> pl.Expr:
     """Return the outcome as effects read it; stopped and failed trials are missing.
 
-    A value that is not finite is missing, too.
+    A value that is not finite is missing, too, and so is every random-label outcome of a diverged
+    trial (`RANDOM_LABEL_OUTCOMES`).
     """
     value = pl.when(pl.col(outcome).is_finite()).then(pl.col(outcome))
     nothing = pl.lit(None, dtype=pl.Float64)
     ends = {"chance": chance_level(outcome), "last": value, "exclude": nothing}
+    end = nothing if outcome in RANDOM_LABEL_OUTCOMES else ends[diverged]
     return (
         pl.when(pl.col("status") == "completed")
         .then(value)
         .when(pl.col("status") == "diverged")
-        .then(ends[diverged])
+        .then(end)
         .otherwise(nothing)
     )
 

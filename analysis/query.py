@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from analysis.border import check_manifest, find_parts, scan_raw
+from analysis.border import find_parts, read_manifest, scan_raw
 from analysis.sql_guard import check_reads_only
 from rlp_sweeps.errors import QueryError, RunDirectoryError, SchemaError
 
@@ -23,7 +23,7 @@ _PART_TABLES = {
     "probes": [],
     "samples": [],
 }
-_RESULT_TABLES = ("effects", "effects_pooled", "cells")
+_RESULT_TABLES = ("effects", "effects_pooled", "effects_legs", "effects_pooled_legs", "cells")
 _RESOLUTION_LINE = "Resolved plan until failure"
 
 
@@ -54,7 +54,7 @@ def scan_tables(directory: Path) -> dict[str, pl.LazyFrame]:
         RunDirectoryError: The directory does not exist, holds no tables or is of a newer version.
         SchemaError: A file is unreadable, or a column has types that do not meet.
     """
-    check_manifest(directory)
+    read_manifest(directory)
     tables: dict[str, pl.LazyFrame] = {}
     for table, key in _PART_TABLES.items():
         groups = find_parts(directory, table)

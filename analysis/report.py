@@ -23,7 +23,7 @@ from analysis.report_tables import (
 )
 from analysis.result import Analysis
 from analysis.verdict import is_resolved
-from analysis.wording import Quantity, format_value, quantity_of
+from analysis.wording import Quantity, format_value, no_interval, quantity_of
 
 MAX_TILES = 6
 MAX_FAILED = 50
@@ -85,7 +85,8 @@ def _tile_line(row: dict[str, Any], quantity: Quantity) -> dict[str, Any]:
         "effect": row["effect"],
         "label": EFFECT_LABELS[row["effect"]],
         "estimate": quantity.number(row["estimate"]),
-        "interval": format_interval(row, quantity) or "no interval: one seed",
+        "interval": format_interval(row, quantity)
+        or f"no interval: {no_interval(row['num_seeds'])}",
         "is_resolved": is_resolved(row),
     }
 

@@ -8,9 +8,12 @@ import polars as pl
 
 from analysis.cells import count_trials, summarize_cells
 from analysis.effects import estimate_effects
+from analysis.estimators import IS_LEG
 from analysis.notes import write_notes
+from analysis.origin import Origin
 from analysis.pairing import Diverged, check_outcomes
-from analysis.verdict import Paragraph, write_verdict
+from analysis.verdict import write_verdict
+from analysis.wording import Paragraph
 from rlp_sweeps.schema import STATUSES
 
 DEFAULT_OUTCOMES = ("test_accuracy", "test_loss", "random_label_accuracy")
@@ -62,7 +65,8 @@ class Analysis:
         return {
             "verdict": self.verdict,
             "outcome": self.outcome,
-            "pooled": [_finite(row) for row in self.effects_pooled.to_dicts()],
+            "pooled": [_finite(row) for row in self.effects_pooled.filter(~IS_LEG).to_dicts()],
+            "pooled_legs": [_finite(row) for row in self.effects_pooled.filter(IS_LEG).to_dicts()],
             "notes": list(self.notes),
             "num_trials": self.num_trials,
         }
@@ -81,8 +85,16 @@ def build_analysis(
     *,
     outcome: str = "test_accuracy",
     diverged: Diverged = "chance",
+    origin: Origin | None = None,
 ) -> Analysis:
     """Return the analysis of loaded tables; writes nothing.
+
+    Args:
+        trials: As `load_trials` returns them.
+        epochs: As `load_epochs` returns them.
+        outcome: The primary outcome.
+        diverged: What a diverged trial scores in effects.
+        origin: Where the trials come from, as `load_sweep` returns it. Default: nothing is known.
 
     Raises:
         ArgumentError: The outcome or the treatment of divergence is unknown.
@@ -90,6 +102,7 @@ def build_analysis(
     """
     outcomes = list(dict.fromkeys([outcome, *DEFAULT_OUTCOMES]))
     check_outcomes(trials, outcomes, diverged=diverged)
+    origin = origin or Origin()
     effects, pooled = estimate_effects(trials, outcomes, primary=outcome, diverged=diverged)
     return Analysis(
         trials=trials,
@@ -98,8 +111,8 @@ def build_analysis(
         effects=effects,
         effects_pooled=pooled,
         counts=count_trials(trials),
-        notes=write_notes(trials, pooled, outcomes, diverged=diverged),
-        paragraphs=write_verdict(trials, pooled, outcome=outcome),
+        notes=write_notes(trials, (effects, pooled), outcomes, diverged=diverged, origin=origin),
+        paragraphs=write_verdict(trials, pooled, outcome=outcome, origin=origin),
         outcome=outcome,
         diverged=diverged,
     )

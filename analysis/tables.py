@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.load import load_epochs, load_trials
+from analysis.load import load_epochs, load_sweep
 from analysis.output import write_analysis
 from analysis.pairing import Diverged, check_outcomes
 from analysis.result import EPOCH_COLUMNS, Analysis, build_analysis
@@ -34,10 +34,10 @@ def analyze(
         SchemaError: A table breaks the schema.
     """
     paths = [Path(directory) for directory in directories]
-    trials = load_trials(paths)
+    trials, origin = load_sweep(paths)
     check_outcomes(trials, [outcome], diverged=diverged)
     columns = list(dict.fromkeys([*EPOCH_COLUMNS, outcome]))
     epochs = load_epochs(paths, columns=columns)
-    result = build_analysis(trials, epochs, outcome=outcome, diverged=diverged)
+    result = build_analysis(trials, epochs, outcome=outcome, diverged=diverged, origin=origin)
     write_analysis(result, Path(output) if output is not None else paths[0] / "analysis")
     return result

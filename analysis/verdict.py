@@ -6,33 +6,16 @@ acts as a learning rate is a further claim, which needs trials at the matched le
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import polars as pl
 
-from analysis.cells import ARM_ORDER
 from analysis.estimators import ESTIMATORS
-from analysis.pairing import REGULARIZED_ARMS
-from analysis.wording import Quantity, format_p, format_value, quantity_of
+from analysis.origin import Origin
+from analysis.verdict_trials import MAX_LAMBDAS, tell_ends, tell_multipliers
+from analysis.wording import Paragraph, Quantity, format_p, format_scope, quantity_of
 
 _LEVEL = 0.05
-_MAX_LAMBDAS = 6
 Row = dict[str, object]
-
-
-class Paragraph(NamedTuple):
-    """One statement of the verdict.
-
-    Attributes:
-        lead: What it is about, a few words.
-        text: The statement, one or more sentences.
-    """
-
-    lead: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.lead}: {self.text}"
 
 
 _CAUTION = Paragraph(
@@ -44,7 +27,7 @@ _CAUTION = Paragraph(
 
 
 def write_verdict(
-    trials: pl.DataFrame, pooled: pl.DataFrame, *, outcome: str
+    trials: pl.DataFrame, pooled: pl.DataFrame, *, outcome: str, origin: Origin
 ) -> tuple[Paragraph, ...]:
     """Return the verdict's paragraphs; the first answers what the regularizer did.
 
@@ -52,19 +35,20 @@ def write_verdict(
         trials: As `load_trials` returns them.
         pooled: Pooled effects, see `schema.EFFECTS_POOLED`.
         outcome: The primary outcome.
+        origin: Where the trials come from: whether the sweep is whole.
     """
     nothing = _nothing_to_separate(trials, pooled, outcome)
     if nothing:
-        return (Paragraph("Nothing to separate", nothing), _ends(trials))
+        return (Paragraph("Nothing to separate", nothing), tell_ends(trials, origin))
     rows = _rows_by_scope(pooled, outcome, "arms")
     paragraphs = [
-        Paragraph(_scope(scope), _attribution(rows.get(scope, {}), outcome))
+        Paragraph(format_scope(scope), _attribution(rows.get(scope, {}), outcome))
         for scope in _spoken(rows)
     ]
     paragraphs += _memorization(pooled)
     paragraphs += _sham(pooled, outcome)
-    paragraphs += _multipliers(trials)
-    paragraphs.append(_ends(trials))
+    paragraphs += tell_multipliers(trials)
+    paragraphs.append(tell_ends(trials, origin))
     if any("effect_lr" in effects for effects in rows.values()):
         paragraphs.append(_CAUTION)
     return tuple(paragraphs)
@@ -105,11 +89,7 @@ def _rows_by_scope(
 def _spoken(rows: dict[float | None, dict[str, Row]]) -> list[float | None]:
     """Return the scopes to speak of: every λ, or all of them together where they are many."""
     lambdas = [scope for scope in rows if scope is not None]
-    return [*lambdas] if 0 < len(lambdas) <= _MAX_LAMBDAS else [None]
-
-
-def _scope(scope: float | None) -> str:
-    return "Over all λ" if scope is None else f"At λ = {format_value(scope)}"
+    return [*lambdas] if 0 < len(lambdas) <= MAX_LAMBDAS else [None]
 
 
 def _attribution(effects: dict[str, Row], outcome: str) -> str:
@@ -127,7 +107,12 @@ def _attribution(effects: dict[str, Row], outcome: str) -> str:
             f"{text}. It cannot be split: no seed has the arms class_term and uniform_term beside "
             "control and full."
         )
-    return f"{text}. Of that, {parts}.{_interaction(effects['interaction'], quantity)}"
+    link = (
+        "Of that,"
+        if _is_one_basis(effects)
+        else f"On other seeds ({_basis(effects['effect_lr'])}),"
+    )
+    return f"{text}. {link} {parts}.{_interaction(effects['interaction'], quantity)}"
 
 
 def _parts(effects: dict[str, Row], quantity: Quantity) -> str:
@@ -138,6 +123,12 @@ def _parts(effects: dict[str, Row], quantity: Quantity) -> str:
         f"{_estimate(lr, quantity)} came with the class term{_aside(lr)} and "
         f"{_estimate(memorization, quantity)} with the uniform term{_aside(memorization)}"
     )
+
+
+def _is_one_basis(effects: dict[str, Row]) -> bool:
+    """Tell whether the total stands on the seeds and cells that its parts stand on."""
+    total, part = effects["effect_total"], effects["effect_lr"]
+    return all(total[name] == part[name] for name in ("num_seeds", "num_cells"))
 
 
 def _interaction(row: Row, quantity: Quantity) -> str:
@@ -156,10 +147,13 @@ def _memorization(pooled: pl.DataFrame) -> Iterator[Paragraph]:
         effects = scopes.get(scope, {})
         if "effect_total" in effects:
             total, parts = effects["effect_total"], _parts(effects, quantity)
+            link = ": "
+            if parts and not _is_one_basis(effects):
+                link = f"; on other seeds ({_basis(effects['effect_lr'])}), "
             yield Paragraph(
-                f"Memorization {_scope(scope).lower()}",
+                f"Memorization {format_scope(scope).lower()}",
                 f"random-label accuracy, read by the observer head, changed by "
-                f"{_estimate(total, quantity)}{_aside(total)}{': ' * bool(parts)}{parts}.",
+                f"{_with_basis(total, quantity)}{link * bool(parts)}{parts}.",
             )
 
 
@@ -171,50 +165,12 @@ def _sham(pooled: pl.DataFrame, outcome: str) -> Iterator[Paragraph]:
         if lr := effects.get("effect_lr"):
             parts.append(
                 f"with nothing to unlearn, the same regularizer changed {quantity.noun} by "
-                f"{_estimate(lr, quantity)}{_aside(lr)}"
+                f"{_with_basis(lr, quantity)}"
             )
         if memorization := effects.get("effect_memorization"):
-            parts.append(
-                "having something to unlearn added "
-                f"{_estimate(memorization, quantity)}{_aside(memorization)}"
-            )
+            parts.append(f"having something to unlearn added {_with_basis(memorization, quantity)}")
         if parts:
-            yield Paragraph(f"Sham {_scope(scope).lower()}", f"{'; '.join(parts)}.")
-
-
-def _multipliers(trials: pl.DataFrame) -> Iterator[Paragraph]:
-    """Say what κ was measured, where it was; where λ are many, over all of them."""
-    measured = trials.filter(
-        (pl.col("status") == "completed")
-        & pl.col("arm").is_in(REGULARIZED_ARMS)
-        & pl.col("lr_multiplier").is_finite()
-    )
-    if measured["rlp_lambda"].n_unique() > _MAX_LAMBDAS:
-        measured = measured.with_columns(rlp_lambda=pl.lit(None, pl.Float64))
-    means = measured.group_by("rlp_lambda", "arm").agg(pl.col("lr_multiplier").mean())
-    order = pl.col("arm").replace_strict(ARM_ORDER, return_dtype=pl.Int64)
-    scopes: dict[float | None, list[str]] = {}
-    for rlp_lambda, arm, value in means.sort("rlp_lambda", order).iter_rows():
-        scopes.setdefault(rlp_lambda, []).append(f"{arm} {value:.3g}".replace("-", "−"))
-    if scopes:
-        texts = (f"{_scope(scope).lower()} {', '.join(arms)}" for scope, arms in scopes.items())
-        yield Paragraph(
-            "Measured multiplier κ",
-            f"{'; '.join(texts)} (means over cells and seeds; 1: no net pull along the "
-            "class gradient).",
-        )
-
-
-def _ends(trials: pl.DataFrame) -> Paragraph:
-    parts = []
-    for status in ("diverged", "failed", "stopped"):
-        arms = trials.filter(pl.col("status") == status)["arm"].value_counts()
-        if len(arms):
-            names = ", ".join(f"{arm} {num}" for arm, num in sorted(arms.iter_rows()))
-            parts.append(f"{arms['count'].sum()} {status} ({names})")
-    if not parts:
-        return Paragraph("Trials", f"all {len(trials):,} were trained to their end; none diverged.")
-    return Paragraph("Trials", f"of {len(trials):,}, {'; '.join(parts)}.")
+            yield Paragraph(f"Sham {format_scope(scope).lower()}", f"{'; '.join(parts)}.")
 
 
 def is_resolved(row: Row) -> bool:
@@ -228,7 +184,9 @@ def is_resolved(row: Row) -> bool:
 def _doubt(row: Row) -> str:
     """Return " not resolved" and why; empty where the effect is resolved."""
     if row["ci_low"] is None:
-        return " not resolved, because one seed gives no interval"
+        if row["num_seeds"] == 1:
+            return " not resolved, because one seed gives no interval"
+        return " not resolved, with no spread over seeds, so no interval"
     if is_resolved(row):
         return ""
     if isinstance(row["p_holm"], float):
@@ -237,7 +195,7 @@ def _doubt(row: Row) -> str:
 
 
 def _aside(row: Row) -> str:
-    if row["ci_low"] is None:
+    if row["ci_low"] is None and row["num_seeds"] == 1:
         return " (one seed, no interval)"
     return f" ({doubt.strip()})" if (doubt := _doubt(row)) else ""
 
@@ -250,6 +208,11 @@ def _basis(row: Row) -> str:
     if isinstance(row["p_holm"], float) and is_resolved(row):
         text += f", {format_p(row['p_holm'])} after Holm"
     return text
+
+
+def _with_basis(row: Row, quantity: Quantity) -> str:
+    doubt = f"; {text.strip()}" if (text := _doubt(row)) else ""
+    return f"{_estimate(row, quantity)} ({_basis(row)}{doubt})"
 
 
 def _estimate(row: Row, quantity: Quantity) -> str:

@@ -1,6 +1,7 @@
 """How numbers read in prose: shares in percentage points, losses in nats, p values, λ and lr."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 MINUS = "−"
 
@@ -63,6 +64,11 @@ def quantity_of(outcome: str) -> Quantity:
     return Quantity(noun, "", 1.0, 4)
 
 
+def no_interval(num_seeds: int) -> str:
+    """Return why an estimate over so many seeds has no interval."""
+    return "one seed" if num_seeds == 1 else "no spread over seeds"
+
+
 def format_p(value: float) -> str:
     """Return "p = …" with two significant digits, or "p < 0.001"."""
     return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
@@ -80,3 +86,23 @@ def format_value(value: object) -> str:
 def format_short(value: object) -> str:
     """Return a cell column's value for a figure's label, floats in three significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else format_value(value)
+
+
+def format_scope(scope: float | None) -> str:
+    """Return which cells a pooled estimate is about, as a sentence begins."""
+    return "Over all λ" if scope is None else f"At λ = {format_value(scope)}"
+
+
+class Paragraph(NamedTuple):
+    """One statement of the verdict.
+
+    Attributes:
+        lead: What it is about, a few words.
+        text: The statement, one or more sentences.
+    """
+
+    lead: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.lead}: {self.text}"

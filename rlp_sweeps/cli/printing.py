@@ -121,7 +121,7 @@ def print_status(status: "SweepStatus") -> None:
 def print_analysis(analysis: "Analysis", report: Path) -> None:
     """Print the verdict, the pooled effects on the primary outcome, and where the report is.
 
-    The Shapley legs of each part are left to the report and to effects_pooled.parquet.
+    The Shapley legs of each part are left to the report and to effects_pooled_legs.parquet.
     """
     console = stdout()
     for paragraph in analysis.paragraphs:

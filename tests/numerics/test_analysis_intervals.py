@@ -44,18 +44,42 @@ def test_one_seed_has_an_estimate_and_nothing_else():
     assert found["p_sign_flip"] == found["p_sign_flip_min"] == 1.0
 
 
-@pytest.mark.parametrize(("value", "p_value"), [(0.1, 0.0), (0.0, 1.0), (-0.7, 0.0)])
-def test_without_variance_the_interval_is_the_estimate(value, p_value):
-    found = infer([value] * 3)
+@pytest.mark.parametrize(
+    "values", [[0.1] * 3, [-0.7] * 2, [0.1 + 0.2, 0.3], [1e4, 1e4 + 5e-9, 1e4]]
+)
+def test_without_spread_a_mean_has_neither_interval_nor_t_test(values):
+    found = infer(values)
 
-    assert found["estimate"] == found["ci_low"] == found["ci_high"] == value
-    assert found["p_value"] == p_value
+    assert found["estimate"] == pytest.approx(values[0], rel=1e-12)
+    assert [found[name] for name in ("ci_low", "ci_high", "p_value")] == [None] * 3
+    assert found["p_sign_flip"] == found["p_sign_flip_min"] == 0.5 ** (len(values) - 1)
+
+
+@pytest.mark.parametrize("values", [[0.0] * 3, [2.8e-17] * 2, [2.8e-17, -1.1e-16, 0.0]])
+def test_without_spread_a_mean_of_round_off_is_no_effect(values):
+    found = infer(values)
+
+    assert found["estimate"] == found["ci_low"] == found["ci_high"] == 0.0
+    assert found["p_value"] == found["p_sign_flip"] == 1.0
+
+
+def test_a_spread_above_round_off_has_an_interval():
+    found = infer([0.01, 0.01 + 1e-11])
+
+    assert found["ci_low"] < 0.01 < found["ci_high"]
+    assert found["p_value"] < 1e-6
 
 
 def test_holm_gives_the_hand_example():
+    adjusted = holm(np.array([0.01, 0.04, 0.03, 0.005]))
+
+    assert adjusted.tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_counts_an_unknown_p_and_leaves_it_unknown():
     adjusted = holm(np.array([0.01, 0.04, np.nan, 0.03, 0.005]))
 
-    assert adjusted[[0, 1, 3, 4]].tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert adjusted[[0, 1, 3, 4]].tolist() == pytest.approx([0.04, 0.09, 0.09, 0.025])
     assert np.isnan(adjusted[2])
 
 

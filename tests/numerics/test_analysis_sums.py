@@ -65,10 +65,17 @@ def test_parts_sum_to_the_total_in_every_estimate(seed, share_lost):
     )
 
     for frame, keys in ((cells, ["lr", "rlp_lambda"]), (pooled, ["rlp_lambda"])):
-        wide = frame.pivot("effect", index=["outcome", "estimator", *keys], values="estimate")
-        whole = wide.drop_nulls(["effect_lr", "effect_memorization"])
+        basis = [name for name in ("num_seeds", "num_cells") if name in frame.columns]
+        index = ["outcome", "estimator", *keys]
+        parts = frame.filter(
+            f("effect").is_in(["effect_total", "effect_lr", "effect_memorization"])
+        )
+        wide = parts.pivot("effect", index=[*index, *basis], values="estimate")
+        whole = wide.drop_nulls(["effect_lr", "effect_memorization", "effect_total"])
         gap = whole["effect_lr"] + whole["effect_memorization"] - whole["effect_total"]
         assert len(whole) > 0
+        if share_lost == 0:
+            assert len(whole) == parts.select(index).unique().height
         assert gap.abs().max() <= 1e-12
 
 

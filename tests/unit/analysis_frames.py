@@ -1,6 +1,7 @@
 """Small trials tables for the tests of the analysis, with the columns any program can write."""
 
 import itertools
+import json
 from pathlib import Path
 
 import polars as pl
@@ -48,6 +49,12 @@ def write_directory(folder: Path, trials: pl.DataFrame, *, epochs=None) -> Path:
         (folder / "epochs").mkdir()
         epochs.write_parquet(folder / "epochs" / "part.parquet")
     return folder
+
+
+def write_plan(directory: Path, trial_ids) -> None:
+    """Write a manifest that plans these trials into a run directory."""
+    plan = {"schema_version": 1, "trials": [{"trial_id": name} for name in trial_ids]}
+    (directory / "manifest.json").write_text(json.dumps(plan))
 
 
 def make_epochs(trials: pl.DataFrame, *, num_epochs: int = 3) -> pl.DataFrame:

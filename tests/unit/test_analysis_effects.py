@@ -128,6 +128,34 @@ def test_the_parts_stand_on_seeds_with_all_four_arms():
     assert set(cells.filter(f("estimator") == "sham")["num_seeds"]) == {3}
 
 
+@pytest.mark.parametrize(
+    ("num_seeds", "num_complete", "num_of_total"),
+    [(2, 1, 2), (5, 1, 5), (4, 2, 2), (5, 2, 5), (5, 3, 3), (1, 1, 1), (3, 0, 3)],
+)
+def test_the_total_keeps_to_complete_seeds_where_they_are_two_and_half(
+    num_seeds, num_complete, num_of_total
+):
+    is_lost = (f("arm") == "class_term") & (f("seed") >= num_complete)
+    trials = make_trials(seeds=range(num_seeds)).filter(~is_lost)
+
+    for frame in effects_of(trials):
+        rows = frame.filter(f("estimator") == "arms")
+        assert set(rows.filter(f("effect") == "effect_total")["num_seeds"]) == {num_of_total}
+        parts = rows.filter(f("effect").is_in(["effect_lr", "effect_memorization"]))
+        assert set(parts["num_seeds"]) == ({num_complete} if num_complete else set())
+
+
+def test_the_pooled_total_keeps_its_cells_where_few_have_all_four_arms():
+    is_lost = (f("arm") == "class_term") & (f("lr") > 0.1)
+    trials = make_trials(lrs=(0.1, 0.2, 0.3), seeds=range(3)).filter(~is_lost)
+
+    _, pooled = effects_of(trials)
+
+    rows = pooled.filter((f("estimator") == "arms") & f("rlp_lambda").is_not_null())
+    counts = {effect: cells for effect, cells in rows.select("effect", "num_cells").iter_rows()}
+    assert (counts["effect_total"], counts["effect_lr"]) == (3, 1)
+
+
 def test_the_total_stands_on_control_and_full_where_an_arm_is_absent():
     cells, pooled = effects_of(make_trials(arms=("control", "full")))
 
@@ -173,6 +201,21 @@ def test_holm_is_over_the_pooled_parts_and_totals_of_each_lambda():
     assert set(family["rlp_lambda"]) == {1.0, 10.0}
     assert family["p_holm"].to_list() == pytest.approx(holm(family["p_value"].to_numpy()).tolist())
     assert cells["p_holm"].null_count() == len(cells)
+
+
+def test_holm_counts_an_effect_without_spread_over_seeds():
+    noise = pl.when(f("arm") == "full").then(f("seed") * 0.001).otherwise(0.0)
+    is_noisy = f("rlp_lambda") == 10.0
+    trials = make_trials(lambdas=(1.0, 10.0), seeds=range(3)).with_columns(
+        test_accuracy=f("test_accuracy") + pl.when(is_noisy).then(noise).otherwise(0.0)
+    )
+
+    _, pooled = effects_of(trials)
+
+    total = pooled.filter((f("effect") == "effect_total") & (f("estimator") == "arms"))
+    flat, noisy, _ = total.sort("rlp_lambda", nulls_last=True).to_dicts()
+    assert [flat[name] for name in ("ci_low", "p_value", "p_holm")] == [None] * 3
+    assert noisy["p_holm"] == pytest.approx(5 * noisy["p_value"])
 
 
 def test_pooled_effects_leave_out_the_seed_that_a_cell_lacks():

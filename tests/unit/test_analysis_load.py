@@ -4,10 +4,10 @@ import json
 
 import polars as pl
 import pytest
-from analysis_frames import make_epochs, make_trials, write_directory
+from analysis_frames import make_epochs, make_trials, where_seed, write_directory, write_plan
 from polars.testing import assert_frame_equal
 
-from analysis.load import load_epochs, load_trials
+from analysis.load import load_epochs, load_sweep, load_trials
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
 
 
@@ -216,6 +216,71 @@ def test_load_trials_refuses_two_ends_of_one_trial_in_a_directory(tmp_path):
     make_trials(test_accuracy=0.1).write_parquet(directory / "trials" / "other.parquet")
 
     with pytest.raises(SchemaError, match="a trial must have one end, but trial_id='class_term"):
+        load_trials([directory])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"lr": 0.2}, {"label_smoothing": 0.1}, {"seed": 7}, {"config_depth": 4}, {"momentum": None}],
+    ids=lambda other: next(iter(other)),
+)
+@pytest.mark.parametrize("folders", [("a", "a"), ("a", "b")], ids=["within", "across"])
+def test_load_trials_refuses_one_id_of_two_configurations(tmp_path, folders, other):
+    base = {"config_depth": 3, "momentum": 0.9, "trial_id": "t-" + pl.col("arm")}
+    first = write_directory(tmp_path / "a", make_trials(seeds=(0,), **base))
+    second = tmp_path / folders[1]
+    (second / "trials").mkdir(parents=True, exist_ok=True)
+    twin = make_trials(seeds=(0,), **(base | {"status": "failed"} | other))
+    twin.write_parquet(second / "trials" / "other.parquet")
+
+    where = ", ".join(str(folder) for folder in dict.fromkeys([first, second]))
+    expected = rf"\['t-class_term', 't-control', 't-full'\] and 2 further in {where} differ"
+    with pytest.raises(SchemaError, match=rf"{expected}: .*{next(iter(other))}.* its own trial_id"):
+        load_trials(list(dict.fromkeys([first, second])))
+
+
+def test_load_trials_takes_no_column_that_a_file_lacks_for_a_difference(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials(status="failed"))
+    make_trials(momentum=0.9).write_parquet(directory / "trials" / "retried.parquet")
+
+    assert set(load_trials([directory])["momentum"]) == {0.9}
+
+
+def test_load_sweep_counts_trials_with_other_outcomes_in_a_later_directory(tmp_path):
+    first = write_directory(tmp_path / "a", make_trials())
+    second = write_directory(
+        tmp_path / "b", make_trials(val_accuracy=where_seed(0, "val_accuracy", 0.25))
+    )
+    third = write_directory(tmp_path / "c", make_trials(status="stopped", test_loss=9.0))
+
+    assert load_sweep([first, second, third])[1].num_twofold == 5
+    assert load_sweep([first, third, first])[1].num_twofold == 0
+
+
+def test_load_sweep_reads_what_the_manifests_plan(tmp_path):
+    first = write_directory(tmp_path / "a", make_trials())
+    second = write_directory(tmp_path / "b", make_trials())
+    write_plan(first, ["x", "y"])
+
+    assert load_sweep([first])[1].planned == {"x", "y"}
+    assert load_sweep([first])[1].is_planned
+    assert not load_sweep([first, second])[1].is_planned
+
+
+@pytest.mark.parametrize("trials", [{"x": 1}, ["x"], [{"id": "x"}]])
+def test_load_sweep_refuses_a_plan_that_is_no_list_of_trials(tmp_path, trials):
+    directory = write_directory(tmp_path / "a", make_trials())
+    (directory / "manifest.json").write_text(json.dumps({"trials": trials}))
+
+    with pytest.raises(RunDirectoryError, match=r"list of objects with a `trial_id`"):
+        load_sweep([directory])
+
+
+def test_load_trials_refuses_a_manifest_that_is_no_object(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials())
+    (directory / "manifest.json").write_text("[]")
+
+    with pytest.raises(RunDirectoryError, match=r"must be a JSON object, but .* holds list"):
         load_trials([directory])
 
 

@@ -7,7 +7,7 @@ import pytest
 from analysis_frames import make_trials, where_arm
 from polars.testing import assert_frame_equal
 
-from analysis.pairing import cell_columns, pair_arms, score
+from analysis.pairing import DIVERGED, cell_columns, pair_arms, score
 from rlp_sweeps.errors import ArgumentError, SchemaError
 
 f = pl.col
@@ -104,13 +104,12 @@ def test_pair_arms_refuses_an_unknown_treatment_of_divergence():
     [
         ("test_accuracy", 1 / 4),
         ("test_loss", math.log(4)),
-        ("random_label_accuracy", 1 / 10),
-        ("memorization", 0.0),
+        ("generalization_gap", 0.0),
         ("lr_multiplier", None),
     ],
 )
 def test_score_of_a_diverged_trial_is_chance(outcome, chance):
-    trials = make_trials(status="diverged", memorization=0.3)
+    trials = make_trials(status="diverged", generalization_gap=0.3)
 
     scores = trials.select(score(outcome, diverged="chance").alias("y"))["y"].unique().to_list()
 
@@ -122,6 +121,19 @@ def test_score_of_a_diverged_trial_follows_the_request(diverged, scored):
     trials = make_trials(status="diverged", test_accuracy=0.5)
 
     assert set(trials.select(y=score("test_accuracy", diverged=diverged))["y"]) == {scored}
+
+
+@pytest.mark.parametrize(
+    "outcome", ["random_label_accuracy", "adversary_random_label_accuracy", "memorization"]
+)
+@pytest.mark.parametrize("diverged", DIVERGED)
+def test_score_of_a_diverged_trial_is_missing_in_random_label_outcomes(outcome, diverged):
+    trials = make_trials(status=where_arm("full", "status", "diverged"), **{outcome: 0.3})
+
+    scores = trials.select("arm", y=score(outcome, diverged=diverged))
+
+    assert set(scores.filter(f("arm") == "full")["y"]) == {None}
+    assert set(scores.filter(f("arm") != "full")["y"]) == {0.3}
 
 
 @pytest.mark.parametrize("status", ["stopped", "failed"])

@@ -58,8 +58,11 @@ def test_analyze_writes_tables_figures_and_report(analyzed):
     directory, result = analyzed
     output = directory / "analysis"
 
-    assert pl.read_parquet(output / "effects.parquet").equals(result.effects)
-    assert pl.read_parquet(output / "effects_pooled.parquet").equals(result.effects_pooled)
+    for name, table in (("effects", result.effects), ("effects_pooled", result.effects_pooled)):
+        written = pl.read_parquet(output / f"{name}.parquet")
+        legs = pl.read_parquet(output / f"{name}_legs.parquet")
+        assert len(written) + len(legs) == len(table)
+        assert not set(written["effect"]) & set(legs["effect"])
     assert pl.read_parquet(output / "cells.parquet").equals(result.cells)
     names = {path.name for path in (output / "figures").iterdir()}
     drawn = {"attribution", "heat_map_outcome", "heat_map_memorization", "memorization_plane"}
@@ -251,3 +254,13 @@ def test_figures_without_data_are_not_drawn(tmp_path):
     assert draw_plane(analysis) is None
     assert draw_curves(analysis) is None
     assert draw_heat_map(analysis, "memorization", name="map", color_map="magma") is None
+
+
+def test_effects_hold_the_contracts_names_and_the_legs_stand_beside_them(analyzed):
+    output = analyzed[0] / "analysis"
+
+    effects = pl.read_parquet(output / "effects_pooled.parquet")["effect"]
+    legs = pl.read_parquet(output / "effects_pooled_legs.parquet")["effect"]
+
+    assert set(effects) == {"effect_total", "effect_lr", "effect_memorization", "interaction"}
+    assert all(name.endswith(("_first", "_last")) for name in legs)
