@@ -58,6 +58,12 @@ def load_sweep(directories: Sequence[Path]) -> tuple[pl.DataFrame, Origin]:
             frames.append(scan(part, TRIALS).with_columns(**place))
             groups.append(part)
     rows = collect(frames, groups)
+    if rows.is_empty():
+        where = ", ".join(str(directory) for directory in directories)
+        msg = (
+            f"a run directory must hold at least one trial, but the tables of {where} have no row."
+        )
+        raise RunDirectoryError(msg)
     _check_values(rows, where=", ".join(str(directory) for directory in directories))
     columns = [part.schema.keys() for part in groups]
     trials, num_twofold = one_row_a_trial(rows, columns, directories)

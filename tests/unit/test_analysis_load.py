@@ -321,3 +321,10 @@ def test_load_epochs_refuses_a_table_without_its_key(tmp_path):
 
     with pytest.raises(SchemaError, match=r"epochs of .* \{'epoch': 'missing, not Int64'\}"):
         load_epochs([directory])
+
+
+def test_load_trials_refuses_tables_without_a_row(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials().clear())
+
+    with pytest.raises(RunDirectoryError, match=r"at least one trial, but .* have no row"):
+        load_trials([directory])
