@@ -139,8 +139,8 @@ _METRIC_COLUMNS = (
     Column("regularizer_uniform_term", "f64", "nats, mean over samples", "diagnostic",
            "Uniform part of L_reg, ≥ log R."),
     Column("lr_multiplier", "f64", "1: no implicit effect", "outcome",
-           "κ of the extractor's gradient as trained, aggregated "
-           "from the first step on.", required=True, nullable=True),
+           "κ of the extractor's gradient as a training step computes it, aggregated "
+           "from the first epoch on.", required=True, nullable=True),
     Column("lr_multiplier_class_term", "f64", "1: no implicit effect", "diagnostic",
            "κ of λ times the class term at weight 1, along this trial's own path."),
     Column("lr_multiplier_uniform_term", "f64", "1: no implicit effect", "diagnostic",
@@ -209,6 +209,8 @@ EPOCHS = (
     *_METRIC_COLUMNS,
     Column("class_grad_dot", "f64", "squared nats per unit weight", "diagnostic",
            "⟨g_c^A, g_c^B⟩ on the extractor, two disjoint half-batches, mid-epoch."),
+    Column("trained_grad_dot", "f64", "squared nats per unit weight", "diagnostic",
+           "⟨g_t^A, g_c^B⟩ of a training step's gradient, symmetrized over the half-batches."),
     Column("class_term_grad_dot", "f64", "squared nats per unit weight", "diagnostic",
            "⟨g_r^A, g_c^B⟩ of the class term, symmetrized over the half-batches."),
     Column("uniform_term_grad_dot", "f64", "squared nats per unit weight", "diagnostic",

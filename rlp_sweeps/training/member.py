@@ -17,9 +17,13 @@ from rlp_sweeps.seeding import stream_seed
 from rlp_sweeps.training.augmentation import build_augmentation
 from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.heads import ExtractorWeights
-from rlp_sweeps.training.losses import smoothed_cross_entropy
 from rlp_sweeps.training.metrics import evaluate
-from rlp_sweeps.training.multipliers import PROBE_COLUMNS, MultiplierSums, probe_gradients
+from rlp_sweeps.training.multipliers import (
+    PROBE_COLUMNS,
+    MultiplierSums,
+    ProbeBatch,
+    probe_gradients,
+)
 from rlp_sweeps.training.network import RLPNetwork
 from rlp_sweeps.training.optimizers import build_optimizer, current_lr, set_lr
 from rlp_sweeps.training.random_labels import draw_random_labels
@@ -56,7 +60,9 @@ class Member:
         self.step = 0
         self.num_train_samples = len(data.train_labels_N)
         self.steps_per_epoch = self.num_train_samples // config.batch_size
-        self._probe_4 = torch.full((4,), math.nan, dtype=torch.float64, device=device)
+        self._probe_5 = torch.full(
+            (len(PROBE_COLUMNS),), math.nan, dtype=torch.float64, device=device
+        )
         if self.steps_per_epoch == 0:
             msg = (
                 "`batch_size <= training samples` must hold, but got "
@@ -94,8 +100,8 @@ class Member:
         """Return metrics and multipliers at the end of `epoch`, by column name."""
         metrics: dict[str, float | None] = {}
         metrics |= evaluate(self.network, self.data, self.random_labels(epoch))
-        metrics |= zip(PROBE_COLUMNS, self._probe_4.tolist(), strict=True)
-        metrics |= self.multiplier_sums.multipliers(self.weights, rlp_lambda=self.config.rlp_lambda)
+        metrics |= zip(PROBE_COLUMNS, self._probe_5.tolist(), strict=True)
+        metrics |= self.multiplier_sums.multipliers(rlp_lambda=self.config.rlp_lambda)
         multiplier = metrics["lr_multiplier"]
         metrics["equivalent_lr"] = None if multiplier is None else multiplier * self.config.lr
         return metrics
@@ -128,7 +134,7 @@ class Member:
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "multiplier_sums": self.multiplier_sums.sums_3,
+            "multiplier_sums": self.multiplier_sums.sums_4,
             "step": self.step,
         }
 
@@ -136,7 +142,7 @@ class Member:
         """Go on from what `state_dict` returned."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.multiplier_sums.sums_3.copy_(state["multiplier_sums"])
+        self.multiplier_sums.sums_4.copy_(state["multiplier_sums"])
         self.step = state["step"]
 
     @property
@@ -160,10 +166,12 @@ class Member:
     def _train_step(
         self, images_NCHW: Tensor, labels_N: Tensor, random_labels_HN: Tensor
     ) -> Tensor:
-        logits_NK, features_ND = self.network(images_NCHW, self.weights.class_loss)
-        class_loss = smoothed_cross_entropy(logits_NK, labels_N, self.config.label_smoothing)
-        heads_loss = self.network.heads.one_pass_loss(
-            features_ND, labels_N, random_labels_HN, self.weights
+        class_loss, heads_loss = self.network.training_losses(
+            self.network.features(images_NCHW),
+            labels_N,
+            random_labels_HN,
+            self.weights,
+            label_smoothing=self.config.label_smoothing,
         )
         torch.autograd.backward(class_loss + heads_loss)
         self.optimizer.step()
@@ -179,12 +187,15 @@ class Member:
             draws = self._draw_augmentation(2 * half, "probe", epoch)
             images_NCHW = self.augmentation.apply(self.data.train_images_NCHW[index_N], draws)
             labels_N = self.data.train_labels_N[index_N]
-            self._probe_4 = probe_gradients(
+            random_labels_HN = self.random_labels(epoch)[:, index_N]
+            halves = (slice(0, half), slice(half, 2 * half))
+            self._probe_5 = probe_gradients(
                 self.network,
-                [(images_NCHW[:half], labels_N[:half]), (images_NCHW[half:], labels_N[half:])],
+                [ProbeBatch(images_NCHW[h], labels_N[h], random_labels_HN[:, h]) for h in halves],
+                self.weights,
                 label_smoothing=self.config.label_smoothing,
             )
-        self.multiplier_sums.add(self._probe_4, lr=self.current_lr, num_steps=self.steps_per_epoch)
+        self.multiplier_sums.add(self._probe_5, lr=self.current_lr, num_steps=self.steps_per_epoch)
 
     def _permutation(self, stream: str, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed(stream_seed(self.config.seed, stream, epoch))

@@ -1,21 +1,24 @@
-"""Measured learning-rate multipliers: how far the regularizer pulls along the class gradient.
+"""Measured learning-rate multipliers: how far training pulls along the class gradient.
 
-With g_c and g_r the gradients of L_class and L_reg on the extractor's parameters, and t running
-over probes that each stand for the steps of one epoch,
+With g_c, g_r and g_t the gradients on the extractor's parameters of L_class, of L_reg and of a
+training step (planted scale, λ and arm included), and t running over probes that each stand for the
+steps of one epoch,
 
-    κ = 1 + λ · Σ_t η_t ⟨g_r, g_c⟩_t / Σ_t η_t ⟨g_c, g_c⟩_t.
+    κ = Σ_t η_t ⟨g_t, g_c⟩_t / Σ_t η_t ⟨g_c, g_c⟩_t,
 
-Both products are taken across two disjoint half-batches, because one shared batch biases the ratio.
-Per-step ratios are never averaged: ‖g_c‖ vanishes once the training loss does. A probe is taken in
-the middle of every epoch, evaluated or not, because gradients fall fastest early.
+which is 1 + λ · Σ_t η_t ⟨g_r, g_c⟩_t / Σ_t η_t ⟨g_c, g_c⟩_t in the arm `full`. All products are
+taken across two disjoint half-batches, because one shared batch biases the ratio. Per-step ratios
+are never averaged: ‖g_c‖ vanishes once the training loss does. A probe is taken in the middle of
+every epoch, evaluated or not, because gradients fall fastest early.
 Source: docs/method.md, "Measured multiplier".
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlp_sweeps.training.heads import ExtractorWeights
 from rlp_sweeps.training.losses import dot, regularizer_terms, smoothed_cross_entropy
@@ -23,63 +26,95 @@ from rlp_sweeps.training.network import RLPNetwork
 
 PROBE_COLUMNS = (
     "class_grad_dot",
+    "trained_grad_dot",
     "class_term_grad_dot",
     "uniform_term_grad_dot",
     "regularizer_grad_orthogonal_norm",
 )
-"""What one probe measures, in this order: ⟨g_c^A, g_c^B⟩; ⟨g_r^A, g_c^B⟩ of the class term and of
-the uniform term, symmetrized over A and B; norm of the part of ∇L_reg orthogonal to g_c on A."""
+"""What one probe measures, in this order: ⟨g_c^A, g_c^B⟩; ⟨g_t^A, g_c^B⟩; ⟨g_r^A, g_c^B⟩ of the
+class term and of the uniform term, these three symmetrized over A and B; norm of the part of ∇L_reg
+orthogonal to g_c on A."""
+NUM_SUMS = 4
+"""How many of `PROBE_COLUMNS` are summed, from the first on."""
+
+
+MULTIPLIER_COLUMNS = (
+    "lr_multiplier",
+    "lr_multiplier_class_term",
+    "lr_multiplier_uniform_term",
+)
+
+Gradient = list[Tensor]
+"""One tensor a parameter of the extractor."""
+
+
+class ProbeBatch(NamedTuple):
+    """One half-batch: augmented images, classes ``[N]``, random labels ``[2, N]``."""
+
+    images_NCHW: Tensor
+    labels_N: Tensor
+    random_labels_HN: Tensor
+
+
+class ExtractorGradients(NamedTuple):
+    """What pulls at the extractor on one half-batch."""
+
+    class_loss: Gradient
+    trained: Gradient
+    class_term: Gradient
+    uniform_term: Gradient
 
 
 class MultiplierSums:
     """Running sums over a trial's probes, each weighted by learning rate and steps.
 
     Attributes:
-        sums_3: Σ η_t ⟨·, g_c⟩_t of class loss, class term, uniform term, float64, on the device.
+        sums_4: Σ η_t ⟨·, g_c⟩_t of class loss, training step, class term and uniform term, float64,
+            on the device.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.sums_3 = torch.zeros(3, dtype=torch.float64, device=device)
+        self.sums_4 = torch.zeros(NUM_SUMS, dtype=torch.float64, device=device)
 
-    def add(self, probe_4: Tensor, *, lr: float, num_steps: int) -> None:
+    def add(self, probe_5: Tensor, *, lr: float, num_steps: int) -> None:
         """Add one probe without waiting for the device.
 
         Args:
-            probe_4: What `probe_gradients` returned.
+            probe_5: What `probe_gradients` returned.
             lr: η_t, the learning rate of the step at which it was measured.
             num_steps: Steps it stands for.
         """
-        self.sums_3 += probe_4[:3] * (lr * num_steps)
+        self.sums_4 += probe_5[:NUM_SUMS] * (lr * num_steps)
 
-    def multipliers(
-        self, weights: ExtractorWeights, *, rlp_lambda: float
-    ) -> dict[str, float | None]:
-        """Return κ as trained, and of λ times each term at weight 1.
+    def multipliers(self, *, rlp_lambda: float) -> dict[str, float | None]:
+        """Return κ as trained, and of λ times each term at weight 1; see `multipliers_of`."""
+        return multipliers_of(self.sums_4.tolist(), rlp_lambda=rlp_lambda)
 
-        None where the sum of ⟨g_c, g_c⟩ is not positive: all noise. Without regularizer κ is the
-        planted scale. The sums carry the noise of one pair of half-batches an epoch, which the
-        first epochs dominate.
-        """
-        class_grad_sum, class_term_sum, uniform_term_sum = self.sums_3.tolist()
 
-        def multiplier(class_term: float, uniform_term: float, scale: float) -> float | None:
-            if class_term == uniform_term == 0:
-                return scale
-            if not class_grad_sum > 0:
-                return None
-            along = class_term * class_term_sum + uniform_term * uniform_term_sum
-            return float(scale + along / class_grad_sum)
+def multipliers_of(sums: Sequence[float], *, rlp_lambda: float) -> dict[str, float | None]:
+    """Return κ as trained, and of λ times each term at weight 1, by column name.
 
-        return {
-            "lr_multiplier": multiplier(*weights),
-            "lr_multiplier_class_term": multiplier(rlp_lambda, 0.0, 1.0),
-            "lr_multiplier_uniform_term": multiplier(0.0, rlp_lambda, 1.0),
-        }
+    None where the sum of ⟨g_c, g_c⟩ is not positive: all noise. The sums carry the noise of one
+    pair of half-batches an epoch, which the first epochs dominate.
+
+    Args:
+        sums: As `MultiplierSums.sums_4`.
+        rlp_lambda: λ.
+    """
+    class_grad, trained, class_term, uniform_term = sums
+    if not class_grad > 0:
+        return dict.fromkeys(MULTIPLIER_COLUMNS)
+    return {
+        "lr_multiplier": trained / class_grad,
+        "lr_multiplier_class_term": 1 + rlp_lambda * class_term / class_grad,
+        "lr_multiplier_uniform_term": 1 + rlp_lambda * uniform_term / class_grad,
+    }
 
 
 def probe_gradients(
     network: RLPNetwork,
-    half_batches: Sequence[tuple[Tensor, Tensor]],
+    half_batches: Sequence[ProbeBatch],
+    weights: ExtractorWeights,
     *,
     label_smoothing: float,
 ) -> Tensor:
@@ -89,46 +124,84 @@ def probe_gradients(
 
     Args:
         network: In train mode; its weights, buffers and ``.grad`` are left as they were.
-        half_batches: Two pairs of augmented images, ``[N, C, H, W]``, and classes, ``[N]``.
+        half_batches: Two of them.
+        weights: What the extractor is trained on.
         label_smoothing: ε of the class loss.
 
     Returns:
-        One number for each of `PROBE_COLUMNS`, ``[4]``, float64, on the device.
+        One number for each of `PROBE_COLUMNS`, ``[5]``, float64, on the device.
     """
-    with _restored_buffers(network):
-        (class_a, term_a, uniform_a), (class_b, term_b, uniform_b) = (
-            _extractor_gradients(network, images_NCHW, labels_N, label_smoothing)
-            for images_NCHW, labels_N in half_batches
+    with restored_buffers(network):
+        on_a, on_b = (
+            _extractor_gradients(network, batch, weights, label_smoothing) for batch in half_batches
         )
-    regularizer_a = [t + u for t, u in zip(term_a, uniform_a, strict=True)]
-    along = dot(regularizer_a, class_a) ** 2 / dot(class_a, class_a).clamp_min(1e-300)
+    return probe_products(on_a, on_b, dot=dot)
+
+
+def probe_products(
+    on_a: ExtractorGradients,
+    on_b: ExtractorGradients,
+    *,
+    dot: Callable[[Gradient, Gradient], Tensor],
+) -> Tensor:
+    """Return what two half-batches say, one number for each of `PROBE_COLUMNS`, ``[5, …]``.
+
+    Args:
+        on_a: Gradients on half-batch A.
+        on_b: Gradients on half-batch B.
+        dot: Inner product, ``[…]``, float64.
+    """
+
+    def across(name: str) -> Tensor:
+        left = dot(getattr(on_a, name), on_b.class_loss)
+        return (left + dot(getattr(on_b, name), on_a.class_loss)) / 2
+
+    regularizer_a = [t + u for t, u in zip(on_a.class_term, on_a.uniform_term, strict=True)]
+    along = dot(regularizer_a, on_a.class_loss) ** 2
+    along = along / dot(on_a.class_loss, on_a.class_loss).clamp_min(1e-300)
     return torch.stack(
         [
-            dot(class_a, class_b),
-            (dot(term_a, class_b) + dot(term_b, class_a)) / 2,
-            (dot(uniform_a, class_b) + dot(uniform_b, class_a)) / 2,
+            dot(on_a.class_loss, on_b.class_loss),
+            across("trained"),
+            across("class_term"),
+            across("uniform_term"),
             (dot(regularizer_a, regularizer_a) - along).clamp_min(0).sqrt(),
         ]
     )
 
 
+def gradients_of(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> ExtractorGradients:
+    """Return the gradients of class loss, training loss, class term and uniform term.
+
+    Args:
+        losses: These four, each ``[]``, of one graph.
+        parameters: The extractor's.
+    """
+    last = len(losses) - 1
+    return ExtractorGradients(
+        *(
+            list(torch.autograd.grad(loss, parameters, retain_graph=i < last))
+            for i, loss in enumerate(losses)
+        )
+    )
+
+
 def _extractor_gradients(
-    network: RLPNetwork, images_NCHW: Tensor, labels_N: Tensor, label_smoothing: float
-) -> list[list[Tensor]]:
-    """Return the gradients of L_class, L_reg^class and L_reg^uniform on the extractor."""
-    logits_NK, features_ND = network(images_NCHW)
-    class_loss = smoothed_cross_entropy(logits_NK, labels_N, label_smoothing)
+    network: RLPNetwork, batch: ProbeBatch, weights: ExtractorWeights, label_smoothing: float
+) -> ExtractorGradients:
+    images_NCHW, labels_N, random_labels_HN = batch
+    features_ND = network.features(images_NCHW)
+    trained = network.training_losses(
+        features_ND, labels_N, random_labels_HN, weights, label_smoothing=label_smoothing
+    )
+    plain = smoothed_cross_entropy(network.classify(features_ND), labels_N, label_smoothing)
     terms = regularizer_terms(network.heads.adversary(features_ND), labels_N)
-    parameters = network.extractor_parameters
-    last = len(terms)
-    return [
-        list(torch.autograd.grad(loss, parameters, retain_graph=i < last))
-        for i, loss in enumerate((class_loss, *terms))
-    ]
+    losses = (plain, trained.class_loss + trained.heads_loss, *terms)
+    return gradients_of(losses, network.extractor_parameters)
 
 
 @contextmanager
-def _restored_buffers(network: RLPNetwork) -> Iterator[None]:
+def restored_buffers(network: nn.Module) -> Iterator[None]:
     """Put every buffer (batch norm's running statistics) back on leaving."""
     saved = [(buffer, buffer.clone()) for buffer in network.buffers()]
     try:

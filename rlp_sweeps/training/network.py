@@ -4,6 +4,7 @@ Shapes: N samples, C H W image, D features, K classes.
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,15 @@ from torch import Tensor, nn
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.backbones import Backbone, build_backbone
 from rlp_sweeps.training.datasets import SplitDataset, normalize
-from rlp_sweeps.training.heads import NestedJointHeads, scale_gradient
+from rlp_sweeps.training.heads import ExtractorWeights, NestedJointHeads, scale_gradient
+from rlp_sweeps.training.losses import smoothed_cross_entropy
+
+
+class TrainingLosses(NamedTuple):
+    """What a training step goes back from: their sum; each ``[]``, in nats, mean over samples."""
+
+    class_loss: Tensor
+    heads_loss: Tensor
 
 
 class RLPNetwork(nn.Module):
@@ -49,14 +58,49 @@ class RLPNetwork(nn.Module):
         Returns:
             ``logits_NK`` and ``features_ND``, both in the heads' dtype.
         """
+        features_ND = self.features(images_NCHW)
+        return self.classify(features_ND, extractor_scale), features_ND
+
+    def features(self, images_NCHW: Tensor) -> Tensor:
+        """Return features of raw images, ``[N, D]``, in the heads' dtype."""
         inputs_NCHW = normalize(images_NCHW, self.mean_C, self.std_C)
         if self.is_bf16:
             inputs_NCHW = inputs_NCHW.contiguous(memory_format=torch.channels_last)
         with self._autocast(images_NCHW.device):
-            features_ND = self.backbone.features(inputs_NCHW)
-            logits_NK = self.backbone.classifier(scale_gradient(features_ND, extractor_scale))
-        dtype = self.heads.weight_HJD.dtype
-        return logits_NK.to(dtype), features_ND.to(dtype)
+            features_ND: Tensor = self.backbone.features(inputs_NCHW)
+        return features_ND.to(self.heads.weight_HJD.dtype)
+
+    def classify(self, features_ND: Tensor, extractor_scale: float = 1.0) -> Tensor:
+        """Return class scores of features, ``[N, K]``, in the heads' dtype."""
+        with self._autocast(features_ND.device):
+            logits_NK: Tensor = self.backbone.classifier(
+                scale_gradient(features_ND, extractor_scale)
+            )
+        return logits_NK.to(self.heads.weight_HJD.dtype)
+
+    def training_losses(
+        self,
+        features_ND: Tensor,
+        labels_N: Tensor,
+        random_labels_HN: Tensor,
+        weights: ExtractorWeights,
+        *,
+        label_smoothing: float,
+    ) -> TrainingLosses:
+        """Return both losses of a training step, through which the extractor is trained.
+
+        Args:
+            features_ND: From `features`.
+            labels_N: Class indices, ``[N]``, int64.
+            random_labels_HN: Random labels of adversary and observer, ``[2, N]``, int64.
+            weights: What the extractor's gradient is made of.
+            label_smoothing: ε of the class loss.
+        """
+        logits_NK = self.classify(features_ND, weights.class_loss)
+        return TrainingLosses(
+            smoothed_cross_entropy(logits_NK, labels_N, label_smoothing),
+            self.heads.one_pass_loss(features_ND, labels_N, random_labels_HN, weights),
+        )
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
         if self.is_bf16:

@@ -10,10 +10,10 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.seeding import stream_seed
 from rlp_sweeps.training.backbones import build_backbone
 from rlp_sweeps.training.datasets import normalize, split_dataset
-from rlp_sweeps.training.heads import ExtractorWeights
+from rlp_sweeps.training.heads import ExtractorWeights, scale_gradient
 from rlp_sweeps.training.losses import smoothed_cross_entropy
 from rlp_sweeps.training.member import Member
-from rlp_sweeps.training.multipliers import MultiplierSums, probe_gradients
+from rlp_sweeps.training.multipliers import MultiplierSums, ProbeBatch, probe_gradients
 
 CPU = torch.device("cpu")
 CONTROL = TrialConfig(
@@ -155,57 +155,92 @@ def test_a_planted_extractor_scale_is_measured(scale: float) -> None:
     assert metrics["equivalent_lr"] == pytest.approx(scale * member.config.lr, rel=0.01)
 
 
-def as_trained_gradient(member: Member, images, labels) -> list[torch.Tensor]:
-    """The extractor's gradient exactly as a training step computes it."""
-    logits, features = member.network(images, member.weights.class_loss)
-    heads_loss = member.network.heads.one_pass_loss(
-        features, labels, member.random_labels(1)[:, : len(labels)], member.weights
-    )
-    loss = smoothed_cross_entropy(logits, labels, member.config.label_smoothing) + heads_loss
-    return list(torch.autograd.grad(loss, member.network.extractor_parameters))
+def test_a_scale_planted_in_the_network_behind_the_configuration_is_measured(monkeypatch) -> None:
+    """κ is measured on the training step's gradient: nothing tells it that the scale is there."""
+    member = build(CONTROL)
+    plain = member.network.training_losses
+
+    def doubled(features_ND, *args, **kwargs):
+        return plain(scale_gradient(features_ND, 2.0), *args, **kwargs)
+
+    monkeypatch.setattr(member.network, "training_losses", doubled)
+    for epoch in (1, 2, 3):
+        member.train_epoch(epoch)
+
+    assert member.evaluate(3)["lr_multiplier"] == pytest.approx(2.0, rel=0.01)
+
+
+def as_trained_gradient(member: Member, batch: ProbeBatch) -> list[torch.Tensor]:
+    """The extractor's gradient exactly as `Member` steps on it."""
+    taken = []
+
+    class Taker:
+        def step(self) -> None:
+            taken.extend(p.grad.clone() for p in member.network.extractor_parameters)
+
+        def zero_grad(self, **_: object) -> None:
+            member.network.zero_grad()
+
+    member.optimizer, optimizer = Taker(), member.optimizer
+    member._train_step(*batch)
+    member.optimizer = optimizer
+    return taken
+
+
+def dot(left: list[torch.Tensor], right: list[torch.Tensor]) -> torch.Tensor:
+    return sum((x * y).sum() for x, y in zip(left, right, strict=True))
 
 
 @pytest.mark.parametrize("arm", ["full", "class_term", "uniform_term"])
 @pytest.mark.parametrize("scale", [1.0, 2.0])
-def test_the_multiplier_is_that_of_the_gradient_as_trained(arm: str, scale: float) -> None:
+def test_the_multiplier_is_that_of_a_training_steps_gradient(arm: str, scale: float) -> None:
     member = build(dataclasses.replace(FULL, arm=arm, extractor_scale=scale))
     member.train_epoch(1)
     member.network.double()
-    images, labels = member.data.train_images_NCHW[:64], member.data.train_labels_N[:64]
-    batches = [(images[:32].double(), labels[:32]), (images[32:].double(), labels[32:])]
-    probe = probe_gradients(member.network, batches, label_smoothing=0.1)
+    images, labels = member.data.train_images_NCHW[:64].double(), member.data.train_labels_N[:64]
+    randoms = member.random_labels(1)[:, :64]
+    halves = (slice(0, 32), slice(32, 64))
+    batches = [ProbeBatch(images[h], labels[h], randoms[:, h]) for h in halves]
     sums = MultiplierSums(CPU)
+    probe = probe_gradients(member.network, batches, member.weights, label_smoothing=0.1)
     sums.add(probe, lr=0.05, num_steps=4)
-    weights = member.weights
-    trained = [as_trained_gradient(member, *batch) for batch in batches]
+    trained = [as_trained_gradient(member, batch) for batch in batches]
     member.weights = ExtractorWeights(0.0, 0.0, 1.0)
-    plain = [as_trained_gradient(member, *batch) for batch in batches]
-
-    def dot(a, b):
-        return sum((x * y).sum() for x, y in zip(a, b, strict=True))
+    plain = [as_trained_gradient(member, batch) for batch in batches]
 
     expected = (dot(trained[0], plain[1]) + dot(trained[1], plain[0])) / 2 / dot(*plain)
-    measured = sums.multipliers(weights, rlp_lambda=2.0)["lr_multiplier"]
-    assert measured == pytest.approx(expected.item(), rel=1e-9)
+
+    measured = sums.multipliers(rlp_lambda=2.0)
+    assert measured["lr_multiplier"] == pytest.approx(expected.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("arm", ["class_term", "uniform_term"])
+def test_the_multiplier_of_one_term_alone_is_the_trials_own(arm: str) -> None:
+    member = build(dataclasses.replace(FULL, arm=arm))
+    for epoch in (1, 2):
+        member.train_epoch(epoch)
+    metrics = member.evaluate(2)
+
+    assert metrics["lr_multiplier"] == pytest.approx(metrics[f"lr_multiplier_{arm}"], rel=1e-5)
 
 
 def test_probes_are_summed_with_the_lr_and_the_steps_they_stand_for() -> None:
     sums = MultiplierSums(CPU)
-    sums.add(torch.tensor([1.0, 3.0, 0.0, 9.9]), lr=0.1, num_steps=10)
-    sums.add(torch.tensor([2.0, 0.0, -1.0, 9.9]), lr=0.05, num_steps=20)
+    sums.add(torch.tensor([1.0, 5.0, 3.0, 0.0, 9.9]), lr=0.1, num_steps=10)
+    sums.add(torch.tensor([2.0, 1.0, 0.0, -1.0, 9.9]), lr=0.05, num_steps=20)
 
-    kappa = sums.multipliers(ExtractorWeights(2.0, 2.0), rlp_lambda=2.0)
+    kappa = sums.multipliers(rlp_lambda=2.0)
 
+    assert kappa["lr_multiplier"] == pytest.approx(6 / 3)
     assert kappa["lr_multiplier_class_term"] == pytest.approx(1 + 2 * 3 / 3)
     assert kappa["lr_multiplier_uniform_term"] == pytest.approx(1 - 2 * 1 / 3)
-    assert kappa["lr_multiplier"] == pytest.approx(1 + 2 * (3 - 1) / 3)
 
 
 def test_the_multiplier_is_missing_where_the_class_gradient_is_below_its_noise() -> None:
     sums = MultiplierSums(CPU)
-    sums.sums_3 += torch.tensor([-1e-9, 1.0, 0.0])
+    sums.sums_4 += torch.tensor([-1e-9, 1.0, 1.0, 0.0])
 
-    assert sums.multipliers(ExtractorWeights(1.0, 1.0), rlp_lambda=1.0) == {
+    assert sums.multipliers(rlp_lambda=1.0) == {
         "lr_multiplier": None,
         "lr_multiplier_class_term": None,
         "lr_multiplier_uniform_term": None,
@@ -254,14 +289,3 @@ def test_training_in_bf16_follows_fp32() -> None:
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
     assert losses[1] != losses[0]
     assert losses[1][-1] < losses[1][0]
-
-
-def test_the_multiplier_of_the_control_arm_is_one_whatever_the_noise() -> None:
-    sums = MultiplierSums(CPU)
-    sums.sums_3 += torch.tensor([-1e-9, 1.0, 1.0])
-
-    assert sums.multipliers(ExtractorWeights(0.0, 0.0), rlp_lambda=0.0) == {
-        "lr_multiplier": 1.0,
-        "lr_multiplier_class_term": 1.0,
-        "lr_multiplier_uniform_term": 1.0,
-    }
