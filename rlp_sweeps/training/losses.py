@@ -88,11 +88,18 @@ def regularizer_terms(random_logits_NKR: Tensor, labels_N: Tensor) -> Regularize
     Source:
         The regularizer: Becker and Risse, arXiv:2411.19640, section 3. The split: docs/method.md.
     """
+    class_term_N, uniform_term_N = regularizer_terms_per_sample(random_logits_NKR, labels_N)
+    return RegularizerTerms(class_term_N.mean(), uniform_term_N.mean())
+
+
+def regularizer_terms_per_sample(
+    random_logits_NKR: Tensor, labels_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what `regularizer_terms` averages: class and uniform part, each ``[N]``, in nats."""
     block_NR = true_class_block(random_logits_NKR, labels_N)
     log_block_N = block_NR.logsumexp(1)
-    class_term = (random_logits_NKR.flatten(1).logsumexp(1) - log_block_N).mean()
-    uniform_term = (log_block_N - block_NR.mean(1)).mean()
-    return RegularizerTerms(class_term, uniform_term)
+    class_term_N = random_logits_NKR.flatten(1).logsumexp(1) - log_block_N
+    return class_term_N, log_block_N - block_NR.mean(1)
 
 
 def memorization(random_label_accuracy: float, num_random_labels: int) -> float:

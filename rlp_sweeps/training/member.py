@@ -12,9 +12,6 @@ from torch import Tensor
 
 from rlp_sweeps.arms import get_arm
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.errors import DatasetError
-from rlp_sweeps.seeding import stream_seed
-from rlp_sweeps.training.augmentation import build_augmentation
 from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.heads import ExtractorWeights
 from rlp_sweeps.training.metrics import evaluate
@@ -22,12 +19,13 @@ from rlp_sweeps.training.multipliers import (
     PROBE_COLUMNS,
     MultiplierSums,
     ProbeBatch,
+    multiplier_metrics,
     probe_gradients,
 )
 from rlp_sweeps.training.network import RLPNetwork
 from rlp_sweeps.training.optimizers import build_optimizer, current_lr, set_lr
-from rlp_sweeps.training.random_labels import draw_random_labels
 from rlp_sweeps.training.schedules import lr_factor
+from rlp_sweeps.training.seed_data import SeedData
 
 
 def extractor_weights(config: TrialConfig) -> ExtractorWeights:
@@ -43,6 +41,9 @@ def extractor_weights(config: TrialConfig) -> ExtractorWeights:
 class Member:
     """One trial in training.
 
+    Attributes:
+        samples: What its seed trains on.
+
     Raises:
         DatasetError: A batch is larger than the training split.
         BackboneError: The backbone cannot be built for these images.
@@ -54,21 +55,13 @@ class Member:
         self.device = device
         self.network = RLPNetwork(config, data, device)
         self.optimizer = build_optimizer(config, self.network)
-        self.augmentation = build_augmentation(config.augmentation)
+        self.samples = SeedData(config, data, device)
         self.weights = extractor_weights(config)
         self.multiplier_sums = MultiplierSums(device)
         self.step = 0
-        self.num_train_samples = len(data.train_labels_N)
-        self.steps_per_epoch = self.num_train_samples // config.batch_size
         self._probe_5 = torch.full(
             (len(PROBE_COLUMNS),), math.nan, dtype=torch.float64, device=device
         )
-        if self.steps_per_epoch == 0:
-            msg = (
-                "`batch_size <= training samples` must hold, but got "
-                f"batch_size={config.batch_size}, training samples={self.num_train_samples}."
-            )
-            raise DatasetError(msg)
 
     def train_epoch(self, epoch: int) -> float:
         """Train one epoch; return the mean L_class over its steps, in nats, train mode.
@@ -78,53 +71,38 @@ class Member:
         Args:
             epoch: Number of this epoch, from 1.
         """
+        samples = self.samples
         with self._seeded("dropout", epoch):
-            order_N = self._permutation("order", epoch)[: self._samples_per_epoch]
+            order_N = samples.order("order", epoch)[: samples.samples_per_epoch]
             labels_N = self.data.train_labels_N[order_N]
             random_labels_HN = self.random_labels(epoch)[:, order_N]
-            draws = self._draw_augmentation(self._samples_per_epoch, "augment", epoch)
+            draws = samples.draw(samples.samples_per_epoch, "augment", epoch)
             loss = torch.zeros((), dtype=torch.float64, device=self.device)
-            for index in range(self.steps_per_epoch):
+            for index in range(samples.steps_per_epoch):
                 set_lr(self.optimizer, self._lr_factor)
-                if index == self.steps_per_epoch // 2:
+                if index == samples.steps_per_epoch // 2:
                     self._probe(epoch)
                 batch = slice(index * self.config.batch_size, (index + 1) * self.config.batch_size)
-                images_NCHW = self.augmentation.apply(
-                    self.data.train_images_NCHW[order_N[batch]],
-                    {name: values[batch] for name, values in draws.items()},
-                )
+                images_NCHW = samples.images(order_N, draws, batch)
                 loss += self._train_step(images_NCHW, labels_N[batch], random_labels_HN[:, batch])
-        return float(loss) / self.steps_per_epoch
+        return float(loss) / samples.steps_per_epoch
 
     def evaluate(self, epoch: int) -> dict[str, float | None]:
         """Return metrics and multipliers at the end of `epoch`, by column name."""
-        metrics: dict[str, float | None] = {}
-        metrics |= evaluate(self.network, self.data, self.random_labels(epoch))
-        metrics |= zip(PROBE_COLUMNS, self._probe_5.tolist(), strict=True)
-        metrics |= self.multiplier_sums.multipliers(rlp_lambda=self.config.rlp_lambda)
-        multiplier = metrics["lr_multiplier"]
-        metrics["equivalent_lr"] = None if multiplier is None else multiplier * self.config.lr
-        return metrics
+        metrics = evaluate(self.network, self.data, self.random_labels(epoch))
+        probe, sums = self._probe_5.tolist(), self.multiplier_sums.sums_4.tolist()
+        return {**metrics, **multiplier_metrics(probe, sums, self.config)}
 
     def random_labels(self, epoch: int) -> Tensor:
         """Return the training samples' random labels, adversary's and observer's, ``[2, N]``."""
         redraws = get_arm(self.config.arm).redraws_random_labels
-        pools = [
-            draw_random_labels(
-                seed=self.config.seed,
-                pool_size=self.data.pool_size,
-                num_random_labels=self.config.num_random_labels,
-                epoch=counter,
-            )
-            for counter in (epoch if redraws else None, None)
-        ]
-        return torch.stack(pools).to(self.device)[:, self.data.train_ids_N]
+        return self.samples.random_labels(epoch, redraws=redraws)
 
     def describe(self) -> dict[str, Any]:
         """Return what a row says about this member beside its configuration and metrics."""
         return {
             "num_classes": self.data.num_classes,
-            "num_train_samples": self.num_train_samples,
+            "num_train_samples": self.samples.num_samples,
             "num_parameters": sum(p.numel() for p in self.network.backbone.parameters()),
             "num_features": self.network.backbone.num_features,
         }
@@ -151,16 +129,12 @@ class Member:
         return current_lr(self.optimizer)
 
     @property
-    def _samples_per_epoch(self) -> int:
-        return self.steps_per_epoch * self.config.batch_size
-
-    @property
     def _lr_factor(self) -> float:
         return lr_factor(
             self.config.schedule,
             step=self.step,
-            num_steps=self.steps_per_epoch * self.config.num_epochs,
-            warmup_steps=self.steps_per_epoch * self.config.warmup_epochs,
+            num_steps=self.samples.steps_per_epoch * self.config.num_epochs,
+            warmup_steps=self.samples.steps_per_epoch * self.config.warmup_epochs,
         )
 
     def _train_step(
@@ -181,11 +155,11 @@ class Member:
 
     def _probe(self, epoch: int) -> None:
         """Measure the extractor's gradients; the probe stands for the steps of this epoch."""
-        half = min(self.config.batch_size, self.num_train_samples // 2)
+        half = self.samples.probe_size
         with self._seeded("probe", epoch):
-            index_N = self._permutation("probe", epoch)[: 2 * half]
-            draws = self._draw_augmentation(2 * half, "probe", epoch)
-            images_NCHW = self.augmentation.apply(self.data.train_images_NCHW[index_N], draws)
+            index_N = self.samples.order("probe", epoch)[: 2 * half]
+            draws = self.samples.draw(2 * half, "probe", epoch)
+            images_NCHW = self.samples.images(index_N, draws, slice(None))
             labels_N = self.data.train_labels_N[index_N]
             random_labels_HN = self.random_labels(epoch)[:, index_N]
             halves = (slice(0, half), slice(half, 2 * half))
@@ -195,19 +169,12 @@ class Member:
                 self.weights,
                 label_smoothing=self.config.label_smoothing,
             )
-        self.multiplier_sums.add(self._probe_5, lr=self.current_lr, num_steps=self.steps_per_epoch)
-
-    def _permutation(self, stream: str, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(stream_seed(self.config.seed, stream, epoch))
-        return torch.randperm(self.num_train_samples, generator=generator).to(self.device)
-
-    def _draw_augmentation(self, num_samples: int, stream: str, epoch: int) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(stream_seed(self.config.seed, stream, epoch, 1))
-        draws = self.augmentation.draw(num_samples, self.data.image_shape, generator)
-        return {name: values.to(self.device) for name, values in draws.items()}
+        self.multiplier_sums.add(
+            self._probe_5, lr=self.current_lr, num_steps=self.samples.steps_per_epoch
+        )
 
     def _seeded(self, stream: str, epoch: int) -> "_Seeded":
-        return _Seeded(stream_seed(self.config.seed, stream, epoch, 2), self.device)
+        return _Seeded(self.samples.dropout_seed(stream, epoch), self.device)
 
 
 class _Seeded:

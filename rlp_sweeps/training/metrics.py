@@ -4,6 +4,8 @@ Everything in eval mode, without augmentation, at full split size; sums stay on 
 of a split is done.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,16 @@ from rlp_sweeps.training.network import RLPNetwork
 EVAL_BATCH_SIZE = 1024
 MAX_HEAD_OUTPUTS = 2**25
 """Most numbers that both heads' outputs for one batch may hold (128 MiB in float32)."""
+TRAIN_METRICS = (
+    "train_accuracy",
+    "train_loss",
+    "random_label_accuracy",
+    "adversary_random_label_accuracy",
+    "head_loss",
+    "regularizer_class_term",
+    "regularizer_uniform_term",
+)
+"""What is averaged over the training samples."""
 
 
 @torch.no_grad()
@@ -29,19 +41,37 @@ def evaluate(network: RLPNetwork, data: SplitDataset, random_labels_HN: Tensor) 
     """
     network.eval()
     train = _train_metrics(network, data, random_labels_HN)
-    val_accuracy, val_loss = _class_metrics(network, data.val_images_NCHW, data.val_labels_N)
-    test_accuracy, test_loss = _class_metrics(network, data.test_images_NCHW, data.test_labels_N)
+    val = _class_metrics(network, data.val_images_NCHW, data.val_labels_N)
+    test = _class_metrics(network, data.test_images_NCHW, data.test_labels_N)
     network.train()
+    return assemble_metrics(train, val, test, num_random_labels=network.heads.num_random_labels)
+
+
+def assemble_metrics(
+    train: Sequence[float],
+    val: Sequence[float],
+    test: Sequence[float],
+    *,
+    num_random_labels: int,
+) -> dict[str, float]:
+    """Return the metrics of one evaluation by column name, the derived ones included.
+
+    Args:
+        train: Means over training samples, in the order of `TRAIN_METRICS`.
+        val: Accuracy and loss on the validation samples.
+        test: The same on the test samples.
+        num_random_labels: R.
+    """
+    metrics = dict(zip(TRAIN_METRICS, train, strict=True))
     return {
-        **train,
-        "val_accuracy": val_accuracy,
-        "val_loss": val_loss,
-        "test_accuracy": test_accuracy,
-        "test_loss": test_loss,
-        "generalization_gap": train["train_accuracy"] - test_accuracy,
-        "memorization": memorization(
-            train["random_label_accuracy"], network.heads.num_random_labels
-        ),
+        **metrics,
+        "regularizer_loss": metrics["regularizer_class_term"] + metrics["regularizer_uniform_term"],
+        "val_accuracy": val[0],
+        "val_loss": val[1],
+        "test_accuracy": test[0],
+        "test_loss": test[1],
+        "generalization_gap": metrics["train_accuracy"] - test[0],
+        "memorization": memorization(metrics["random_label_accuracy"], num_random_labels),
     }
 
 
@@ -61,28 +91,17 @@ def _class_metrics(network: RLPNetwork, images_NCHW: Tensor, labels_N: Tensor) -
 
 def _train_metrics(
     network: RLPNetwork, data: SplitDataset, random_labels_HN: Tensor
-) -> dict[str, float]:
-    names = (
-        "train_accuracy",
-        "train_loss",
-        "random_label_accuracy",
-        "adversary_random_label_accuracy",
-        "head_loss",
-        "regularizer_class_term",
-        "regularizer_uniform_term",
-    )
+) -> list[float]:
     outputs = 2 * network.heads.num_classes * network.heads.num_random_labels
     batch_size = max(1, min(EVAL_BATCH_SIZE, MAX_HEAD_OUTPUTS // outputs))
     labels_N = data.train_labels_N
-    sums = torch.zeros(len(names), dtype=torch.float64, device=labels_N.device)
+    sums = torch.zeros(len(TRAIN_METRICS), dtype=torch.float64, device=labels_N.device)
     for start in range(0, len(labels_N), batch_size):
         batch = slice(start, start + batch_size)
         logits_NK, features_ND = network(data.train_images_NCHW[batch])
         heads = _head_sums(network.heads(features_ND), labels_N[batch], random_labels_HN[:, batch])
         sums += torch.stack([*_class_sums(logits_NK, labels_N[batch]), *heads])
-    metrics = dict(zip(names, (sums / len(labels_N)).tolist(), strict=True))
-    total = metrics["regularizer_class_term"] + metrics["regularizer_uniform_term"]
-    return {**metrics, "regularizer_loss": total}
+    return list((sums / len(labels_N)).tolist())
 
 
 def _head_sums(

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.heads import ExtractorWeights
 from rlp_sweeps.training.losses import dot, regularizer_terms, smoothed_cross_entropy
 from rlp_sweeps.training.network import RLPNetwork
@@ -86,10 +87,6 @@ class MultiplierSums:
         """
         self.sums_4 += probe_5[:NUM_SUMS] * (lr * num_steps)
 
-    def multipliers(self, *, rlp_lambda: float) -> dict[str, float | None]:
-        """Return κ as trained, and of λ times each term at weight 1; see `multipliers_of`."""
-        return multipliers_of(self.sums_4.tolist(), rlp_lambda=rlp_lambda)
-
 
 def multipliers_of(sums: Sequence[float], *, rlp_lambda: float) -> dict[str, float | None]:
     """Return κ as trained, and of λ times each term at weight 1, by column name.
@@ -109,6 +106,23 @@ def multipliers_of(sums: Sequence[float], *, rlp_lambda: float) -> dict[str, flo
         "lr_multiplier_class_term": 1 + rlp_lambda * class_term / class_grad,
         "lr_multiplier_uniform_term": 1 + rlp_lambda * uniform_term / class_grad,
     }
+
+
+def multiplier_metrics(
+    probe: Sequence[float], sums: Sequence[float], config: TrialConfig
+) -> dict[str, float | None]:
+    """Return the last probe, κ and the equivalent learning rate by column name.
+
+    Args:
+        probe: One number for each of `PROBE_COLUMNS`.
+        sums: As `MultiplierSums.sums_4`.
+        config: The trial's.
+    """
+    multipliers = multipliers_of(sums, rlp_lambda=config.rlp_lambda)
+    kappa = multipliers["lr_multiplier"]
+    equivalent_lr = None if kappa is None else kappa * config.lr
+    probed = dict(zip(PROBE_COLUMNS, probe, strict=True))
+    return {**probed, **multipliers, "equivalent_lr": equivalent_lr}
 
 
 def probe_gradients(

@@ -13,7 +13,12 @@ from rlp_sweeps.training.datasets import normalize, split_dataset
 from rlp_sweeps.training.heads import ExtractorWeights, scale_gradient
 from rlp_sweeps.training.losses import smoothed_cross_entropy
 from rlp_sweeps.training.member import Member
-from rlp_sweeps.training.multipliers import MultiplierSums, ProbeBatch, probe_gradients
+from rlp_sweeps.training.multipliers import (
+    MultiplierSums,
+    ProbeBatch,
+    multipliers_of,
+    probe_gradients,
+)
 
 CPU = torch.device("cpu")
 CONTROL = TrialConfig(
@@ -210,7 +215,7 @@ def test_the_multiplier_is_that_of_a_training_steps_gradient(arm: str, scale: fl
 
     expected = (dot(trained[0], plain[1]) + dot(trained[1], plain[0])) / 2 / dot(*plain)
 
-    measured = sums.multipliers(rlp_lambda=2.0)
+    measured = multipliers_of(sums.sums_4.tolist(), rlp_lambda=2.0)
     assert measured["lr_multiplier"] == pytest.approx(expected.item(), rel=1e-9)
 
 
@@ -229,7 +234,7 @@ def test_probes_are_summed_with_the_lr_and_the_steps_they_stand_for() -> None:
     sums.add(torch.tensor([1.0, 5.0, 3.0, 0.0, 9.9]), lr=0.1, num_steps=10)
     sums.add(torch.tensor([2.0, 1.0, 0.0, -1.0, 9.9]), lr=0.05, num_steps=20)
 
-    kappa = sums.multipliers(rlp_lambda=2.0)
+    kappa = multipliers_of(sums.sums_4.tolist(), rlp_lambda=2.0)
 
     assert kappa["lr_multiplier"] == pytest.approx(6 / 3)
     assert kappa["lr_multiplier_class_term"] == pytest.approx(1 + 2 * 3 / 3)
@@ -240,7 +245,7 @@ def test_the_multiplier_is_missing_where_the_class_gradient_is_below_its_noise()
     sums = MultiplierSums(CPU)
     sums.sums_4 += torch.tensor([-1e-9, 1.0, 1.0, 0.0])
 
-    assert sums.multipliers(rlp_lambda=1.0) == {
+    assert multipliers_of(sums.sums_4.tolist(), rlp_lambda=1.0) == {
         "lr_multiplier": None,
         "lr_multiplier_class_term": None,
         "lr_multiplier_uniform_term": None,
