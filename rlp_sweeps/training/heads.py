@@ -170,7 +170,7 @@ class _ScaleGradient(torch.autograd.Function):
     """Identity whose gradient is multiplied by a constant."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: float | Tensor) -> Tensor:
         ctx.scale = scale
         return x.view_as(x)
 
@@ -179,12 +179,12 @@ class _ScaleGradient(torch.autograd.Function):
         return grad * ctx.scale, None
 
 
-def scale_gradient(x: Tensor, scale: float) -> Tensor:
+def scale_gradient(x: Tensor, scale: float | Tensor) -> Tensor:
     """Return `x` unchanged; what flows back through it is multiplied by `scale`.
 
-    Scale 1 returns `x` itself, so that nothing changes by a bit.
+    The number 1 returns `x` itself, so that nothing changes by a bit.
     """
-    if scale == 1.0:
+    if not isinstance(scale, Tensor) and scale == 1.0:
         return x
     scaled: Tensor = _ScaleGradient.apply(x, scale)
     return scaled

@@ -34,6 +34,7 @@ from rlp_sweeps.training.backbones.vgg16 import build_vgg16, build_vgg16_bn
 from rlp_sweeps.training.backbones.vit import build_vit
 from rlp_sweeps.training.backbones.wide_resnet import build_wide_resnet
 from rlp_sweeps.training.dotted_paths import import_function, is_dotted_path
+from rlp_sweeps.training.dropout import replace_dropout
 
 __all__ = [
     "BACKBONES",
@@ -80,7 +81,8 @@ def get_builder(name: str) -> BackboneBuilder:
 def build_backbone(config: TrialConfig, *, image_shape: ImageShape, num_classes: int) -> Backbone:
     """Return the trial's backbone on the CPU, with weights from its seed's ``init`` stream.
 
-    torch's global stream is left as it was.
+    torch's global stream is left as it was. Every `nn.Dropout` of a user's backbone becomes our
+    own, whose masks do not depend on the memory format.
 
     Args:
         config: Names backbone, depth, width, dropout and seed.
@@ -107,6 +109,7 @@ def build_backbone(config: TrialConfig, *, image_shape: ImageShape, num_classes:
             "rlp_sweeps.training.backbones.Backbone."
         )
         raise BackboneError(msg)
+    replace_dropout(backbone)
     return backbone
 
 

@@ -1,5 +1,11 @@
 """What every backbone is: a feature extractor, its attach points, and one linear class head.
 
+Engine 'grouped' trains networks side by side as one network of grouped layers. A module of a
+user's own joins in if its class says ``composes_submodules = True``: its forward then only calls
+submodules and elementwise operations, such as the sum of a residual block, and it has no weights
+of its own. It runs unchanged on maps ``[N, M*C, H, W]``, tokens ``[M*N, T, D]`` and vectors
+``[M, N, D]`` of M networks at once; a stack is compared with single networks before it trains.
+
 Shapes: N samples, C H W image, T tokens, D features, K classes.
 """
 
@@ -9,6 +15,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from rlp_sweeps.errors import BackboneError
+from rlp_sweeps.training.dropout import Dropout
 
 ImageShape = tuple[int, int, int]
 """Channels, height, width."""
@@ -119,7 +126,7 @@ class GlobalPool(nn.Module):
 
 def make_dropout(share: float) -> nn.Module:
     """Return dropout of this share, or the identity at 0, which draws no random numbers."""
-    return nn.Dropout(share) if share > 0 else nn.Identity()
+    return Dropout(share) if share > 0 else nn.Identity()
 
 
 def require_depth(depth: int | None, *, family: str, only: int, layers: str) -> None:

@@ -4,6 +4,7 @@ Shapes: N samples, C H W image, D features, K classes.
 """
 
 from collections import OrderedDict
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -18,6 +19,8 @@ from rlp_sweeps.training.backbones.base import (
 
 class BasicBlock(nn.Module):
     """conv-BN-ReLU-dropout-conv-BN beside a shortcut, then ReLU."""
+
+    composes_submodules: ClassVar[bool] = True
 
     def __init__(self, num_inputs: int, num_outputs: int, *, stride: int, dropout: float) -> None:
         super().__init__()

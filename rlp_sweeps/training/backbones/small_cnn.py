@@ -51,12 +51,15 @@ def build_small_cnn(
     sides = [(side + 1) // 2 for side in sides]  # stride 2, padding 1
     windows = [-(-side // 4) for side in sides]
     pooled = [-(-side // window) for side, window in zip(sides, windows, strict=True)]
-    window_HW = (windows[0], windows[1])
+    pool: nn.Module = nn.Identity()  # a window of one pixel costs time and changes nothing
+    if max(windows) > 1:
+        window_HW = (windows[0], windows[1])
+        pool = nn.AvgPool2d(window_HW, ceil_mode=True, count_include_pad=False)
     extractor = nn.Sequential(
         OrderedDict(
             conv1=_conv_bn_relu(channels, width, stride=1),
             conv2=_conv_bn_relu(width, 2 * width, stride=2),
-            pool=nn.AvgPool2d(window_HW, ceil_mode=True, count_include_pad=False),
+            pool=pool,
             flatten=nn.Flatten(),
             dropout=make_dropout(dropout),
             linear=nn.Sequential(

@@ -6,6 +6,7 @@ K classes.
 
 import math
 from collections import OrderedDict
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,8 @@ class PatchEmbedding(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention, written out so that it vectorizes over stacked models."""
 
+    composes_submodules: ClassVar[bool] = True
+
     def __init__(self, width: int, *, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
@@ -62,6 +65,8 @@ class Attention(nn.Module):
 
 class EncoderBlock(nn.Module):
     """Pre-norm attention and an MLP of ratio 4, each beside an identity."""
+
+    composes_submodules: ClassVar[bool] = True
 
     def __init__(self, width: int, *, num_heads: int, dropout: float) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ Shapes: N samples, C H W image, D features, K classes.
 """
 
 from collections import OrderedDict
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ class PreActivationBlock(nn.Module):
     Where the number of channels changes, the shortcut is a 1×1 convolution that reads the
     activated input; elsewhere it is the input itself.
     """
+
+    composes_submodules: ClassVar[bool] = True
 
     def __init__(self, num_inputs: int, num_outputs: int, *, stride: int, dropout: float) -> None:
         super().__init__()

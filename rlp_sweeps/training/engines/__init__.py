@@ -3,8 +3,11 @@
 from rlp_sweeps.errors import ConfigError
 from rlp_sweeps.training.engines.base import EVALUATED_LOSSES, Engine, EpochOutcome
 from rlp_sweeps.training.engines.sequential import SequentialEngine
+from rlp_sweeps.training.engines.stacked import GroupedEngine, VmapEngine
 
-ENGINES: dict[str, type[Engine]] = {"sequential": SequentialEngine}
+ENGINES: dict[str, type[Engine]] = {
+    engine.name: engine for engine in (SequentialEngine, GroupedEngine, VmapEngine)
+}
 
 
 def get_engine(name: str) -> type[Engine]:
@@ -24,6 +27,8 @@ __all__ = [
     "EVALUATED_LOSSES",
     "Engine",
     "EpochOutcome",
+    "GroupedEngine",
     "SequentialEngine",
+    "VmapEngine",
     "get_engine",
 ]

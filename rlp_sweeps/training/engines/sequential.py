@@ -30,7 +30,11 @@ class SequentialEngine:
         self._states: dict[str, Any] = {}
 
     def advance(self, epoch: int, *, evaluates: bool) -> dict[str, EpochOutcome]:
-        """Train every live member one epoch, then evaluate it if asked to."""
+        """Train every live member one epoch, then evaluate it if asked to.
+
+        Raises:
+            torch.OutOfMemoryError: The members do not fit into memory together.
+        """
         return {
             trial_id: self._advance_one(trial_id, epoch, evaluates=evaluates)
             for trial_id in list(self._configs)
@@ -61,6 +65,8 @@ class SequentialEngine:
             member = self._member(trial_id)
             step_loss = member.train_epoch(epoch)
             metrics = member.evaluate(epoch) if evaluates and math.isfinite(step_loss) else {}
+        except torch.OutOfMemoryError:
+            raise
         except Exception:  # noqa: BLE001  the trial boundary: a crash is this trial's row, not the group's end
             return EpochOutcome(
                 step_loss=math.nan,

@@ -1,0 +1,323 @@
+"""The live members of a group as one program: one forward, one backward, one optimizer a step.
+
+The loss of a step is the sum of the members' losses, so that every member gets its own gradient and
+nothing of its neighbours'. Members are ordered by seed, and those of one seed share their batches.
+
+Shapes: S seeds, M members, N samples, C H W image, K classes, R random labels, H = 2 heads, T steps
+of an epoch.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlp_sweeps.arms import get_arm
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.training.datasets import SplitDataset
+from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
+from rlp_sweeps.training.engines.flat_optimizers import FlatAdamW, FlatSGD
+from rlp_sweeps.training.engines.layout import StackLayout
+from rlp_sweeps.training.engines.memberwise_optimizers import MemberwiseAdamW, MemberwiseSGD
+from rlp_sweeps.training.engines.stacked_heads import stack_weights
+from rlp_sweeps.training.engines.stacked_metrics import evaluate_stacked
+from rlp_sweeps.training.engines.stacked_network import (
+    StackedNetwork,
+    smoothed_cross_entropies,
+)
+from rlp_sweeps.training.engines.stacked_optimizer import StackedOptimizer
+from rlp_sweeps.training.losses import regularizer_terms_per_sample
+from rlp_sweeps.training.member import extractor_weights
+from rlp_sweeps.training.multipliers import (
+    NUM_SUMS,
+    PROBE_COLUMNS,
+    ExtractorGradients,
+    Gradient,
+    gradients_of,
+    multiplier_metrics,
+    probe_products,
+    restored_buffers,
+)
+from rlp_sweeps.training.network import RLPNetwork
+from rlp_sweeps.training.schedules import lr_factor
+from rlp_sweeps.training.seed_data import SeedData
+
+
+class _Batch(NamedTuple):
+    """What one step trains on."""
+
+    images_SNCHW: Tensor
+    labels_MN: Tensor
+    targets_MNH: Tensor
+
+
+class StackedGroup:
+    """M trials in training; every member's numbers are those that it has alone.
+
+    Attributes:
+        configs: The members', those of one seed next to each other.
+        step: Optimizer steps completed.
+
+    Raises:
+        DatasetError: A batch is larger than the training split.
+        BackboneError: The extractors cannot be stacked.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[TrialConfig],
+        data: Mapping[int, SplitDataset],
+        device: torch.device,
+        *,
+        stack: type[StackedExtractor],
+    ) -> None:
+        seeds = list(dict.fromkeys(config.seed for config in configs))
+        self.configs = sorted(configs, key=lambda config: seeds.index(config.seed))
+        self.step = 0
+        self._device = device
+        self._layout = StackLayout(_counts_by_seed(self.configs))
+        firsts = {config.seed: config for config in reversed(self.configs)}
+        self._seeds = {seed: SeedData(firsts[seed], data[seed], device) for seed in seeds}
+        alone = {seed: RLPNetwork(firsts[seed], data[seed], device) for seed in seeds}
+        self._network = StackedNetwork(
+            [alone[config.seed] for config in self.configs],
+            self._layout,
+            stack=stack,
+            image_shape=data[seeds[0]].image_shape,
+        )
+        if self._network.is_bf16:
+            self._layout.memory_format = torch.channels_last
+        shape = (self._layout.num_members, NUM_SUMS)
+        self._sums_M4 = torch.zeros(shape, dtype=torch.float64, device=device)
+        self._probe_5M = torch.full(
+            (len(PROBE_COLUMNS), shape[0]), torch.nan, dtype=torch.float64, device=device
+        )
+        self._described = _describe(alone[seeds[0]], self._seeds[seeds[0]])
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make what follows from which members there are."""
+        like = self._network.heads.weight_MHJD
+        self._weights = stack_weights([extractor_weights(c) for c in self.configs], like)
+        epsilons = [config.label_smoothing for config in self.configs]
+        self._label_smoothing_M = like.new_tensor(epsilons) if any(epsilons) else None
+        self._lr_M1 = torch.tensor(
+            [[config.lr] for config in self.configs], dtype=torch.float64, device=self._device
+        )
+        self._optimizer = self._build_optimizer()
+
+    def _build_optimizer(self) -> StackedOptimizer:
+        backbone = self._network.backbone_parameters()
+        heads = self._network.heads_parameters()
+        is_flat = self._device.type == "cuda"  # few launches there, one cache's worth here
+        if self.configs[0].optimizer == "adamw":
+            adamw = FlatAdamW if is_flat else MemberwiseAdamW
+            return adamw(self.configs, backbone, heads, num_steps=self.step)
+        return (FlatSGD if is_flat else MemberwiseSGD)(self.configs, backbone, heads)
+
+    def train_epoch(self, epoch: int) -> list[float]:
+        """Train one epoch; return each member's mean L_class over its steps, in nats.
+
+        Nothing is read back from the device before the end.
+
+        Args:
+            epoch: Number of this epoch, from 1.
+        """
+        steps = self._any_seed.steps_per_epoch
+        loss_M = torch.zeros(self._layout.num_members, dtype=torch.float64, device=self._device)
+        with self._dropout("dropout", epoch):
+            for index, batch in enumerate(self._batches(epoch)):
+                if index == steps // 2:
+                    self._probe(epoch)
+                loss_M += self._train_step(batch)
+        return list((loss_M / steps).tolist())
+
+    def evaluate(self, epoch: int) -> list[dict[str, float | None]]:
+        """Return each member's metrics and multipliers at the end of `epoch`, by column name."""
+        data = [seed.data for seed in self._seeds.values()]
+        rows = evaluate_stacked(self._network, data, self._random_labels(epoch))
+        probes = self._probe_5M.T.tolist()
+        return [
+            {**metrics, **multiplier_metrics(probe, sums, config)}
+            for metrics, probe, sums, config in zip(
+                rows, probes, self._sums_M4.tolist(), self.configs, strict=True
+            )
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a row says about a member beside its configuration and metrics."""
+        return dict(self._described)
+
+    def current_lr(self, config: TrialConfig) -> float:
+        """Return a member's learning rate in the last step."""
+        return config.lr * self._lr_factor(self.step - 1)
+
+    def select(self, members: Sequence[int]) -> None:
+        """Keep these members only; what the others held is free.
+
+        Args:
+            members: Their positions in `configs`, ascending.
+        """
+        states = [self._optimizer.member_state(member) for member in members]
+        self.configs = [self.configs[member] for member in members]
+        counts = _counts_by_seed(self.configs)
+        self._network.select(members, counts)
+        self._seeds = {config.seed: self._seeds[config.seed] for config in self.configs}
+        index_M = torch.tensor(members, device=self._device)
+        self._sums_M4 = self._sums_M4[index_M]
+        self._probe_5M = self._probe_5M[:, index_M]
+        self._prepare()
+        self._optimizer.load_members(states)
+
+    def member_state(self, member: int) -> dict[str, Any]:
+        """Return all that one member needs to go on after this epoch: tensors, plain values."""
+        return {
+            "network": self._network.member_state(member),
+            "optimizer": self._optimizer.member_state(member),
+            "multiplier_sums": self._sums_M4[member].clone(),
+            "step": self.step,
+        }
+
+    def load_members(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from what `member_state` returned, one state a member, in order."""
+        self.step = states[0]["step"]
+        self._network.load_members([state["network"] for state in states])
+        self._sums_M4 = torch.stack([s["multiplier_sums"] for s in states]).to(self._device)
+        self._prepare()
+        self._optimizer.load_members([state["optimizer"] for state in states])
+
+    @property
+    def _any_seed(self) -> SeedData:
+        return next(iter(self._seeds.values()))
+
+    def _lr_factor(self, step: int) -> float:
+        config, steps = self.configs[0], self._any_seed.steps_per_epoch
+        return lr_factor(
+            config.schedule,
+            step=step,
+            num_steps=steps * config.num_epochs,
+            warmup_steps=steps * config.warmup_epochs,
+        )
+
+    def _train_step(self, batch: _Batch) -> Tensor:
+        losses = self._network.training_losses(
+            self._network.features(batch.images_SNCHW),
+            batch.labels_MN,
+            batch.targets_MNH,
+            self._weights,
+            label_smoothing_M=self._label_smoothing_M,
+        )
+        torch.autograd.backward((losses.class_loss_M + losses.heads_loss_M).sum())
+        self._optimizer.step(self._lr_factor(self.step))
+        self.step += 1
+        return losses.class_loss_M.detach()
+
+    def _batches(self, epoch: int) -> Iterator[_Batch]:
+        """Yield the epoch's batches, the same that each member sees alone."""
+        seeds, size = list(self._seeds.values()), self.configs[0].batch_size
+        steps, num_samples = self._any_seed.steps_per_epoch, self._any_seed.samples_per_epoch
+        orders = [seed.order("order", epoch)[:num_samples] for seed in seeds]
+        draws = [seed.draw(num_samples, "augment", epoch) for seed in seeds]
+        labels_MN, targets_MNH = self._labels(orders, epoch)
+        labels_TMN = torch.stack(labels_MN.chunk(steps, dim=1))
+        targets_TMNH = torch.stack(targets_MNH.chunk(steps, dim=1))
+        for index in range(steps):
+            part = slice(index * size, (index + 1) * size)
+            images = [s.images(o, d, part) for s, o, d in zip(seeds, orders, draws, strict=True)]
+            yield _Batch(torch.stack(images), labels_TMN[index], targets_TMNH[index])
+
+    def _labels(self, orders: Sequence[Tensor], epoch: int) -> tuple[Tensor, Tensor]:
+        """Return the members' class labels ``[M, N]`` and targets ``[M, N, H]`` in these orders."""
+        order_MN = self._layout.per_member(torch.stack(list(orders)))
+        labels_SN = torch.stack(
+            [s.data.train_labels_N[o] for s, o in zip(self._seeds.values(), orders, strict=True)]
+        )
+        labels_MN = self._layout.per_member(labels_SN)
+        index_MHN = order_MN.unsqueeze(1).expand(-1, 2, -1)
+        random_labels_MHN = self._random_labels(epoch).gather(2, index_MHN)
+        num_random_labels = self.configs[0].num_random_labels
+        targets_MHN = labels_MN.unsqueeze(1) * num_random_labels + random_labels_MHN
+        return labels_MN, targets_MHN.transpose(1, 2)
+
+    def _random_labels(self, epoch: int) -> Tensor:
+        """Return the random labels of the training samples, ``[M, H, N]``."""
+        drawn: dict[tuple[int, bool], Tensor] = {}
+        for config in self.configs:
+            key = (config.seed, get_arm(config.arm).redraws_random_labels)
+            if key not in drawn:
+                drawn[key] = self._seeds[config.seed].random_labels(epoch, redraws=key[1])
+        keys = [(c.seed, get_arm(c.arm).redraws_random_labels) for c in self.configs]
+        return torch.stack([drawn[key] for key in keys])
+
+    def _probe(self, epoch: int) -> None:
+        """Measure the extractors' gradients; the probe stands for the steps of this epoch."""
+        seeds, half = list(self._seeds.values()), self._any_seed.probe_size
+        orders = [seed.order("probe", epoch)[: 2 * half] for seed in seeds]
+        draws = [seed.draw(2 * half, "probe", epoch) for seed in seeds]
+        labels_MN, targets_MNH = self._labels(orders, epoch)
+        on_halves = []
+        with self._dropout("probe", epoch), restored_buffers(self._network):
+            for part in (slice(0, half), slice(half, 2 * half)):
+                images = zip(seeds, orders, draws, strict=True)
+                images_SNCHW = torch.stack([s.images(o, d, part) for s, o, d in images])
+                batch = _Batch(images_SNCHW, labels_MN[:, part], targets_MNH[:, part])
+                on_halves.append(self._gradients(batch))
+        self._probe_5M = probe_products(*on_halves, dot=_member_dot)
+        lr_M1 = self._lr_M1 * self._lr_factor(self.step)
+        self._sums_M4 += self._probe_5M[:NUM_SUMS].T * (lr_M1 * self._any_seed.steps_per_epoch)
+
+    def _gradients(self, batch: _Batch) -> ExtractorGradients:
+        """Return the extractors' gradients on one half-batch, each one tensor ``[M, P]``."""
+        features_MND = self._network.features(batch.images_SNCHW)
+        epsilon_M = self._label_smoothing_M
+        trained = self._network.training_losses(
+            features_MND,
+            batch.labels_MN,
+            batch.targets_MNH,
+            self._weights,
+            label_smoothing_M=epsilon_M,
+        )
+        logits_MNK = self._network.classify(features_MND)
+        plain_M = smoothed_cross_entropies(logits_MNK, batch.labels_MN, epsilon_M)
+        random_logits = self._network.heads.adversary(features_MND).flatten(0, 1)
+        terms = regularizer_terms_per_sample(random_logits, batch.labels_MN.flatten())
+        terms_M = (term.view_as(batch.labels_MN).mean(1) for term in terms)
+        members = (plain_M, trained.class_loss_M + trained.heads_loss_M, *terms_M)
+        parameters = list(self._network.extractor.parameters())
+        gradients = gradients_of([loss_M.sum() for loss_M in members], parameters)
+        return ExtractorGradients(*([torch.cat([g.flatten(1) for g in x], 1)] for x in gradients))
+
+    @contextmanager
+    def _dropout(self, stream: str, epoch: int) -> Iterator[None]:
+        """Draw dropout masks from that stream of each seed inside."""
+        outer = self._layout.generators
+        self._layout.generators = [
+            torch.Generator(self._device).manual_seed(seed.dropout_seed(stream, epoch))
+            for seed in self._seeds.values()
+        ]
+        try:
+            yield
+        finally:
+            self._layout.generators = outer
+
+
+def _member_dot(left: Gradient, right: Gradient) -> Tensor:
+    """Return each member's inner product, ``[M]``, float64."""
+    return (left[0] * right[0]).sum(1, dtype=torch.float64)
+
+
+def _counts_by_seed(configs: Sequence[TrialConfig]) -> tuple[int, ...]:
+    by_seed = itertools.groupby(configs, key=lambda config: config.seed)
+    return tuple(len(list(members)) for _, members in by_seed)
+
+
+def _describe(network: RLPNetwork, seed: SeedData) -> dict[str, Any]:
+    return {
+        "num_classes": seed.data.num_classes,
+        "num_train_samples": seed.num_samples,
+        "num_parameters": sum(p.numel() for p in network.backbone.parameters()),
+        "num_features": network.backbone.num_features,
+    }

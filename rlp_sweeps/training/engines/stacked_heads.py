@@ -1,0 +1,197 @@
+"""Class heads and RLP heads of all members of a group, one batched product each.
+
+The gradients are those of ``heads.py``; here λ, the arm's weights, ε and the planted scale are one
+number a member.
+
+Shapes: M members, N samples, D features, K classes, R random labels, J = K·R outputs, H = 2 heads
+(adversary first, observer second).
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from rlp_sweeps.training.heads import ADVERSARY, ExtractorWeights, NestedJointHeads
+
+
+class StackedWeights(NamedTuple):
+    """What the members' extractors are trained on.
+
+    Attributes:
+        class_term_M: λ·w_c.
+        uniform_term_M: λ·w_u.
+        class_loss_M: Planted factor on the class loss.
+        regularizes_M: Whether either of the first two is not 0.
+        regularizes_any: Whether a member is regularized.
+        regularizes_all: Whether every member is.
+        scales_any: Whether a member has a planted factor.
+    """
+
+    class_term_M: Tensor
+    uniform_term_M: Tensor
+    class_loss_M: Tensor
+    regularizes_M: Tensor
+    regularizes_any: bool
+    regularizes_all: bool
+    scales_any: bool
+
+
+def stack_weights(weights: Sequence[ExtractorWeights], like: Tensor) -> StackedWeights:
+    """Return the members' weights as tensors of the dtype and device of `like`."""
+
+    def column(name: str) -> Tensor:
+        return like.new_tensor([getattr(w, name) for w in weights])
+
+    regularizes = [w.class_term != 0 or w.uniform_term != 0 for w in weights]
+    return StackedWeights(
+        class_term_M=column("class_term"),
+        uniform_term_M=column("uniform_term"),
+        class_loss_M=column("class_loss"),
+        regularizes_M=torch.tensor(regularizes, device=like.device),
+        regularizes_any=any(regularizes),
+        regularizes_all=all(regularizes),
+        scales_any=any(w.class_loss != 1 for w in weights),
+    )
+
+
+class StackedLinear(nn.Module):
+    """M linear layers D → K, ``weight`` ``[M, K, D]``, ``bias`` ``[M, K]``."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in layers]))
+        self.bias = nn.Parameter(torch.stack([_bias_of(layer) for layer in layers]))
+        self.bias.requires_grad_(layers[0].bias is not None)
+
+    def forward(self, features_MND: Tensor) -> Tensor:
+        """Return ``[M, N, K]``."""
+        weight_MDK = self.weight.transpose(1, 2)
+        return torch.baddbmm(self.bias.unsqueeze(1), features_MND, weight_MDK)
+
+
+def _bias_of(layer: nn.Linear) -> Tensor:
+    bias: Tensor | None = layer.bias
+    return layer.weight.new_zeros(layer.out_features) if bias is None else bias.detach()
+
+
+class StackedHeads(nn.Module):
+    """Adversaries and observers of M members, weights ``[M, H, J, D]``, biases ``[M, H, J]``."""
+
+    def __init__(self, heads: Sequence[NestedJointHeads]) -> None:
+        super().__init__()
+        self.num_classes = heads[0].num_classes
+        self.num_random_labels = heads[0].num_random_labels
+        self.weight_MHJD = nn.Parameter(torch.stack([h.weight_HJD.detach() for h in heads]))
+        self.bias_MHJ = nn.Parameter(torch.stack([h.bias_HJ.detach() for h in heads]))
+
+    def forward(self, features_MND: Tensor) -> Tensor:
+        """Return all outputs, ``[M, N, H, K, R]``."""
+        logits_MNHJ = _linear(features_MND, self.weight_MHJD, self.bias_MHJ)
+        return logits_MNHJ.view(*logits_MNHJ.shape[:3], self.num_classes, self.num_random_labels)
+
+    def adversary(self, features_MND: Tensor) -> Tensor:
+        """Return the adversaries' outputs alone, ``[M, N, K, R]``."""
+        weight_MDJ = self.weight_MHJD[:, ADVERSARY].transpose(1, 2)
+        bias_M1J = self.bias_MHJ[:, ADVERSARY].unsqueeze(1)
+        logits_MNJ = torch.baddbmm(bias_M1J, features_MND, weight_MDJ)
+        return logits_MNJ.view(*logits_MNJ.shape[:2], self.num_classes, self.num_random_labels)
+
+    def one_pass_loss(
+        self,
+        features_MND: Tensor,
+        labels_MN: Tensor,
+        targets_MNH: Tensor,
+        weights: StackedWeights,
+    ) -> Tensor:
+        """Return each member's sum of both heads' losses, ``[M]``; backward has the regularizer.
+
+        Features of members without regularizer get a gradient of exactly 0, whatever their heads
+        hold.
+
+        Args:
+            features_MND: What the class heads read.
+            labels_MN: Class indices, int64.
+            targets_MNH: Outputs to hit, ``class · R + random label``, int64.
+            weights: The regularizer's weights on the extractors.
+        """
+        losses_M: Tensor = _StackedOnePass.apply(
+            features_MND,
+            self.weight_MHJD,
+            self.bias_MHJ,
+            targets_MNH,
+            _Settings(self.num_random_labels, weights, labels_MN),
+        )
+        return losses_M
+
+
+def _linear(features_MND: Tensor, weight_MHJD: Tensor, bias_MHJ: Tensor) -> Tensor:
+    weight_MDO = weight_MHJD.flatten(1, 2).transpose(1, 2)
+    flat_MNO = torch.baddbmm(bias_MHJ.flatten(1).unsqueeze(1), features_MND, weight_MDO)
+    return flat_MNO.view(*flat_MNO.shape[:2], weight_MHJD.shape[1], -1)
+
+
+class _Settings(NamedTuple):
+    """What the one pass needs beside what it differentiates."""
+
+    num_random_labels: int
+    weights: StackedWeights
+    labels_MN: Tensor
+
+
+class _StackedOnePass(torch.autograd.Function):
+    """`heads._OnePass` for M members."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features_MND: Tensor,
+        weight_MHJD: Tensor,
+        bias_MHJ: Tensor,
+        targets_MNH: Tensor,
+        settings: _Settings,
+    ) -> Tensor:
+        log_p_MNHJ = F.log_softmax(_linear(features_MND, weight_MHJD, bias_MHJ), dim=3)
+        ctx.save_for_backward(features_MND, weight_MHJD, log_p_MNHJ, targets_MNH)
+        ctx.settings = settings
+        hit_MO = log_p_MNHJ.gather(3, targets_MNH.unsqueeze(3)).flatten(1)
+        return hit_MO.sum(1) / -features_MND.shape[1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_M: Tensor) -> tuple[Tensor | None, ...]:
+        features_MND, weight_MHJD, log_p_MNHJ, targets_MNH = ctx.saved_tensors
+        grad_M11 = (grad_M / features_MND.shape[1]).view(-1, 1, 1)
+        p_MNHJ = log_p_MNHJ.exp()
+        features_grad = None
+        settings: _Settings = ctx.settings
+        if settings.weights.regularizes_any:
+            logits_grad_MNJ = _regularizer_grad(
+                p_MNHJ[:, :, ADVERSARY], log_p_MNHJ[:, :, ADVERSARY], settings
+            )
+            features_grad = (logits_grad_MNJ @ weight_MHJD[:, ADVERSARY]).mul_(grad_M11)
+            if not settings.weights.regularizes_all:
+                is_free_M11 = settings.weights.regularizes_M.logical_not().view(-1, 1, 1)
+                features_grad.masked_fill_(is_free_M11, 0.0)
+        minus_one = p_MNHJ.new_full((), -1.0).expand(*targets_MNH.shape, 1)
+        p_MNHJ.scatter_add_(3, targets_MNH.unsqueeze(3), minus_one)
+        head_grad_MNO = p_MNHJ.flatten(2).mul_(grad_M11)
+        weight_grad = (head_grad_MNO.transpose(1, 2) @ features_MND).view_as(weight_MHJD)
+        bias_grad = head_grad_MNO.sum(1).view(weight_MHJD.shape[:3])
+        return features_grad, weight_grad, bias_grad, None, None
+
+
+def _regularizer_grad(p_MNJ: Tensor, log_p_MNJ: Tensor, settings: _Settings) -> Tensor:
+    """Return the adversaries' weighted regularizer gradients at their logits, ``[M, N, J]``."""
+    num_random_labels, weights, labels_MN = settings
+    class_M11 = weights.class_term_M.view(-1, 1, 1)
+    uniform_M11 = weights.uniform_term_M.view(-1, 1, 1)
+    block_MNR = labels_MN.unsqueeze(2) * num_random_labels + torch.arange(
+        num_random_labels, device=labels_MN.device
+    )
+    q_MNR = log_p_MNJ.gather(2, block_MNR).softmax(2)
+    in_block_MNR = (uniform_M11 - class_M11) * q_MNR - uniform_M11 / num_random_labels
+    return (class_M11 * p_MNJ).scatter_add_(2, block_MNR, in_block_MNR)

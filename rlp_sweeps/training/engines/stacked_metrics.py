@@ -1,0 +1,116 @@
+"""Evaluation of all members of a group at once: the metrics of ``metrics.py``, one row a member.
+
+Shapes: S seeds, M members, N samples, K classes, R random labels, H = 2 heads.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rlp_sweeps.training.datasets import SplitDataset
+from rlp_sweeps.training.engines.stacked_network import StackedNetwork
+from rlp_sweeps.training.heads import ADVERSARY, OBSERVER
+from rlp_sweeps.training.metrics import TRAIN_METRICS, assemble_metrics
+
+EVAL_BATCH_SIZE = 256
+"""Samples of a batch in every member: fixed, so that no sum's order depends on the group."""
+MAX_HEAD_OUTPUTS = 2**22
+"""Most numbers that one member's heads' outputs for one batch may hold (16 MiB in float32)."""
+
+
+@torch.no_grad()
+def evaluate_stacked(
+    network: StackedNetwork, data: Sequence[SplitDataset], random_labels_MHN: Tensor
+) -> list[dict[str, float]]:
+    """Return the metrics of one evaluation by column name, one mapping a member.
+
+    Args:
+        network: Left in train mode.
+        data: Splits of each seed, in the order of the layout.
+        random_labels_MHN: Random labels of the training samples, in their order, int64.
+    """
+    network.eval()
+    val = [(d.val_images_NCHW, d.val_labels_N) for d in data]
+    test = [(d.test_images_NCHW, d.test_labels_N) for d in data]
+    columns = (
+        _train_means(network, data, random_labels_MHN),
+        _class_means(network, val),
+        _class_means(network, test),
+    )
+    network.train()
+    num_random_labels = network.heads.num_random_labels
+    return [
+        assemble_metrics(*rows, num_random_labels=num_random_labels)
+        for rows in zip(*columns, strict=True)
+    ]
+
+
+def _stacked(tensors: Sequence[Tensor], batch: slice) -> Tensor:
+    return torch.stack([tensor[batch] for tensor in tensors])
+
+
+def _class_means(
+    network: StackedNetwork, splits: Sequence[tuple[Tensor, Tensor]]
+) -> list[list[float]]:
+    images, labels = ([split[i] for split in splits] for i in (0, 1))
+    num_samples = len(labels[0])
+    sums_2M = labels[0].new_zeros(2, network.layout.num_members, dtype=torch.float64)
+    for start in range(0, num_samples, EVAL_BATCH_SIZE):
+        batch = slice(start, start + EVAL_BATCH_SIZE)
+        logits_MNK = network.classify(network.features(_stacked(images, batch)))
+        labels_MN = network.layout.per_member(_stacked(labels, batch))
+        sums_2M += torch.stack(_class_sums(logits_MNK, labels_MN))
+    return list((sums_2M / num_samples).T.tolist())
+
+
+def _class_sums(logits_MNK: Tensor, labels_MN: Tensor) -> list[Tensor]:
+    losses_N = F.cross_entropy(logits_MNK.flatten(0, 1), labels_MN.flatten(), reduction="none")
+    hits_MN = logits_MNK.argmax(2) == labels_MN
+    return [hits_MN.sum(1), losses_N.view_as(labels_MN).sum(1, dtype=torch.float64)]
+
+
+def _train_means(
+    network: StackedNetwork, data: Sequence[SplitDataset], random_labels_MHN: Tensor
+) -> list[list[float]]:
+    images = [d.train_images_NCHW for d in data]
+    labels = [d.train_labels_N for d in data]
+    num_samples = len(labels[0])
+    outputs = 2 * network.heads.num_classes * network.heads.num_random_labels
+    batch_size = max(1, min(EVAL_BATCH_SIZE, MAX_HEAD_OUTPUTS // outputs))
+    shape = (len(TRAIN_METRICS), network.layout.num_members)
+    sums_BM = labels[0].new_zeros(*shape, dtype=torch.float64)
+    for start in range(0, num_samples, batch_size):
+        batch = slice(start, start + batch_size)
+        features_MND = network.features(_stacked(images, batch))
+        labels_MN = network.layout.per_member(_stacked(labels, batch))
+        class_sums = _class_sums(network.classify(features_MND), labels_MN)
+        heads = _head_sums(network.heads(features_MND), labels_MN, random_labels_MHN[:, :, batch])
+        sums_BM += torch.stack([*class_sums, *heads])
+    return list((sums_BM / num_samples).T.tolist())
+
+
+def _head_sums(
+    random_logits_MNHKR: Tensor, labels_MN: Tensor, random_labels_MHN: Tensor
+) -> list[Tensor]:
+    """Return sums over samples: recall of observer and adversary, observer's loss, both terms."""
+    index_MNHKR = labels_MN.view(*labels_MN.shape, 1, 1, 1).expand(
+        -1, -1, 2, 1, random_logits_MNHKR.shape[4]
+    )
+    blocks_MNHR = random_logits_MNHKR.gather(3, index_MNHKR).squeeze(3)
+    random_labels_MNH = random_labels_MHN.transpose(1, 2)
+    recalled_MNH = blocks_MNHR.argmax(3) == random_labels_MNH
+    log_norms_MNH = random_logits_MNHKR.flatten(3).logsumexp(3)
+    truth_MN1 = random_labels_MNH[:, :, OBSERVER].unsqueeze(2)
+    observed_MN = blocks_MNHR[:, :, OBSERVER].gather(2, truth_MN1).squeeze(2)
+    observer_loss_MN = log_norms_MNH[:, :, OBSERVER] - observed_MN
+    log_block_MN = blocks_MNHR[:, :, ADVERSARY].logsumexp(2)
+    class_term_MN = log_norms_MNH[:, :, ADVERSARY] - log_block_MN
+    uniform_term_MN = log_block_MN - blocks_MNHR[:, :, ADVERSARY].mean(2)
+    losses = (observer_loss_MN, class_term_MN, uniform_term_MN)
+    return [
+        recalled_MNH[:, :, OBSERVER].sum(1),
+        recalled_MNH[:, :, ADVERSARY].sum(1),
+        *(loss_MN.sum(1, dtype=torch.float64) for loss_MN in losses),
+    ]

@@ -1,0 +1,173 @@
+"""The networks of all members of a group as one: extractors, class heads and RLP heads.
+
+Shapes: S seeds, M members, N samples, C H W image, D features, K classes, R random labels, H = 2
+heads.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rlp_sweeps.training.backbones import ImageShape
+from rlp_sweeps.training.datasets import normalize
+from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
+from rlp_sweeps.training.engines.layout import StackLayout
+from rlp_sweeps.training.engines.stacked_heads import (
+    StackedHeads,
+    StackedLinear,
+    StackedWeights,
+)
+from rlp_sweeps.training.heads import scale_gradient
+from rlp_sweeps.training.network import RLPNetwork
+
+
+class StackedLosses(NamedTuple):
+    """What a training step goes back from, one number a member, in nats, mean over samples."""
+
+    class_loss_M: Tensor
+    heads_loss_M: Tensor
+
+
+class StackedNetwork(nn.Module):
+    """M trials' networks on one device.
+
+    As in `RLPNetwork`, the heads work in float32 whatever the precision of the extractor.
+
+    Args:
+        networks: The members' own, freshly built; their weights are copied.
+        layout: Which members share a seed.
+        stack: Makes one extractor of M.
+        image_shape: Channels, height, width.
+
+    Raises:
+        BackboneError: The extractors cannot be stacked.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[RLPNetwork],
+        layout: StackLayout,
+        *,
+        stack: type[StackedExtractor],
+        image_shape: ImageShape,
+    ) -> None:
+        super().__init__()
+        first = networks[0]
+        self.layout = layout
+        self.is_bf16 = first.is_bf16
+        self.extractor = stack(
+            [n.backbone.extractor for n in networks], layout, image_shape=image_shape
+        )
+        self.classifier = StackedLinear([n.backbone.classifier for n in networks])
+        self.heads = StackedHeads([n.heads for n in networks])
+        self.mean_C = nn.Buffer(first.mean_C, persistent=False)
+        self.std_C = nn.Buffer(first.std_C, persistent=False)
+
+    def features(self, images_SNCHW: Tensor) -> Tensor:
+        """Return features of raw images, ``[M, N, D]``, in the heads' dtype."""
+        inputs_SNCHW = normalize(images_SNCHW, self.mean_C, self.std_C)
+        with self._autocast(images_SNCHW.device):
+            features_MND: Tensor = self.extractor(inputs_SNCHW)
+        return features_MND.to(self.heads.weight_MHJD.dtype)
+
+    def classify(self, features_MND: Tensor, scale_M: Tensor | None = None) -> Tensor:
+        """Return class scores, ``[M, N, K]``.
+
+        Args:
+            features_MND: From `features`.
+            scale_M: Factor on what flows back to the features.
+        """
+        if scale_M is not None:
+            features_MND = scale_gradient(features_MND, scale_M.view(-1, 1, 1))
+        with self._autocast(features_MND.device):
+            logits_MNK: Tensor = self.classifier(features_MND)
+        return logits_MNK.to(self.heads.weight_MHJD.dtype)
+
+    def training_losses(
+        self,
+        features_MND: Tensor,
+        labels_MN: Tensor,
+        targets_MNH: Tensor,
+        weights: StackedWeights,
+        *,
+        label_smoothing_M: Tensor | None,
+    ) -> StackedLosses:
+        """Return both losses of a training step, through which the extractors are trained.
+
+        Args:
+            features_MND: From `features`.
+            labels_MN: Class indices, int64.
+            targets_MNH: The RLP heads' outputs to hit, ``class · R + random label``, int64.
+            weights: What the extractors' gradients are made of.
+            label_smoothing_M: ε of the class losses; None where all are 0.
+        """
+        scale_M = weights.class_loss_M if weights.scales_any else None
+        return StackedLosses(
+            smoothed_cross_entropies(
+                self.classify(features_MND, scale_M), labels_MN, label_smoothing_M
+            ),
+            self.heads.one_pass_loss(features_MND, labels_MN, targets_MNH, weights),
+        )
+
+    def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
+        if self.is_bf16:
+            return torch.autocast(device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def backbone_parameters(self) -> dict[str, nn.Parameter]:
+        """Return what is trained of extractors and class heads, by name."""
+        named = [*_named(self.extractor, "extractor"), *_named(self.classifier, "classifier")]
+        return {name: parameter for name, parameter in named if parameter.requires_grad}
+
+    def heads_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the RLP heads' parameters by name."""
+        return dict(_named(self.heads, "heads"))
+
+    @torch.no_grad()
+    def select(self, members: Sequence[int], members_per_seed: tuple[int, ...]) -> None:
+        """Keep these members only, in copies of their weights; set the layout.
+
+        Args:
+            members: Indices of the kept ones.
+            members_per_seed: Of the kept ones.
+        """
+        self.extractor.select(members, members_per_seed)
+        for module in (self.classifier, self.heads):
+            for parameter in module.parameters():
+                parameter.data = parameter.data[list(members)]
+
+    def member_state(self, member: int) -> dict[str, Tensor]:
+        """Return a copy of one member's parameters and buffers."""
+        return {name: tensor[member].clone() for name, tensor in self.state_dict().items()}
+
+    @torch.no_grad()
+    def load_members(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take over states of all members, in their order."""
+        for name, tensor in self.state_dict().items():
+            tensor.copy_(torch.stack([state[name] for state in states]))
+
+
+def _named(module: nn.Module, prefix: str) -> list[tuple[str, nn.Parameter]]:
+    return [(f"{prefix}.{name}", parameter) for name, parameter in module.named_parameters()]
+
+
+def smoothed_cross_entropies(
+    logits_MNK: Tensor, labels_MN: Tensor, label_smoothing_M: Tensor | None
+) -> Tensor:
+    """Return each member's `losses.smoothed_cross_entropy`, ``[M]``, in nats, mean over samples.
+
+    Args:
+        logits_MNK: Class scores.
+        labels_MN: Class indices, int64.
+        label_smoothing_M: ε of each member; None where all are 0.
+    """
+    log_p_MNK = F.log_softmax(logits_MNK, dim=2)
+    loss_M = -log_p_MNK.gather(2, labels_MN.unsqueeze(2)).flatten(1).mean(1)
+    if label_smoothing_M is None:
+        return loss_M
+    uniform_M = -log_p_MNK.flatten(1).mean(1)
+    return (1 - label_smoothing_M) * loss_M + label_smoothing_M * uniform_M

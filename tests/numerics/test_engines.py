@@ -1,0 +1,219 @@
+"""A trial's numbers do not depend on how its group is trained (docs/method.md, "Groups")."""
+
+import copy
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.training import network
+from rlp_sweeps.training.engines import ENGINES, EpochOutcome, get_engine, stacked_network
+
+CPU = torch.device("cpu")
+STACKED = [name for name in ENGINES if name != "sequential"]
+BACKBONES = {
+    "mlp": {"backbone": "mlp", "backbone_width": 8},
+    "small_cnn": {"backbone": "small_cnn", "backbone_width": 4},
+    "wide_resnet": {"backbone": "wide_resnet", "backbone_depth": 10, "backbone_width": 1},
+    "vgg16": {"backbone": "vgg16", "backbone_width": 2},
+    "vgg16_bn": {"backbone": "vgg16_bn", "backbone_width": 2},
+    "resnet18": {"backbone": "resnet18", "backbone_width": 4},
+    "vit": {"backbone": "vit", "backbone_depth": 1, "backbone_width": 16},
+}
+ARMS = {"control": 0.0, "full": 2.0, "class_term": 2.0, "uniform_term": 2.0, "sham": 1.0}
+BASE = TrialConfig(
+    arm="control",
+    lr=0.02,
+    rlp_lambda=0.0,
+    seed=1,
+    dataset="digits",
+    train_samples=48,
+    val_samples=16,
+    test_samples=32,
+    num_epochs=2,
+    batch_size=16,
+    weight_decay=1e-3,
+    num_random_labels=3,
+)
+
+
+def arms_of(**settings: object) -> list[TrialConfig]:
+    """All arms, over two seeds unevenly, with scalars that differ."""
+    base = dataclasses.replace(BASE, **settings)
+    members = [
+        dataclasses.replace(base, arm=arm, rlp_lambda=rlp_lambda, lr=base.lr * (1 + i / 4))
+        for i, (arm, rlp_lambda) in enumerate(ARMS.items())
+    ]
+    first = dataclasses.replace(members[0], extractor_scale=2.0)
+    other = dataclasses.replace(members[1], seed=2, label_smoothing=0.1, weight_decay=0.0)
+    return [first, *members, other]
+
+
+def train(engine: str, configs: list[TrialConfig], epochs: int = 2) -> dict[str, EpochOutcome]:
+    trained = get_engine(engine)(configs, data_dir="", device=CPU)
+    for epoch in range(1, epochs + 1):
+        outcomes = trained.advance(epoch, evaluates=True)
+    assert not [o.error for o in outcomes.values() if o.error]
+    return outcomes
+
+
+def numbers(outcome: EpochOutcome) -> dict[str, float | None]:
+    """All that a member's epoch came to but the time."""
+    rest = {"step_loss": outcome.step_loss, "step": outcome.step, "lr": outcome.current_lr}
+    return {**outcome.metrics, **rest}
+
+
+def assert_close(left: EpochOutcome, right: EpochOutcome, *, rel: float) -> None:
+    expected = numbers(right)
+    for name, value in numbers(left).items():
+        if expected[name] is None or value is None:
+            assert value is expected[name], name
+        else:
+            assert value == pytest.approx(expected[name], rel=rel, abs=rel), name
+
+
+@pytest.fixture
+def _float64(monkeypatch: pytest.MonkeyPatch):
+    """Train in float64: weights by torch's default, images by the normalization."""
+    plain = network.normalize
+    for module in (network, stacked_network):
+        monkeypatch.setattr(module, "normalize", lambda *args: plain(*args).double())
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("_float64")
+@pytest.mark.parametrize("engine", STACKED)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_arm_in_a_group_equals_itself_alone_in_float64(backbone: str, engine: str) -> None:
+    configs = arms_of(**BACKBONES[backbone])
+
+    alone, together = train("sequential", configs), train(engine, configs)
+
+    for config in configs:
+        assert_close(together[config.trial_id], alone[config.trial_id], rel=1e-9)
+
+
+@pytest.mark.parametrize("engine", STACKED)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_arm_in_a_group_follows_itself_alone_in_float32(backbone: str, engine: str) -> None:
+    configs = arms_of(**BACKBONES[backbone])
+
+    alone, together = train("sequential", configs, 1), train(engine, configs, 1)
+
+    for config in configs:
+        assert together[config.trial_id].step_loss == pytest.approx(
+            alone[config.trial_id].step_loss, rel=1e-5
+        )
+
+
+@pytest.mark.usefixtures("_float64")
+@pytest.mark.parametrize("engine", STACKED)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"nesterov": True},
+        {"momentum": 0.0},
+        {"optimizer": "adamw"},
+        {"head_lr": 0.3, "head_weight_decay": 0.01},
+        {"schedule": "step", "warmup_epochs": 1},
+        {"augmentation": "flip_crop"},
+        {"dropout": 0.3},
+    ],
+    ids=str,
+)
+def test_every_setting_means_the_same_in_a_group(settings, engine: str) -> None:
+    configs = arms_of(backbone="mlp", backbone_width=8, **settings)
+
+    alone, together = train("sequential", configs), train(engine, configs)
+
+    for config in configs:
+        assert_close(together[config.trial_id], alone[config.trial_id], rel=1e-9)
+
+
+@pytest.mark.parametrize("engine", STACKED)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_members_bits_do_not_depend_on_who_trains_beside_it(backbone: str, engine: str) -> None:
+    """Neighbours, position, number of members and seeds, a neighbour that diverges."""
+    members = arms_of(**BACKBONES[backbone])
+    mine = members[2]
+    diverging = dataclasses.replace(mine, lr=1e30)
+    groups = [members, members[::-1], [mine, members[0]], [diverging, mine, members[-1]]]
+
+    outcomes = [train(engine, group)[mine.trial_id] for group in groups]
+
+    assert all(numbers(outcome) == numbers(outcomes[0]) for outcome in outcomes)
+    assert not math.isfinite(train(engine, groups[-1])[diverging.trial_id].step_loss)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("engine", STACKED)
+def test_cutting_members_out_does_not_change_the_others_bits(engine: str, optimizer: str) -> None:
+    configs = arms_of(backbone="small_cnn", backbone_width=4, optimizer=optimizer)
+    whole, cut = (get_engine(engine)(configs, data_dir="", device=CPU) for _ in range(2))
+    for trained in (whole, cut):
+        trained.advance(1, evaluates=False)
+    for config in (configs[0], configs[-1], configs[3]):
+        cut.drop(config.trial_id)
+
+    left, expected = cut.advance(2, evaluates=True), whole.advance(2, evaluates=True)
+
+    assert len(left) == len(configs) - 3
+    assert all(numbers(outcome) == numbers(expected[i]) for i, outcome in left.items())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_restored_group_goes_on_with_the_bits_it_would_have_had(
+    engine: str, optimizer: str
+) -> None:
+    configs = arms_of(backbone="small_cnn", backbone_width=4, optimizer=optimizer)
+    undisturbed, restored = (
+        get_engine(engine)(group, data_dir="", device=CPU) for group in (configs, configs[1:4])
+    )
+    undisturbed.advance(1, evaluates=False)
+    restored.load_state_dict(copy.deepcopy(undisturbed.state_dict()))
+
+    expected, outcomes = (e.advance(2, evaluates=True) for e in (undisturbed, restored))
+
+    assert all(numbers(outcome) == numbers(expected[i]) for i, outcome in outcomes.items())
+
+
+@pytest.mark.parametrize("engine", STACKED)
+def test_a_group_in_bf16_follows_fp32(engine: str) -> None:
+    losses = []
+    for precision in ("fp32", "bf16"):
+        configs = arms_of(backbone="small_cnn", backbone_width=4, precision=precision)
+        outcomes = train(engine, configs)
+        losses.append([outcomes[config.trial_id].step_loss for config in configs])
+
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert losses[1] != losses[0]
+
+
+@pytest.mark.parametrize("engine", STACKED)
+def test_an_exception_ends_every_member_of_the_program_with_its_trace(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = get_engine(engine)([BASE], data_dir="", device=CPU)
+    monkeypatch.setattr("rlp_sweeps.training.engines.stacked.split_dataset", lambda *_, **__: 1 / 0)
+
+    outcome = trained.advance(1, evaluates=True)[BASE.trial_id]
+
+    assert "ZeroDivisionError" in str(outcome.error)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_lack_of_memory_reaches_the_caller(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    trained = get_engine(engine)([BASE], data_dir="", device=CPU)
+    for module in ("stacked", "sequential"):
+        monkeypatch.setattr(f"rlp_sweeps.training.engines.{module}.split_dataset", run_out)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        trained.advance(1, evaluates=True)
