@@ -24,6 +24,9 @@ DTYPES: dict[str, pl.DataType] = {
 }
 """Polars type of each dtype of the schema."""
 
+COMPACTED = "0-compacted"
+"""Name, without its end, of the file that holds all rows of a table once a sweep has ended."""
+
 _READ_PROVENANCE = ("num_classes",)
 
 
@@ -96,9 +99,23 @@ def _read_schema(path: Path) -> dict[str, pl.DataType]:
 def _unreadable(path: Path, error: Exception) -> SchemaError:
     reason = str(error).splitlines()[0].rstrip(".")
     return SchemaError(
-        f"every part file must be whole, but {path} cannot be read: {reason}. "
-        "Remove it; `resume` trains its trial again."
+        f"every part file must be whole, but {path} cannot be read: {reason}; {_way_out(path)}."
     )
+
+
+def _way_out(path: Path) -> str:
+    """Return what to do about a file that cannot be read: `resume` works on sweeps of ours only."""
+    directory, table = path.parents[1], path.parent.name
+    manifest = directory / "manifest.json"
+    if not manifest.exists():
+        return (
+            f"{directory} has no {manifest.name}, so that no sweep can be resumed there: write the "
+            "file again with the program that wrote it, or remove it and go without its rows"
+        )
+    if table != "trials":
+        return f"remove it and go without its {table}, the trials are whole without them"
+    trains = "every trial that is in no other file" if path.stem == COMPACTED else "its trial"
+    return f"restore it, or remove it: `rlp-sweeps resume {directory}` trains {trains} again"
 
 
 def check_columns(

@@ -27,7 +27,8 @@ def one_row_a_trial(
 ) -> tuple[pl.DataFrame, int]:
     """Return one row a trial, and how many trials have other outcomes in a later directory.
 
-    A finished row wins over a stopped one, that over a failed one, then the earlier directory wins.
+    The rows keep `DIRECTORY`, the number of the directory that each is from. A finished row wins
+    over a stopped one, that over a failed one, then the earlier directory wins.
 
     Args:
         rows: Trials as read, with `DIRECTORY` and `PART`.
@@ -38,6 +39,9 @@ def one_row_a_trial(
         SchemaError: Rows of one trial_id differ in configuration, or one directory holds two
             different ends of a trial.
     """
+    if rows["trial_id"].n_unique() == len(rows):
+        kept = rows.drop(PART)
+        return kept if kept["trial_id"].is_sorted() else kept.sort("trial_id"), 0
     _check_one_configuration(rows, columns, directories)
     ends = rows.filter(pl.col("status").is_in(_FINAL_STATUSES))
     _check_one_end(ends, directories)
@@ -46,7 +50,7 @@ def one_row_a_trial(
     rank = pl.col("status").replace_strict({"stopped": 1, "failed": 2}, default=0)
     ordered = rows.with_columns(rank.alias(_RANK)).sort(_RANK, DIRECTORY, maintain_order=True)
     kept = ordered.unique("trial_id", keep="first", maintain_order=True)
-    return kept.sort("trial_id").drop(_RANK, DIRECTORY, PART), num_twofold
+    return kept.sort("trial_id").drop(_RANK, PART), num_twofold
 
 
 def _differences(

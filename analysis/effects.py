@@ -194,14 +194,18 @@ def _in_schema_order(effects: pl.DataFrame) -> pl.DataFrame:
     return effects.select(*identity, *further, "estimator", "effect", *VALUE_COLUMNS)
 
 
-def _with_family(pooled: pl.DataFrame, primary: str) -> pl.DataFrame:
-    is_family = (
+def is_family(primary: str) -> pl.Expr:
+    """Return whether a row of pooled effects belongs to the confirmatory family."""
+    return (
         (pl.col("outcome") == primary)
         & (pl.col("estimator") == FAMILY_ESTIMATOR)
         & pl.col("effect").is_in(FAMILY_EFFECTS)
         & pl.col("rlp_lambda").is_not_null()
     )
-    family = pooled.select(is_family.alias("is_family"))["is_family"].to_numpy()
+
+
+def _with_family(pooled: pl.DataFrame, primary: str) -> pl.DataFrame:
+    family = pooled.select(is_family(primary).alias("is_family"))["is_family"].to_numpy()
     p_values = pooled["p_value"].fill_null(float("nan")).to_numpy()
     adjusted = np.full(len(pooled), np.nan)
     adjusted[family] = holm(p_values[family])

@@ -15,26 +15,33 @@ from analysis.border import (
 )
 from analysis.duplicates import DIRECTORY, PART, one_row_a_trial
 from analysis.origin import Origin, read_plans
+from analysis.precision import check_one_precision
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
 from rlp_sweeps.schema import EPOCHS, STATUSES, TRIALS, Column
 
 REQUIRED_TRIAL_COLUMNS = tuple(column.name for column in TRIALS if column.required)
+_READ_PROVENANCE = ("num_classes", "error", "point", "code_version")
+_READ = tuple(c for c in TRIALS if c.role != "provenance" or c.name in _READ_PROVENANCE)
+_ROUNDING = 1e-6
+"""How far a share may lie outside [0, 1]: another program may have averaged in Float32."""
+
 _NEVER_NULL = ("trial_id", "status", "arm", "lr", "rlp_lambda", "label_smoothing", "seed")
 
 
 def load_trials(directories: Sequence[Path]) -> pl.DataFrame:
     """Return one row a trial: the schema's columns that are there, and every ``config_`` column.
 
-    `num_classes` and `error` are null where the files lack them; `memorization` and
-    `equivalent_lr` are computed where they are missing. A trial that stands in several files or
-    directories is kept once: a finished row wins over a stopped one, that over a failed one, then
-    the earlier directory wins.
+    Of the provenance only `num_classes`, `error`, `point` and `code_version` are read, the first
+    two null where the files lack them; `memorization` and `equivalent_lr` are computed where they
+    are missing. A trial that stands in several files or directories is kept once: a finished row
+    wins over a stopped one, that over a failed one, then the earlier directory wins.
 
     Raises:
         RunDirectoryError: A directory does not exist, holds no trials, or is of a newer version.
         SchemaError: A file is unreadable, a required column is missing or mistyped, a value is
-            none that the schema knows, rows of one trial_id differ in configuration, or one
-            directory holds two different ends of a trial.
+            none that the schema knows, a value of configuration stands in two precisions, rows of
+            one trial_id differ in configuration, or one directory holds two different ends of a
+            trial.
     """
     return load_sweep(directories)[0]
 
@@ -49,13 +56,13 @@ def load_sweep(directories: Sequence[Path]) -> tuple[pl.DataFrame, Origin]:
     if not directories:
         msg = "at least one run directory must be given, but got none."
         raise RunDirectoryError(msg)
-    planned, is_planned = read_plans(directories)
+    plans = read_plans(directories)
     frames: list[pl.LazyFrame] = []
     groups: list[PartFiles] = []
     for number, directory in enumerate(directories):
         for part in _trial_parts(directory):
             place = {DIRECTORY: pl.lit(number), PART: pl.lit(len(groups))}
-            frames.append(scan(part, TRIALS).with_columns(**place))
+            frames.append(scan(part, _READ).with_columns(**place))
             groups.append(part)
     rows = collect(frames, groups)
     if rows.is_empty():
@@ -65,14 +72,19 @@ def load_sweep(directories: Sequence[Path]) -> tuple[pl.DataFrame, Origin]:
         )
         raise RunDirectoryError(msg)
     _check_values(rows, where=", ".join(str(directory) for directory in directories))
+    check_one_precision(rows, groups)
     columns = [part.schema.keys() for part in groups]
     trials, num_twofold = one_row_a_trial(rows, columns, directories)
-    origin = Origin(planned=planned, is_planned=is_planned, num_twofold=num_twofold)
-    return _with_derived(trials), origin
+    kept = trials.select("trial_id", DIRECTORY)
+    origin = Origin(plans=plans, num_twofold=num_twofold, kept=kept)
+    return _with_derived(trials.drop(DIRECTORY)), origin
 
 
 def load_epochs(
-    directories: Sequence[Path], *, columns: Sequence[str] | None = None
+    directories: Sequence[Path],
+    *,
+    columns: Sequence[str] | None = None,
+    kept: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Return one row a trial and evaluation; an empty frame where no directory holds epochs.
 
@@ -80,22 +92,48 @@ def load_epochs(
         directories: Run directories.
         columns: Names of the schema's epoch columns to read; null where the files lack them.
             Default: every column that is there.
+        kept: Which directory's row of each trial was kept (`Origin.kept` of the same directories):
+            a trial's epochs are read there and nowhere else. Default: each trial's epochs are those
+            of the first directory that holds any.
 
     Raises:
         RunDirectoryError: A directory does not exist.
         SchemaError: A file is unreadable, `trial_id` or `epoch` is missing, a column is mistyped.
     """
     wanted = {column.name: column for column in EPOCHS if columns is None or column.name in columns}
-    frames = [pl.LazyFrame(schema={name: DTYPES[c.dtype] for name, c in wanted.items()})]
+    schema = {name: DTYPES[column.dtype] for name, column in wanted.items()}
+    is_several = len(directories) > 1
+    frames = [pl.LazyFrame(schema=schema | ({DIRECTORY: pl.Int32()} if is_several else {}))]
     groups: list[PartFiles] = []
-    for directory in directories:
+    for number, directory in enumerate(directories):
         parts = find_parts(directory, "epochs")
         groups += parts
         for part in parts:
             _check_parts([part], EPOCHS, ("trial_id", "epoch"), where=directory, table="epochs")
-            frames.append(scan(part, tuple(wanted.values())))
+            place = [pl.lit(number, pl.Int32()).alias(DIRECTORY)] * is_several
+            frames.append(scan(part, tuple(wanted.values())).with_columns(place))
     epochs = collect(frames, groups)
+    if is_several:
+        first = epochs.group_by("trial_id").agg(pl.col(DIRECTORY).min())
+        source = first if kept is None else kept
+        epochs = epochs.join(source, on=["trial_id", DIRECTORY], how="semi", maintain_order="left")
+        epochs = epochs.drop(DIRECTORY)
+    if _keys_ascend(epochs):
+        return epochs
     return epochs.unique(["trial_id", "epoch"], keep="first", maintain_order=True)
+
+
+def _keys_ascend(epochs: pl.DataFrame) -> bool:
+    """Tell whether every key is above that of the row before, so that no row stands twice.
+
+    It is so in tables written in order of trials, and costs far less memory than a search for
+    doubles in tens of millions of rows.
+    """
+    before, after = epochs.select("trial_id", "epoch")[:-1], epochs.select("trial_id", "epoch")[1:]
+    is_above = (after["trial_id"] > before["trial_id"]) | (
+        (after["trial_id"] == before["trial_id"]) & (after["epoch"] > before["epoch"])
+    )
+    return bool(is_above.all(ignore_nulls=False))
 
 
 def _trial_parts(directory: Path) -> list[PartFiles]:
@@ -132,7 +170,8 @@ def _check_values(trials: pl.DataFrame, *, where: str) -> None:
     if unknown:
         msg = f"`status in {list(STATUSES)}` must hold in {where}, but got {unknown}."
         raise SchemaError(msg)
-    is_wrong = (pl.col("rlp_lambda") < 0) | pl.col("rlp_lambda").is_nan()
+    _check_numbers(trials, where=where)
+    is_wrong = pl.col("rlp_lambda") < 0
     is_wrong = is_wrong | ((pl.col("arm") == "control") & (pl.col("rlp_lambda") != 0))
     wrong = trials.filter(is_wrong).select("trial_id", "arm", "rlp_lambda").head(1).to_dicts()
     if wrong:
@@ -141,6 +180,24 @@ def _check_values(trials: pl.DataFrame, *, where: str) -> None:
             "One control trial serves every λ of its cell."
         )
         raise SchemaError(msg)
+
+
+def _check_numbers(trials: pl.DataFrame, *, where: str) -> None:
+    for name in ("lr", "rlp_lambda", "label_smoothing"):
+        wrong = trials.filter(~pl.col(name).is_finite())[name].head(1).to_list()
+        if wrong:
+            msg = f"`{name}` must be finite in {where}, but got {wrong[0]}."
+            raise SchemaError(msg)
+    shares = [c.name for c in TRIALS if c.unit == "share, [0, 1]" and c.role != "config"]
+    for name in (share for share in shares if share in trials.columns):
+        value = pl.col(name)
+        is_wrong = value.is_finite() & ((value < -_ROUNDING) | (value > 1 + _ROUNDING))
+        if wrong := trials.filter(is_wrong)[name].head(1).to_list():
+            msg = (
+                f"`0 <= {name} <= 1` must hold in {where}, but got {wrong[0]!r}; shares are never "
+                "percent, divide by 100."
+            )
+            raise SchemaError(msg)
 
 
 def _with_derived(trials: pl.DataFrame) -> pl.DataFrame:

@@ -6,13 +6,10 @@ import polars as pl
 
 from analysis.notes_pooling import pooling_notes, split_notes
 from analysis.origin import Origin, unfinished
-from analysis.pairing import CONTROL, REGULARIZED_ARMS, Diverged, cell_columns, score
+from analysis.pairing import CONTROL, REGULARIZED_ARMS, Diverged, score
+from analysis.places import name_places, without_control
 
-_DIVERGED_TEXT = {
-    "chance": "score at chance (accuracy 1/K, loss log K)",
-    "last": "score what their last finite evaluation read",
-    "exclude": "are left out of the effects",
-}
+_AT_CHANCE = "at chance (accuracy 1/K, loss log K)"
 
 
 def write_notes(
@@ -40,6 +37,7 @@ def write_notes(
         *pooling_notes(trials, pooled, outcomes[0], diverged=diverged),
         *split_notes(of_cells, pooled, outcomes[0]),
         *_optimizer_notes(trials),
+        *_provenance_notes(trials),
     )
 
 
@@ -59,30 +57,49 @@ def _end_notes(
     counts = dict(trials.group_by("status").len().iter_rows())
     if num := counts.get("diverged"):
         yield (
-            f"{_count(num, 'trial')} diverged; in the effects they {_DIVERGED_TEXT[diverged]}. In "
-            "random-label outcomes they count as missing, whatever is asked: a network that blew "
-            "up has no memorization to read."
+            f"{_count(num, 'trial')} diverged; in the effects {_diverged_text(trials, diverged)}. "
+            f"In random-label outcomes {_they(num, 'count')} as missing, whatever is asked: a "
+            "network that blew up has no memorization to read."
         )
     for status in ("failed", "stopped"):
         if num := counts.get(status):
             yield f"{_count(num, 'trial')} {status}: missing in the effects."
-    ended = trials.filter(pl.col("status").is_in(["completed", "diverged"]))
-    no_k = ended.filter((pl.col("status") == "diverged") & pl.col("num_classes").is_null())
-    if diverged == "chance" and len(no_k):
-        yield (
-            f"{_count(len(no_k), 'diverged trial')} without `num_classes`: chance is unknown, so "
-            "they count as missing in class accuracies and losses. Add the column `num_classes`."
-        )
-    completed = trials.filter(pl.col("status") == "completed")
+    is_completed = pl.col("status") == "completed"
     for outcome in outcomes:
-        num = completed.select(score(outcome, diverged=diverged).null_count()).item()
+        is_missing = score(outcome, diverged=diverged).is_null()
+        num = trials.select((is_completed & is_missing).sum()).item()
         if num:
             yield f"{_count(num, 'completed trial')} without a finite {outcome}: missing there."
 
 
+def _diverged_text(trials: pl.DataFrame, diverged: Diverged) -> str:
+    """Return what diverged trials score; chance in class outcomes is known from `num_classes`."""
+    num_classes = trials.filter(pl.col("status") == "diverged")["num_classes"]
+    if diverged == "last":
+        return f"{_they(len(num_classes), 'score')} what the last finite evaluation read"
+    if diverged == "exclude":
+        return f"{_they(len(num_classes), 'count')} as missing"
+    num_unknown = num_classes.null_count()
+    num_known = len(num_classes) - num_unknown
+    if not num_unknown:
+        return f"{_they(num_known, 'score')} {_AT_CHANCE}"
+    why = (
+        "as missing in class accuracies and losses, because without `num_classes` chance is "
+        "unknown; add that column"
+    )
+    if not num_known:
+        return f"{_they(num_unknown, 'count')} {why}"
+    known = f"{num_known:,} score{'s' * (num_known == 1)} {_AT_CHANCE}"
+    return f"{known} and {num_unknown:,} count{'s' * (num_unknown == 1)} {why}"
+
+
+def _they(num: int, verb: str) -> str:
+    return f"it {verb}s" if num == 1 else f"they {verb}"
+
+
 def _design_notes(trials: pl.DataFrame) -> Iterator[str]:
-    regularized = trials.filter(pl.col("arm").is_in(REGULARIZED_ARMS))
-    at_zero = regularized.filter(pl.col("rlp_lambda") == 0)
+    is_regularized = pl.col("arm").is_in(REGULARIZED_ARMS)
+    at_zero = trials.filter(is_regularized & (pl.col("rlp_lambda") == 0))
     if len(at_zero):
         yield (
             f"{_count(len(at_zero), 'trial')} of regularized arms at λ = 0: part of no effect, "
@@ -92,12 +109,14 @@ def _design_notes(trials: pl.DataFrame) -> Iterator[str]:
     if len(unknown):
         arms = unknown["arm"].unique().sort().to_list()
         yield f"Arms {arms} are in the cells table; no estimator here reads them."
-    base = [name for name in cell_columns(trials) if name != "rlp_lambda"]
-    controls = trials.filter(pl.col("arm") == CONTROL).select(*base, "seed").unique()
-    lacking = regularized.join(controls, on=[*base, "seed"], how="anti", nulls_equal=True)
-    if len(lacking) and len(controls):
-        num = _count(lacking.select(*base, "seed").n_unique(), "cell and seed", "cells and seeds")
-        yield f"{num} without a control trial: no effect there. Run them with rlp_lambda=0."
+    lacking = without_control(trials)
+    if len(lacking) and (trials["arm"] == CONTROL).any():
+        num = _count(len(lacking), "cell and seed", "cells and seeds")
+        verb = "has" if len(lacking) == 1 else "have"
+        yield (
+            f"{num} {verb} no control trial that was trained to its end, and no effect against "
+            f"it: {name_places(lacking)}. Train them with arm='control', rlp_lambda=0."
+        )
 
 
 def _optimizer_notes(trials: pl.DataFrame) -> Iterator[str]:
@@ -111,6 +130,21 @@ def _optimizer_notes(trials: pl.DataFrame) -> Iterator[str]:
             "they are, so κ tells how much of the regularizer's gradient lies along the class "
             "gradient, not how much the steps grew."
         )
+
+
+def _provenance_notes(trials: pl.DataFrame) -> Iterator[str]:
+    if "point" in trials.columns and (num := trials["point"].drop_nulls().n_unique()):
+        yield (
+            f"{_count(num, 'point')} of a search: effects pooled over them are about the points "
+            "that its sampler picked, by what it was told of one arm, not about the whole space."
+        )
+    if "code_version" in trials.columns:
+        versions = trials["code_version"].drop_nulls().unique().sort().to_list()
+        if len(versions) > 1:
+            yield (
+                f"Trials of {len(versions)} versions of the code: {', '.join(versions)}. Where "
+                "arms of a cell differ in it, so may their training."
+            )
 
 
 def _count(num: int, singular: str, plural: str | None = None) -> str:

@@ -22,10 +22,15 @@ def pooling_notes(
     trials: pl.DataFrame, pooled: pl.DataFrame, outcome: str, *, diverged: Diverged
 ) -> Iterator[str]:
     """Yield which total effects leave out cells or seeds, and why."""
-    regularized = trials.filter(pl.col("arm").is_in(REGULARIZED_ARMS))
-    there = regularized.group_by("rlp_lambda").agg(
-        cells_there=pl.struct(cell_columns(trials)).n_unique(),
-        seeds_there=pl.col("seed").n_unique(),
+    there = (
+        trials.lazy()
+        .filter(pl.col("arm").is_in(REGULARIZED_ARMS))
+        .group_by("rlp_lambda")
+        .agg(
+            cells_there=pl.struct(cell_columns(trials)).n_unique(),
+            seeds_there=pl.col("seed").n_unique(),
+        )
+        .collect()
     )
     is_partial = (pl.col("num_cells") < pl.col("cells_there")) | (
         pl.col("num_seeds") < pl.col("seeds_there")

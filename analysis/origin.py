@@ -1,11 +1,29 @@
 """What run directories tell about their trials beside the rows: the plan, and double entries."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import polars as pl
 
 from analysis.border import read_manifest
 from rlp_sweeps.errors import RunDirectoryError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What one run directory was to train.
+
+    Attributes:
+        directory: As it was given.
+        sweep_name: Name of the sweep's recipe; None for a table of another program.
+        arms: Arm of each planned trial by its id, None where the plan does not say; empty for
+            searches and foreign tables.
+    """
+
+    directory: Path
+    sweep_name: str | None = None
+    arms: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,29 +31,49 @@ class Origin:
     """Where trials come from.
 
     Attributes:
-        planned: Ids of the trials that the manifests plan; none for searches and foreign tables.
-        is_planned: Every directory has such a plan, so that a whole sweep can be told as one.
+        plans: One a directory, in the order they were given.
         num_twofold: Trials with other outcomes in a later directory, which were not read.
+        kept: One row a trial: `trial_id`, and the number of the directory (`duplicates.DIRECTORY`)
+            that its row is from; None where nothing is known.
     """
 
-    planned: frozenset[str] = frozenset()
-    is_planned: bool = False
+    plans: tuple[Plan, ...] = ()
     num_twofold: int = 0
+    kept: pl.DataFrame | None = field(default=None, compare=False)
+
+    @property
+    def planned(self) -> frozenset[str]:
+        """Ids of the trials that the manifests plan; none for searches and foreign tables."""
+        return frozenset[str]().union(*(plan.arms for plan in self.plans))
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether every directory has such a plan, so that a whole sweep can be told as one."""
+        return bool(self.plans) and all(plan.arms for plan in self.plans)
+
+    def unfinished_plans(self, trial_ids: Collection[str], arms: Collection[str]) -> list[Plan]:
+        """Return the plans with trials of these arms that have no row yet."""
+        found = set(trial_ids)
+        return [
+            plan
+            for plan in self.plans
+            if any(arm in arms and name not in found for name, arm in plan.arms.items())
+        ]
 
 
-def read_plans(directories: Sequence[Path]) -> tuple[frozenset[str], bool]:
-    """Return the ids of all planned trials, and whether every directory has a plan.
+def read_plans(directories: Sequence[Path]) -> tuple[Plan, ...]:
+    """Return the plan of each directory.
 
     Raises:
         RunDirectoryError: A manifest is unreadable, of a newer version, or its plan is no list of
             trials.
     """
-    plans = [_planned_in(directory) for directory in directories]
-    return frozenset[str]().union(*plans), all(plans)
+    return tuple(_read_plan(directory) for directory in directories)
 
 
-def _planned_in(directory: Path) -> frozenset[str]:
-    entries = (read_manifest(directory) or {}).get("trials", [])
+def _read_plan(directory: Path) -> Plan:
+    manifest = read_manifest(directory) or {}
+    entries, name = manifest.get("trials", []), manifest.get("sweep_name")
     is_plan = isinstance(entries, list) and all(
         isinstance(entry, dict) and isinstance(entry.get("trial_id"), str) for entry in entries
     )
@@ -45,13 +83,19 @@ def _planned_in(directory: Path) -> frozenset[str]:
             f"{directory / 'manifest.json'} is not. Remove the key where there is no plan."
         )
         raise RunDirectoryError(msg)
-    return frozenset(entry["trial_id"] for entry in entries)
+    configs = {entry["trial_id"]: entry.get("config") for entry in entries}
+    arms = {
+        trial_id: config.get("arm") if isinstance(config, dict) else None
+        for trial_id, config in configs.items()
+    }
+    return Plan(directory=directory, sweep_name=name if isinstance(name, str) else None, arms=arms)
 
 
 def unfinished(origin: Origin, trial_ids: Sequence[str]) -> str | None:
     """Return "37 of 165 planned trials have a row: …" where some have none, else None."""
-    num_rows = len(origin.planned.intersection(trial_ids))
-    num_planned = len(origin.planned)
+    planned = origin.planned
+    num_rows = len(planned.intersection(trial_ids))
+    num_planned = len(planned)
     if num_rows == num_planned:
         return None
     verb = "has" if num_rows == 1 else "have"

@@ -29,8 +29,8 @@ def write_analysis(analysis: Analysis, output: Path) -> None:
         aside = Path(tempfile.mkdtemp(prefix=".aside-", dir=output))
     except OSError as error:
         msg = (
-            f"the output folder must be writable, but {str(output)!r} is not: {error.strerror}. "
-            "Give another one with `output`."
+            f"the output folder must be writable, but {str(output)!r} is not: {error.strerror}; "
+            "give another one with `--output DIR`."
         )
         raise RunDirectoryError(msg) from error
     try:

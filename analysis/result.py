@@ -12,6 +12,7 @@ from analysis.estimators import IS_LEG
 from analysis.notes import write_notes
 from analysis.origin import Origin
 from analysis.pairing import Diverged, check_outcomes
+from analysis.separation import Separation, judge_separation
 from analysis.verdict import write_verdict
 from analysis.wording import Paragraph
 from rlp_sweeps.schema import STATUSES
@@ -34,6 +35,7 @@ class Analysis:
         effects_pooled: The same pooled over cells (`schema.EFFECTS_POOLED`).
         counts: One row an arm, trials by status.
         notes: What a reader must know about the data, one sentence each.
+        separation: What of the separation the trials allow, and what is missing.
         paragraphs: The verdict's paragraphs.
         outcome: The primary outcome.
         diverged: What a diverged trial scores: chance, last or exclude.
@@ -46,6 +48,7 @@ class Analysis:
     effects_pooled: pl.DataFrame
     counts: pl.DataFrame
     notes: tuple[str, ...]
+    separation: Separation
     paragraphs: tuple[Paragraph, ...]
     outcome: str
     diverged: Diverged
@@ -61,9 +64,10 @@ class Analysis:
         return {name: int(self.counts[name].sum()) for name in (*STATUSES, "total")}
 
     def to_json(self) -> dict[str, Any]:
-        """Return verdict, pooled rows, notes and trial counts; every number finite, else None."""
+        """Return verdict, separation, pooled rows, notes, counts; every number finite or None."""
         return {
             "verdict": self.verdict,
+            "separation": self.separation.to_json(),
             "outcome": self.outcome,
             "pooled": [_finite(row) for row in self.effects_pooled.filter(~IS_LEG).to_dicts()],
             "pooled_legs": [_finite(row) for row in self.effects_pooled.filter(IS_LEG).to_dicts()],
@@ -104,6 +108,7 @@ def build_analysis(
     check_outcomes(trials, outcomes, diverged=diverged)
     origin = origin or Origin()
     effects, pooled = estimate_effects(trials, outcomes, primary=outcome, diverged=diverged)
+    separation = judge_separation(trials, pooled, outcome=outcome, origin=origin)
     return Analysis(
         trials=trials,
         epochs=epochs,
@@ -112,7 +117,8 @@ def build_analysis(
         effects_pooled=pooled,
         counts=count_trials(trials),
         notes=write_notes(trials, (effects, pooled), outcomes, diverged=diverged, origin=origin),
-        paragraphs=write_verdict(trials, pooled, outcome=outcome, origin=origin),
+        separation=separation,
+        paragraphs=write_verdict(trials, pooled, separation, outcome=outcome, origin=origin),
         outcome=outcome,
         diverged=diverged,
     )

@@ -37,7 +37,7 @@ def analyze(
     trials, origin = load_sweep(paths)
     check_outcomes(trials, [outcome], diverged=diverged)
     columns = list(dict.fromkeys([*EPOCH_COLUMNS, outcome]))
-    epochs = load_epochs(paths, columns=columns)
+    epochs = load_epochs(paths, columns=columns, kept=origin.kept)
     result = build_analysis(trials, epochs, outcome=outcome, diverged=diverged, origin=origin)
     write_analysis(result, Path(output) if output is not None else paths[0] / "analysis")
     return result

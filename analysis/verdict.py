@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from analysis.estimators import ESTIMATORS
+from analysis.effects import is_family
 from analysis.origin import Origin
+from analysis.separation import Separation
 from analysis.verdict_trials import MAX_LAMBDAS, tell_ends, tell_multipliers
 from analysis.wording import Paragraph, Quantity, format_p, format_scope, quantity_of
 
@@ -27,19 +28,25 @@ _CAUTION = Paragraph(
 
 
 def write_verdict(
-    trials: pl.DataFrame, pooled: pl.DataFrame, *, outcome: str, origin: Origin
+    trials: pl.DataFrame,
+    pooled: pl.DataFrame,
+    separation: Separation,
+    *,
+    outcome: str,
+    origin: Origin,
 ) -> tuple[Paragraph, ...]:
     """Return the verdict's paragraphs; the first answers what the regularizer did.
 
     Args:
         trials: As `load_trials` returns them.
         pooled: Pooled effects, see `schema.EFFECTS_POOLED`.
+        separation: What of the separation the trials allow.
         outcome: The primary outcome.
         origin: Where the trials come from: whether the sweep is whole.
     """
-    nothing = _nothing_to_separate(trials, pooled, outcome)
-    if nothing:
-        return (Paragraph("Nothing to separate", nothing), tell_ends(trials, origin))
+    if separation.status == "none":
+        nothing = Paragraph("Nothing to separate", f"{separation.missing} {separation.way_out}")
+        return (nothing, tell_ends(trials, origin))
     rows = _rows_by_scope(pooled, outcome, "arms")
     paragraphs = [
         Paragraph(format_scope(scope), _attribution(rows.get(scope, {}), outcome))
@@ -48,32 +55,38 @@ def write_verdict(
     paragraphs += _memorization(pooled)
     paragraphs += _sham(pooled, outcome)
     paragraphs += tell_multipliers(trials)
+    paragraphs.append(_certainty(pooled, outcome))
     paragraphs.append(tell_ends(trials, origin))
+    if separation.status == "partial":
+        lacking = f"{separation.missing} {separation.way_out}"
+        paragraphs.append(Paragraph("What is missing", lacking))
     if any("effect_lr" in effects for effects in rows.values()):
         paragraphs.append(_CAUTION)
     return tuple(paragraphs)
 
 
-def _nothing_to_separate(trials: pl.DataFrame, pooled: pl.DataFrame, outcome: str) -> str | None:
-    arms = set(trials["arm"].unique().to_list())
-    if not trials["status"].is_in(["completed", "diverged"]).any():
-        return f"none of the {len(trials):,} trials was trained to its end."
-    if not (trials["status"] == "completed").any():
-        return "every trial that was trained to its end diverged, so there is no score to compare."
-    if "control" not in arms:
-        return (
-            "there is no control trial (rlp_lambda = 0), and every effect is a difference to it. "
-            f"The arms here are {', '.join(sorted(arms))}."
-        )
-    if arms == {"control"}:
-        return "every trial is a control, so no regularizer was at work."
-    rows = pooled.filter(pl.col("outcome") == outcome).select("estimator", "effect").unique()
-    if not any("control" in ESTIMATORS[name].arms[effect] for name, effect in rows.iter_rows()):
-        return (
-            "no regularized trial shares its cell and seed with a control trial so that both have "
-            f"a value of {quantity_of(outcome).noun}."
-        )
-    return None
+def _certainty(pooled: pl.DataFrame, outcome: str) -> Paragraph:
+    """Say what "resolved" means here, and what so few seeds can show."""
+    num_tests = len(pooled.filter(is_family(outcome)))
+    adjusted = (
+        f"an effect on {quantity_of(outcome).noun} at one λ counts as resolved where p < {_LEVEL} "
+        f"after Holm's adjustment over all {num_tests} of them, any other (interaction, "
+        "memorization, sham, over all λ)"
+    )
+    subject = adjusted if num_tests else "an effect counts as resolved"
+    rule = f"{subject} where its 95 % interval, which is not adjusted, excludes 0."
+    tested = pooled.filter(pl.col("ci_low").is_not_null())
+    num_seeds, smallest = tested.select(
+        pl.col("num_seeds").max(), pl.col("p_sign_flip_min").min()
+    ).row(0)
+    if smallest is None or smallest < _LEVEL:
+        return Paragraph("How sure", rule)
+    few = (
+        f" With {num_seeds} seeds the intervals and p values take the differences between seeds as "
+        "normally distributed; a sign-flip test, which does not, cannot go below "
+        f"p = {smallest:.2g}."
+    )
+    return Paragraph("How sure", rule + few)
 
 
 def _rows_by_scope(

@@ -16,7 +16,8 @@ MAX_LAMBDAS = 6
 def tell_multipliers(trials: pl.DataFrame) -> Iterator[Paragraph]:
     """Say what κ was measured, where it was; where λ are many, over all of them."""
     multiplier = pl.col("lr_multiplier")
-    completed = trials.filter(
+    read = trials.select("status", "arm", "rlp_lambda", "lr_multiplier")
+    completed = read.filter(
         (pl.col("status") == "completed") & pl.col("arm").is_in(REGULARIZED_ARMS)
     ).with_columns(pl.when(multiplier.is_finite()).then(multiplier))
     if completed["rlp_lambda"].n_unique() > MAX_LAMBDAS:

@@ -187,7 +187,7 @@ def parse_value(name: str, text: str) -> Scalar:
         ConfigError: The name is unknown, or the text is no value of its type.
     """
     check_names({name: text})
-    kinds = _kinds(name)
+    kinds = setting_kinds(name)
     if text.lower() in {"none", "null"} and type(None) in kinds:
         return None
     if bool in kinds:
@@ -206,17 +206,20 @@ def parse_value(name: str, text: str) -> Scalar:
     raise ConfigError(msg)
 
 
-def _kinds(name: str) -> tuple[type, ...]:
+def setting_kinds(name: str) -> tuple[type, ...]:
+    """Return the types that a setting's value may have; ``NoneType`` where it may be left out."""
     hint = FIELD_TYPES[name]
     return get_args(hint) or (hint,)
 
 
 def _kind_names(name: str) -> str:
-    return " or ".join("none" if kind is type(None) else kind.__name__ for kind in _kinds(name))
+    return " or ".join(
+        "none" if kind is type(None) else kind.__name__ for kind in setting_kinds(name)
+    )
 
 
 def _checked_type(name: str, value: Any) -> Scalar:
-    kinds = _kinds(name)
+    kinds = setting_kinds(name)
     if hasattr(value, "item") and hasattr(value, "dtype"):
         value = value.item()  # a NumPy scalar
     if type(value) in kinds:

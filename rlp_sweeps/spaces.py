@@ -12,8 +12,9 @@ from typing import Any, Self
 
 from rlp_sweeps.arms import ARMS, get_arm
 from rlp_sweeps.axes import Axis, ChoiceAxis, LinearAxis, LogAxis, as_values
-from rlp_sweeps.config import FIELD_TYPES, Scalar, TrialConfig, check_value, parse_value
-from rlp_sweeps.errors import ConfigError, SearchSpaceError
+from rlp_sweeps.config import Scalar, TrialConfig, check_value
+from rlp_sweeps.errors import SearchSpaceError
+from rlp_sweeps.settings import values_of_setting
 
 __all__ = [
     "OBJECTIVES",
@@ -46,9 +47,10 @@ class Search:
         sampler: ``tpe`` or ``random``.
         objective_arm: The arm whose trials are told to the sampler.
         sampler_seed: Seed of the sampler.
-        early_stopping: Successive halving (ASHA); only for points of a single trial.
-        grace_epochs: Epochs before a trial can be stopped.
-        reduction_factor: One in so many trials goes on at each rung.
+        early_stopping: Successive halving: among the points of a group, or (ASHA) among points of
+            a single trial that are trained one at a time.
+        grace_epochs: Epochs before a point can be stopped.
+        reduction_factor: One in so many points goes on at each rung.
     """
 
     num_points: int
@@ -177,7 +179,7 @@ class SearchSpace:
             if name == "data_dir":
                 data_dir = text
                 continue
-            values = _values_of(name, text)
+            values = values_of_setting(name, text)
             old = axes.get(name)
             if old is None and len(values) == 1:
                 fixed[name] = values[0]
@@ -213,18 +215,6 @@ def space_from_dict(values: Mapping[str, Any]) -> SearchSpace:
         axes[name] = kinds[kind](**settings)
     search = None if values["search"] is None else Search(**values["search"])
     return SearchSpace(**{**values, "axes": axes, "search": search})
-
-
-def _values_of(name: str, text: str) -> tuple[Scalar, ...]:
-    """Return the values that ``--set NAME=VALUE`` gives a setting, separated by commas."""
-    if name in {"arm", "seed"}:
-        msg = f"{name!r} is no axis; choose `arms` in the recipe, seeds with --num-seeds."
-        raise ConfigError(msg)
-    if name not in FIELD_TYPES:
-        known = [n for n in FIELD_TYPES if n not in {"arm", "seed"}]
-        msg = f"unknown setting {name!r} in --set; the settings are {[*known, 'data_dir']}."
-        raise ConfigError(msg)
-    return tuple(parse_value(name, part.strip()) for part in text.split(","))
 
 
 def _grid_values(name: str, axis: Axis) -> list[Scalar]:
@@ -272,12 +262,6 @@ def _check_arms(space: SearchSpace) -> None:
         msg = (
             "`objective_arm` of a search must be one of the space's arms "
             f"{space.arms!r}, but got {space.search.objective_arm!r}."
-        )
-        raise SearchSpaceError(msg)
-    if space.search.early_stopping and len(space.arms) * space.num_seeds != 1:
-        msg = (
-            "early_stopping stops single trials, so that one arm and one seed must be given, "
-            f"but got arms={space.arms!r}, num_seeds={space.num_seeds!r}."
         )
         raise SearchSpaceError(msg)
 

@@ -36,14 +36,21 @@ def analyze(
     ] = "chance",
     output: Output = None,
     json: opt.AsJson = False,
-) -> None:
+) -> int:
     """Separate the effects and write the report.
 
-    Tables, figures and report.html go to DIR/analysis, the verdict to stdout.
+    Tables, figures and report.html go to DIR/analysis, the verdict to stdout. Exit status 2:
+    regularized trials have no control to be compared with; the report holds what is left to tell.
     """
     opt.check_choice("--diverged", diverged, DIVERGED)
     treatment = cast("Diverged", diverged)
-    analyze_and_print(directories, outcome=outcome, diverged=treatment, output=output, is_json=json)
+    separation = analyze_and_print(
+        directories, outcome=outcome, diverged=treatment, output=output, is_json=json
+    ).separation
+    if separation.is_refused:
+        opt.say(f"there is nothing to separate: {separation.missing} {separation.way_out}")
+        return opt.WRONG_REQUEST
+    return opt.DONE
 
 
 def analyze_and_print(

@@ -40,6 +40,7 @@ def build_manifest(
     space: Mapping[str, Any],
     configs: Iterable[TrialConfig],
     settings: Mapping[str, Any] | None = None,
+    data: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the manifest of a new sweep, ready for JSON.
 
@@ -49,6 +50,8 @@ def build_manifest(
         space: The resolved search space, as `SearchSpace.to_dict` returns it.
         configs: Every planned trial's configuration; none where Optuna chooses them.
         settings: How the sweep is carried out (engine, group size, …); must hold no secret.
+        data: Fingerprint by data set (`data_fingerprint`), of those whose name does not tell what
+            they hold.
 
     Returns:
         Schema version, plan, machine and versions. `sweep_id` is new at every call: it tells two
@@ -65,6 +68,7 @@ def build_manifest(
         "packages": _package_versions(),
         "machine": _machine(),
         "settings": dict(settings or {}),
+        "data": dict(data or {}),
         "space": dict(space),
         "trials": [{"trial_id": c.trial_id, "config": c.to_dict()} for c in configs],
     }

@@ -30,6 +30,9 @@ ARROW_TYPES: dict[str, pa.DataType] = {
 ROW_GROUP_ROWS = 65_536
 """Rows of one row group of a compacted file."""
 
+COMPACTED_NAME = "0-compacted.parquet"
+"""File that holds all rows of a compacted table; sorts before every trial id."""
+
 _SORT_KEYS = {
     "trials": ("arm", "lr", "rlp_lambda", "label_smoothing", "seed", "trial_id"),
     "epochs": ("trial_id", "epoch"),
@@ -163,8 +166,7 @@ def _read_file(path: Path, wanted: Sequence[Column]) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         msg = (
             f"every part of a table must be a whole Parquet file, but {path} is not "
-            f"({str(error).splitlines()[0]}); remove it and resume the sweep, which trains that "
-            "trial again."
+            f"({str(error).splitlines()[0]}); {_way_out(path)}."
         )
         raise SchemaError(msg) from error
     arrays = {
@@ -174,6 +176,14 @@ def _read_file(path: Path, wanted: Sequence[Column]) -> pa.Table:
         for column in wanted
     }
     return pa.table(arrays)
+
+
+def _way_out(path: Path) -> str:
+    """Return what to do about a file that cannot be read, by what it holds."""
+    if path.parent.name != "trials":
+        return f"remove it and go without its {path.parent.name}, the trials are whole without them"
+    trains = "every trial that is in no other file" if path.name == COMPACTED_NAME else "its trial"
+    return f"restore it, or remove it: `rlp-sweeps resume {path.parents[1]}` trains {trains} again"
 
 
 def _cast(path: Path, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:

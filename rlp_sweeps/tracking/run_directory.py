@@ -23,15 +23,14 @@ import pyarrow.compute as pc
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
 from rlp_sweeps.schema import SCHEMA_VERSION
 from rlp_sweeps.tracking import files, parquet
+from rlp_sweeps.tracking.data_fingerprint import check_same_data, data_of
 from rlp_sweeps.tracking.manifest import build_manifest, code_version
+from rlp_sweeps.tracking.parquet import COMPACTED_NAME
 
 __all__ = ["COMPACTED_NAME", "FOLDERS", "RunDirectory", "build_manifest", "code_version"]
 
 FOLDERS = ("trials", "epochs", "checkpoints")
 """Subfolders that a run directory is created with."""
-
-COMPACTED_NAME = "0-compacted.parquet"
-"""File that holds all rows of a compacted table; sorts before every trial id."""
 
 _MANIFEST_NAME = "manifest.json"
 _LOCK_NAME = ".driver.lock"
@@ -89,6 +88,20 @@ class RunDirectory:
                 f"{self.manifest.get('created_at')}); choose another --output or resume it."
             )
             raise RunDirectoryError(msg)
+        self.check_same_data(data_of(manifest))
+
+    def check_same_data(self, current: Mapping[str, str]) -> None:
+        """Refuse to mix rows of this sweep with those of other data under the same name.
+
+        Args:
+            current: Fingerprint by data set of what is trained on now (`data_fingerprint`); data
+                sets that are not in it are taken to be what their name says.
+
+        Raises:
+            RunDirectoryError: A data set has other content than the manifest records, or none is
+                recorded.
+        """
+        check_same_data(current, data_of(self.manifest), where=self.path)
 
     def _lay_out(self, manifest: Mapping[str, Any]) -> None:
         with ExitStack() as stack:

@@ -90,6 +90,12 @@ def trials(folder: Path, *expressions: pl.Expr, without: str = "none") -> None:
     changed.write_parquet(folder / "sweep" / "trials" / "part.parquet")
 
 
+def torn(folder: Path) -> None:
+    """Write a table of trials, as another program would, and cut its file short."""
+    trials(folder)
+    (folder / "sweep" / "trials" / "part.parquet").write_bytes(b"PAR1 and then nothing")
+
+
 def a_file(folder: Path) -> None:
     """Write a file where a folder is wanted."""
     (folder / "file").write_text("no folder")
@@ -152,14 +158,19 @@ SPACES = [
 SETTINGS = [
     Case("unknown setting", RUN + "--set lamda=1", r"unknown setting 'lamda' in --set; the "
          r"settings are \['lr', 'rlp_lambda'"),
-    Case("setting without value", RUN + "--set lr", "must name a setting and its value, but got"),
-    Case("setting without name", RUN + "--set =1", "must name a setting and its value, but got"),
+    Case("setting without value", RUN + "--set lr", r"setting and its value\(s\), as in "
+         r"`--set lr=0\.1,0\.2`, but got --set 'lr'"),
+    Case("setting without name", RUN + "--set =1", r"setting and its value\(s\), as in "
+         "`--set lr=0.1,0.2`, but got --set '=1'"),
+    *(Case(f"list as {text}", RUN + f"--set 'lr={text}'", "separated by commas alone, as in "
+           r"`--set lr=0\.1,0\.2`, but got lr=")
+      for text in ("[a,b]", "[0.1,0.2]", "(0.1,0.2)", "0.1;0.2")),
     Case("setting twice", RUN + "--set lr=1 --set lr=2", "'lr' comes twice; several values are"),
     Case("value out of range", RUN + "--set label_smoothing=1.2", "`0 <= label_smoothing < 1` must "
          r"hold, but got label_smoothing=1\.2\."),
     Case("axis out of range", "plan quickstart --set lr=0.1,0", r"`0 < lr < inf` .* got lr=0\.0"),
     Case("value of another type", RUN + "--set lr=fast", "`lr` must be of type float"),
-    Case("no value", RUN + "--set lr=", "`lr` must be of type float, but got lr=''"),
+    Case("no value", RUN + "--set lr=", r"as in `--set lr=0\.1,0\.2`, but got lr=''"),
     Case("seed as setting", RUN + "--set seed=1", "seeds with --num-seeds"),
     Case("no seeds", RUN + "--num-seeds 0", "`1 <= num_seeds` must hold, but got num_seeds=0"),
     Case("no seeds to plan", "plan quickstart --num-seeds -1", "`1 <= num_seeds` must hold"),
@@ -209,8 +220,10 @@ FOLDERS = [
     Case("output where nobody writes", RUN + "--output /proc/x", "/proc/x must be writable, but"),
     Case("output in a locked folder", RUN + "--output locked/x", "must be writable, but it is not",
          locked, marks=(NOT_AS_ROOT,)),
-    Case("analysis where nobody writes", "analyze sweep --output /proc/x", "must be writable, but",
-         trials),
+    Case("analysis where nobody writes", "analyze sweep --output /proc/x", "must be writable, but "
+         "'/proc/x' is not: .*; give another one with `--output DIR`", trials),
+    Case("corrupt file of another program", "analyze sweep", r"part\.parquet .*with the program "
+         "that wrote it", torn),
 ]
 
 TABLES = [

@@ -51,9 +51,13 @@ def write_directory(folder: Path, trials: pl.DataFrame, *, epochs=None) -> Path:
     return folder
 
 
-def write_plan(directory: Path, trial_ids) -> None:
-    """Write a manifest that plans these trials into a run directory."""
-    plan = {"schema_version": 1, "trials": [{"trial_id": name} for name in trial_ids]}
+def write_plan(directory: Path, trial_ids, *, arms=None, sweep_name=None) -> None:
+    """Write a manifest that plans these trials into a run directory; `arms` by trial id."""
+    trials = [
+        {"trial_id": name, "config": {"arm": arms[name]}} if arms else {"trial_id": name}
+        for name in trial_ids
+    ]
+    plan = {"schema_version": 1, "sweep_name": sweep_name, "trials": trials}
     (directory / "manifest.json").write_text(json.dumps(plan))
 
 

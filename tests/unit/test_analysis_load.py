@@ -4,10 +4,19 @@ import json
 
 import polars as pl
 import pytest
-from analysis_frames import make_epochs, make_trials, where_seed, write_directory, write_plan
+from analysis_frames import (
+    make_epochs,
+    make_trials,
+    where_arm,
+    where_seed,
+    write_directory,
+    write_plan,
+)
 from polars.testing import assert_frame_equal
 
 from analysis.load import load_epochs, load_sweep, load_trials
+from analysis.pairing import pair_arms
+from analysis.tables import analyze
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
 
 
@@ -47,6 +56,53 @@ def test_load_trials_takes_whole_numbers_categories_and_untyped_nulls(tmp_path):
     assert trials.schema["rlp_lambda"] == pl.Float64
     assert trials.schema["arm"] == pl.String
     assert trials.schema["lr_multiplier"] == pl.Float64
+
+
+@pytest.mark.parametrize(
+    "name", ["lr", "rlp_lambda", "label_smoothing", "weight_decay", "config_gain"]
+)
+@pytest.mark.parametrize("folders", [("a", "a"), ("a", "b")], ids=["within", "across"])
+@pytest.mark.parametrize("dtype", [pl.Float32, pl.Float16])
+def test_load_trials_refuses_a_value_of_two_precisions(tmp_path, name, folders, dtype):
+    is_control = pl.col("arm") == "control"
+    value = pl.when(is_control & (pl.lit(name) == "rlp_lambda")).then(0.0).otherwise(0.1)
+    trials = make_trials(**{name: value})
+    first = write_directory(tmp_path / "a", trials.filter(is_control | (pl.col("seed") == 0)))
+    second = tmp_path / folders[1]
+    (second / "trials").mkdir(parents=True, exist_ok=True)
+    narrow = trials.filter(~is_control & (pl.col("seed") == 1)).with_columns(
+        pl.col(name).cast(dtype)
+    )
+    narrow.write_parquet(second / "trials" / "narrow.parquet")
+
+    says = (
+        rf"`{name}` is Float\d\d in .*narrow\.parquet and Float64 in .*part\.parquet, so that 0\.1"
+    )
+    with pytest.raises(SchemaError, match=rf"{says} is 0\.\d+ there .*; write `{name}` as Float64"):
+        load_trials(list(dict.fromkeys([first, second])))
+
+
+def test_load_trials_pairs_mixed_precisions_that_say_the_same(tmp_path):
+    trials = make_trials(lrs=(0.5,))
+    directory = write_directory(tmp_path / "a", trials.filter(pl.col("arm") == "control"))
+    narrow = trials.filter(pl.col("arm") != "control").with_columns(
+        pl.col("lr", "rlp_lambda", "label_smoothing", "test_accuracy").cast(pl.Float32)
+    )
+    narrow.write_parquet(directory / "trials" / "narrow.parquet")
+
+    seeds = pair_arms(load_trials([directory]), "test_accuracy").seeds
+
+    assert seeds.select("y_control", "y_full").null_count().row(0) == (0, 0)
+
+
+def test_load_trials_widens_a_table_of_one_narrow_precision(tmp_path):
+    narrow = make_trials().with_columns(pl.col("lr", "rlp_lambda").cast(pl.Float32))
+    directory = write_directory(tmp_path / "a", narrow)
+
+    trials = load_trials([directory])
+
+    assert trials["lr"].unique().to_list() == [0.10000000149011612]
+    assert pair_arms(trials, "test_accuracy").seeds["y_control"].null_count() == 0
 
 
 def test_load_trials_ignores_foreign_columns_but_configuration(tmp_path):
@@ -112,6 +168,31 @@ def test_load_trials_names_an_unreadable_file(tmp_path, content):
 
     with pytest.raises(SchemaError, match=r"torn\.parquet cannot be read"):
         load_trials([directory])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_ours", "says"),
+    [
+        (
+            "trials/torn",
+            False,
+            r"a has no manifest\.json, so that no .* the program that wrote it, or",
+        ),
+        ("trials/torn", True, r"`rlp-sweeps resume .*a` trains its trial again\."),
+        ("trials/0-compacted", True, r"trains every trial that is in no other file again\."),
+        ("epochs/torn", True, "remove it and go without its epochs"),
+        ("epochs/torn", False, r"the program that wrote it, or remove it"),
+    ],
+)
+def test_load_sweep_says_what_to_do_about_a_corrupt_file(tmp_path, name, is_ours, says):
+    trials = make_trials()
+    directory = write_directory(tmp_path / "a", trials, epochs=make_epochs(trials))
+    (directory / f"{name}.parquet").write_bytes(b"no parquet at all, but long enough")
+    if is_ours:
+        write_plan(directory, trials["trial_id"])
+
+    with pytest.raises(SchemaError, match=says):
+        load_trials([directory]) if name.startswith("trials") else load_epochs([directory])
 
 
 def test_load_trials_names_a_file_with_a_whole_footer_and_torn_pages(tmp_path):
@@ -186,6 +267,11 @@ def test_load_trials_takes_a_manifest_of_this_version(tmp_path):
         ({"lr": pl.lit(None, pl.Float64)}, r"no nulls, but got \{'lr': 10\}"),
         ({"rlp_lambda": 1.0}, "0 in arm 'control'"),
         ({"rlp_lambda": -1.0}, "`rlp_lambda >= 0`"),
+        ({"rlp_lambda": float("nan")}, "`rlp_lambda` must be finite"),
+        ({"lr": float("nan")}, "`lr` must be finite in .*a, but got nan"),
+        ({"label_smoothing": float("inf")}, "`label_smoothing` must be finite in .*a, but got inf"),
+        ({"test_accuracy": 67.5}, "`0 <= test_accuracy <= 1` must .* 67.5; shares are never perc"),
+        ({"random_label_accuracy": -0.5}, "`0 <= random_label_accuracy <= 1` must hold in .*-0.5"),
     ],
 )
 def test_load_trials_refuses_values_the_schema_does_not_know(tmp_path, wrong, message):
@@ -193,6 +279,13 @@ def test_load_trials_refuses_values_the_schema_does_not_know(tmp_path, wrong, me
 
     with pytest.raises(SchemaError, match=message):
         load_trials([directory])
+
+
+def test_load_trials_takes_shares_at_their_ends_and_missing_ones(tmp_path):
+    ends = pl.col("seed").replace_strict({0: 1.0 + 1e-7, 1: float("nan")}, return_dtype=pl.Float64)
+    directory = write_directory(tmp_path / "a", make_trials(train_accuracy=ends, val_accuracy=0.0))
+
+    assert len(load_trials([directory])) == 10
 
 
 def test_load_trials_reads_a_row_once_from_its_part_and_the_compacted_file(tmp_path):
@@ -313,6 +406,45 @@ def test_load_epochs_reads_each_evaluation_once(tmp_path):
     epochs = load_epochs([directory]).select(written.columns)
 
     assert_frame_equal(epochs, written, check_row_order=False, check_column_order=False)
+
+
+def test_load_epochs_follows_the_directory_of_the_kept_trial_row(tmp_path):
+    trials = make_trials(seeds=(0,))
+    stale = make_epochs(trials).with_columns(val_accuracy=0.0)
+    broken = trials.with_columns(where_arm("full", "status", "failed"))
+    first = write_directory(tmp_path / "a", broken, epochs=stale)
+    second = write_directory(tmp_path / "b", trials, epochs=make_epochs(trials, num_epochs=2))
+    kept = load_sweep([first, second])[1].kept
+
+    epochs = load_epochs([first, second], kept=kept)
+
+    is_full = pl.col("trial_id").str.starts_with("full")
+    assert epochs.filter(is_full)["epoch"].to_list() == [1, 2]
+    assert (epochs.filter(is_full)["val_accuracy"] > 0).all()
+    assert set(epochs.filter(~is_full)["val_accuracy"]) == {0.0}
+    assert len(epochs) == 4 * 3 + 2
+
+
+def test_load_epochs_never_mixes_directories_within_a_trial(tmp_path):
+    trials = make_trials(seeds=(0,))
+    first = write_directory(tmp_path / "a", trials, epochs=make_epochs(trials, num_epochs=2))
+    second = write_directory(tmp_path / "b", trials, epochs=make_epochs(trials, num_epochs=5))
+
+    assert set(load_epochs([first, second])["epoch"]) == {1, 2}
+
+
+def test_analyze_draws_the_epochs_of_the_kept_trial_row(tmp_path):
+    trials = make_trials()
+    stale = make_epochs(trials).with_columns(val_accuracy=0.0)
+    first = write_directory(
+        tmp_path / "a", trials.with_columns(status=pl.lit("failed")), epochs=stale
+    )
+    second = write_directory(tmp_path / "b", trials, epochs=make_epochs(trials))
+
+    epochs = analyze([first, second], output=tmp_path / "out").epochs
+
+    assert len(epochs) == 30
+    assert (epochs["val_accuracy"] > 0).all()
 
 
 def test_load_epochs_refuses_a_table_without_its_key(tmp_path):

@@ -57,6 +57,30 @@ def test_verdict_says_what_is_not_resolved(tmp_path):
     assert "An interaction of the two is not resolved" in first
 
 
+@pytest.mark.parametrize(("num_seeds", "floor"), [(2, "p = 0.5."), (5, "p = 0.062."), (6, None)])
+def test_verdict_says_what_counts_as_resolved_and_what_few_seeds_can_show(
+    tmp_path, num_seeds, floor
+):
+    noise = (f("trial_id").hash(3) % 1000) / 200_000
+    trials = make_trials(lambdas=(1.0, 10.0), seeds=range(num_seeds))
+    trials = trials.with_columns(test_accuracy=f("test_accuracy") + noise)
+
+    paragraphs = dict(analysis_of(tmp_path, trials).paragraphs)
+
+    assert "p < 0.05 after Holm's adjustment over all 6 of them" in paragraphs["How sure"]
+    says = f"With {num_seeds} seeds the intervals and p values take the differences between seeds"
+    assert (says in paragraphs["How sure"]) == (floor is not None)
+    assert paragraphs["How sure"].endswith(f"cannot go below {floor}" if floor else "excludes 0.")
+
+
+def test_verdict_without_a_family_speaks_of_intervals_alone(tmp_path):
+    trials = make_trials(arms=("control", "sham"))
+
+    paragraphs = dict(analysis_of(tmp_path, trials).paragraphs)
+
+    assert "Holm" not in paragraphs["How sure"]
+
+
 def test_verdict_never_calls_the_class_term_a_learning_rate(tmp_path):
     verdict = analysis_of(tmp_path, make_trials()).verdict
 
@@ -255,7 +279,8 @@ def test_notes_tell_trials_with_other_outcomes_in_a_later_directory(tmp_path):
         (
             make_trials(status=where_arm("sham", "status", "diverged")).drop("num_classes"),
             {},
-            "2 diverged trials without `num_classes`",
+            "2 trials diverged; in the effects they count as missing in class accuracies and "
+            "losses, because without `num_classes` chance is unknown; add that column",
         ),
         (make_trials(test_loss=None), {}, "10 completed trials without a finite test_loss"),
         (make_trials(arm=where_arm("sham", "arm", "grafted")), {}, r"Arms \['grafted'\]"),
@@ -267,9 +292,18 @@ def test_notes_tell_trials_with_other_outcomes_in_a_later_directory(tmp_path):
         (
             make_trials().filter((f("arm") != "control") | (f("seed") == 0)),
             {},
-            "1 cell and seed without a control trial",
+            "1 cell and seed has no control trial that was trained to its end, and no effect "
+            r"against it: lr=0\.1, label_smoothing=0, seed 1\. Train them with arm='control'",
         ),
         (make_trials(optimizer="adamw"), {}, "Optimizer adamw"),
+        (make_trials(point=f("seed")), {}, "2 points of a search: effects pooled over them"),
+        (
+            make_trials(
+                code_version=pl.when(f("arm") == "full").then(pl.lit("2")).otherwise("arm")
+            ),
+            {},
+            "Trials of 5 versions of the code: 2, class_term, control, sham, uniform_term",
+        ),
         (
             make_trials(seeds=(0, 1, 2)).filter((f("arm") != "full") | (f("seed") != 1)),
             {},
@@ -305,6 +339,46 @@ def test_notes_say_what_the_data_lack(tmp_path, trials, options, note):
     notes = analysis_of(tmp_path, trials, **options).notes
 
     assert re.search(note, "\n".join(notes))
+
+
+@pytest.mark.parametrize("num_known", [0, 1, 2])
+def test_one_note_tells_what_diverged_trials_score(tmp_path, num_known):
+    trials = make_trials(status=where_arm("full", "status", "diverged"))
+    is_known = f("seed") < num_known
+    trials = trials.with_columns(num_classes=pl.when(is_known).then(f("num_classes")))
+
+    notes = [note for note in analysis_of(tmp_path, trials).notes if "diverged" in note]
+
+    says = {
+        0: "they count as missing in class accuracies",
+        1: "1 scores at chance (accuracy 1/K, loss log K) and 1 counts as missing in class",
+        2: "they score at chance (accuracy 1/K, loss log K). In random-label",
+    }
+    assert len(notes) == 1
+    assert says[num_known] in notes[0]
+    assert ("chance (" in notes[0]) == (num_known > 0)
+
+
+def test_notes_name_cells_and_seeds_without_a_control_up_to_a_bound(tmp_path):
+    lrs = tuple(number / 10 for number in range(1, 8))
+    is_lost = (f("arm") == "control") & ((f("seed") < 8) | (f("lr") > 0.6))
+    trials = make_trials(lrs=lrs, lambdas=(1.0, 10.0), seeds=range(9)).filter(~is_lost)
+
+    notes = [n for n in analysis_of(tmp_path, trials).notes if "no control" in n]
+
+    assert len(notes) == 1
+    assert notes[0].startswith("57 cells and seeds have no control trial")
+    assert ": lr=0.1, label_smoothing=0, seeds 0, 1, 2, 3, 4, 5 and 2 more; lr=0.2" in notes[0]
+    assert notes[0].endswith("; and 3 further cells. Train them with arm='control', rlp_lambda=0.")
+
+
+def test_a_control_that_failed_is_named_as_missing(tmp_path):
+    is_lost = (f("arm") == "control") & (f("seed") == 1)
+    trials = make_trials(status=pl.when(is_lost).then(pl.lit("failed")).otherwise("status"))
+
+    notes = "\n".join(analysis_of(tmp_path, trials).notes)
+
+    assert "label_smoothing=0, seed 1. Train them" in notes
 
 
 def test_notes_are_empty_where_nothing_lacks(tmp_path):

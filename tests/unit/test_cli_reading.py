@@ -40,6 +40,7 @@ def make_analysis(pooled: pl.DataFrame = POOLED) -> Any:
         outcome="test_accuracy",
         effects_pooled=pooled,
         notes=("one trial [a] failed.",),
+        separation=SimpleNamespace(is_refused=False),
         to_json=lambda: {"verdict": "something", "pooled": [{"estimate": float("nan")}]},
     )
 

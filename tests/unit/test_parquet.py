@@ -133,6 +133,23 @@ def test_read_files_names_the_corrupt_file(tmp_path: Path, content: bytes) -> No
         read_files("trials", sorted(tmp_path.glob("*.parquet")))
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("trials/a1.parquet", r"resume .*run` trains its trial again\."),
+        ("trials/0-compacted.parquet", r"resume .*run` trains every trial that is in no other"),
+        ("epochs/a1.parquet", r"remove it and go without its epochs"),
+    ],
+)
+def test_read_files_says_what_a_corrupt_file_costs(tmp_path: Path, name: str, says: str) -> None:
+    path = tmp_path / "run" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no parquet at all, but long enough")
+
+    with pytest.raises(SchemaError, match=says):
+        read_files(path.parent.name, [path])
+
+
 def test_read_files_names_a_truncated_file(tmp_path: Path) -> None:
     write_part(to_table("trials", [ROW]), tmp_path / "a1.parquet")
     whole = (tmp_path / "a1.parquet").read_bytes()

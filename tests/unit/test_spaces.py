@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,6 @@ def test_space_refuses_a_fixed_setting_out_of_range() -> None:
         ({"fixed": {"lr": 0.1}}, r"\['lr'\] stand\(s\) in `axes` and in `fixed`"),
         ({"fixed": {"seed": 1}}, r"\['seed'\] must not stand in `axes` or `fixed`"),
         ({"search": Search(num_points=2, objective_arm="sham")}, "`objective_arm` of a search"),
-        ({"search": Search(num_points=2, early_stopping=True)}, "early_stopping stops single"),
     ],
 )
 def test_space_refuses_a_design_that_cannot_be_rendered(
@@ -249,7 +249,7 @@ def test_override_moves_the_data_folder() -> None:
         ({"arm": "full"}, "'arm' is no axis"),
         ({"lr": "0"}, r"`0 < lr < inf` must hold, but got lr=0\.0"),
         ({"lr": "fast"}, "`lr` must be of type float, but got lr='fast'"),
-        ({"lr": ""}, "`lr` must be of type float, but got lr=''"),
+        ({"lr": "0.1,x"}, "`lr` must be of type float, but got lr='x'"),
         ({"lr": "0.1,0.1"}, "no two values of an axis may be alike"),
         ({"rlp_lambda": "0"}, "`rlp_lambda > 0` must hold on the axis"),
         ({"num_epochs": "2", "warmup_epochs": "2"}, "`warmup_epochs < num_epochs` must hold"),
@@ -258,6 +258,39 @@ def test_override_moves_the_data_folder() -> None:
 def test_override_is_checked_like_the_recipe(settings: dict[str, str], message: str) -> None:
     with pytest.raises((ConfigError, SearchSpaceError), match=message):
         make_space().override(settings)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ",", "0.1,", "[0.1,0.2]", "(0.1,0.2)", "[a,b]", "0.1;0.2", "0.1 0.2", "0.1:0.2", "'0.1'"],
+)
+def test_override_says_how_several_values_are_written(text: str) -> None:
+    says = f"separated by commas alone, as in `--set lr=0.1,0.2`, but got lr={text!r}."
+
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        make_space().override({"lr": text})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "example"),
+    [
+        ("num_epochs", "[2,3]", "num_epochs=2,4"),
+        ("train_samples", "", "train_samples=2,4"),
+        ("nesterov", "(true)", "nesterov=true,false"),
+        ("dataset", "[digits]", "dataset=NAME1,NAME2"),
+    ],
+)
+def test_override_gives_an_example_of_the_settings_type(name: str, text: str, example: str) -> None:
+    with pytest.raises(ConfigError, match=f"`--set {example}`"):
+        make_space().override({name: text})
+
+
+def test_override_leaves_the_commas_within_a_generated_data_set_alone() -> None:
+    space = make_space().override({"dataset": "synthetic:1,8,8,4,600, digits,my.module:load"})
+
+    assert space.axes["dataset"].values() == ("synthetic:1,8,8,4,600", "digits", "my.module:load")
+    one = make_space().override({"dataset": "synthetic:1,8,8,4,600"})
+    assert one.fixed["dataset"] == "synthetic:1,8,8,4,600"
 
 
 @pytest.mark.parametrize("space", [make_space(), make_search(data_dir="/x", claim="c")])

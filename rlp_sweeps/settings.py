@@ -1,0 +1,47 @@
+"""Settings as ``--set NAME=VALUE`` writes them: one value, or several separated by commas."""
+
+import re
+
+from rlp_sweeps.config import FIELD_TYPES, Scalar, parse_value, setting_kinds
+from rlp_sweeps.errors import ConfigError
+
+_EXAMPLES = {float: "0.1,0.2", int: "2,4", bool: "true,false", str: "NAME1,NAME2"}
+
+_COMMA = re.compile(r",(?!\s*\d+\s*(?:,|$))")
+"""A comma between two data sets, not one within ``synthetic:C,H,W,K,N``."""
+
+_NO_LIST = re.compile(r"[\[\](){};]")
+_NO_NUMBERS = re.compile(r"[\[\](){};:|/'\"]|\S\s+\S")
+"""What other ways to write several values hold."""
+
+
+def values_of_setting(name: str, text: str) -> tuple[Scalar, ...]:
+    """Return the values that ``--set NAME=VALUE`` gives a setting.
+
+    Raises:
+        ConfigError: The name is unknown or no axis, the text is written in another way, or a value
+            is of another type or breaks its rule.
+    """
+    if name in {"arm", "seed"}:
+        msg = f"{name!r} is no axis; choose `arms` in the recipe, seeds with --num-seeds."
+        raise ConfigError(msg)
+    if name not in FIELD_TYPES:
+        known = [n for n in FIELD_TYPES if n not in {"arm", "seed"}]
+        msg = f"unknown setting {name!r} in --set; the settings are {[*known, 'data_dir']}."
+        raise ConfigError(msg)
+    parts = _COMMA.split(text) if name == "dataset" else text.split(",")
+    foreign = _NO_LIST if str in setting_kinds(name) else _NO_NUMBERS
+    if any(not part.strip() or foreign.search(part.strip()) for part in parts):
+        msg = (
+            f"`--set {name}=VALUE` must give one value or several, separated by commas alone, as "
+            f"in `--set {example_setting(name)}`, but got {name}={text!r}."
+        )
+        raise ConfigError(msg)
+    return tuple(parse_value(name, part.strip()) for part in parts)
+
+
+def example_setting(name: str) -> str:
+    """Return how ``--set`` gives a setting several values, for example ``lr=0.1,0.2``."""
+    kinds = setting_kinds(name) if name in FIELD_TYPES else ()
+    values = (text for kind, text in _EXAMPLES.items() if kind in kinds)
+    return f"{name}={next(values, 'VALUE')}"
