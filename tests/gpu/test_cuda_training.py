@@ -7,6 +7,7 @@ import torch
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.datasets import split_dataset
+from rlp_sweeps.training.engines import get_engine
 from rlp_sweeps.training.loop import GroupContext, train_group
 from rlp_sweeps.training.member import Member
 
@@ -41,7 +42,8 @@ def test_random_labels_order_and_split_are_those_of_the_cpu() -> None:
 
     assert torch.equal(on_cpu.random_labels(1), on_gpu.random_labels(1).cpu())
     assert torch.equal(on_cpu.data.train_ids_N, on_gpu.data.train_ids_N.cpu())
-    assert torch.equal(on_cpu._permutation("order", 1), on_gpu._permutation("order", 1).cpu())
+    orders = [member.samples.order("order", 1).cpu() for member in (on_cpu, on_gpu)]
+    assert torch.equal(*orders)
 
 
 def test_one_epoch_follows_the_cpu_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +64,7 @@ def test_bf16_follows_fp32_on_the_device() -> None:
 def test_a_group_trains_and_names_its_device() -> None:
     context = GroupContext(group_id="g", data_dir="", device="cuda")
 
-    (result,) = train_group([CONFIG], context=context, report=lambda p: True)
+    (result,) = train_group([CONFIG], context=context, report=lambda p: ())
 
     assert result.trial["status"] == "completed"
     assert result.trial["device"] == torch.cuda.get_device_name()
@@ -82,3 +84,37 @@ def test_an_epoch_reads_nothing_back_from_the_device_before_its_end() -> None:
         pytest.fail(f"a training step synchronized: {error}")
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("engine", ["grouped", "vmap", "graph"])
+def test_an_engines_members_follow_the_sequential_ones(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    members = [dataclasses.replace(CONFIG, lr=lr, seed=s) for lr in (0.02, 0.05) for s in (0, 1)]
+
+    losses = []
+    for name in ("sequential", engine):
+        trained = get_engine(name)(members, data_dir="", device=torch.device("cuda"))
+        outcomes = trained.advance(1, evaluates=True)
+        assert not [o.error for o in outcomes.values() if o.error]
+        losses.append([outcomes[config.trial_id].step_loss for config in members])
+
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_captured_step_goes_on_after_members_were_cut_out(optimizer: str) -> None:
+    members = [dataclasses.replace(CONFIG, lr=lr, optimizer=optimizer) for lr in (1e-3, 2e-3, 3e-3)]
+    whole, cut = (
+        get_engine("graph")(members, data_dir="", device=torch.device("cuda")) for _ in range(2)
+    )
+    for trained in (whole, cut):
+        trained.advance(1, evaluates=False)
+    cut.drop(members[0].trial_id)
+
+    left, expected = cut.advance(2, evaluates=True), whole.advance(2, evaluates=True)
+
+    for trial_id, outcome in left.items():
+        assert outcome.step_loss == pytest.approx(expected[trial_id].step_loss, rel=1e-3)

@@ -2,11 +2,12 @@
 
 from rlp_sweeps.errors import ConfigError
 from rlp_sweeps.training.engines.base import EVALUATED_LOSSES, Engine, EpochOutcome
+from rlp_sweeps.training.engines.graph import GraphEngine
 from rlp_sweeps.training.engines.sequential import SequentialEngine
 from rlp_sweeps.training.engines.stacked import GroupedEngine, VmapEngine
 
 ENGINES: dict[str, type[Engine]] = {
-    engine.name: engine for engine in (SequentialEngine, GroupedEngine, VmapEngine)
+    engine.name: engine for engine in (SequentialEngine, GroupedEngine, VmapEngine, GraphEngine)
 }
 
 
@@ -27,6 +28,7 @@ __all__ = [
     "EVALUATED_LOSSES",
     "Engine",
     "EpochOutcome",
+    "GraphEngine",
     "GroupedEngine",
     "SequentialEngine",
     "VmapEngine",

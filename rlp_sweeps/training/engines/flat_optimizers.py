@@ -7,7 +7,6 @@ those of ``torch.optim``.
 Shapes: M members, P elements of the flat buffer.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -131,7 +130,7 @@ class FlatSGD(FlatOptimizer):
         self.nesterov = configs[0].nesterov
 
     @torch.no_grad()
-    def step(self, lr_factor: float) -> None:
+    def step(self, lr_factor: float | Tensor) -> None:
         """Take one step."""
         values_P, update_P, momentum_P = self.flat.values_P, self.grad_P, self.momentum_P
         self.flat.gather_gradients(update_P)
@@ -140,7 +139,7 @@ class FlatSGD(FlatOptimizer):
         velocity_P = self._states["momentum_buffer"].mul_(momentum_P).add_(update_P)
         if self.nesterov:
             velocity_P = update_P.addcmul_(momentum_P, velocity_P)
-        values_P.addcmul_(self.lr_P, velocity_P, value=-lr_factor)
+        values_P.addcmul_(self.lr_P * lr_factor, velocity_P, value=-1.0)
 
 
 class FlatAdamW(FlatOptimizer):
@@ -157,10 +156,15 @@ class FlatAdamW(FlatOptimizer):
         num_steps: int,
     ) -> None:
         super().__init__(configs, backbone, heads)
-        self.num_steps = num_steps
+        like = self.flat.values_P
+        self.num_steps = torch.full((), num_steps, dtype=torch.float64, device=like.device)
+
+    def tensors(self) -> list[Tensor]:
+        """Return all that a step changes in place beside the parameters."""
+        return [*super().tensors(), self.num_steps]
 
     @torch.no_grad()
-    def step(self, lr_factor: float) -> None:
+    def step(self, lr_factor: float | Tensor) -> None:
         """Take one step."""
         self.num_steps += 1
         values_P, grad_P = self.flat.values_P, self.grad_P
@@ -172,7 +176,7 @@ class FlatAdamW(FlatOptimizer):
         exp_avg_P = self._states["exp_avg"].mul_(self.momentum_P).addcmul_(rest_P, grad_P)
         squares_P = self._states["exp_avg_sq"].mul_(ADAMW_BETA2)
         squares_P.addcmul_(grad_P, grad_P, value=1 - ADAMW_BETA2)
-        correction = math.sqrt(1 - ADAMW_BETA2**self.num_steps)
+        correction = (1 - ADAMW_BETA2**self.num_steps).sqrt()
         scale_P = squares_P.sqrt().div_(correction).add_(ADAMW_EPSILON)
         step_P = lr_P / (1 - self.momentum_P**self.num_steps)
         values_P.addcdiv_(exp_avg_P * step_P, scale_P, value=-1.0)

@@ -83,7 +83,8 @@ class GroupedExtractor(StackedExtractor):
         assert images_SNCHW.shape[0] == self.layout.num_seeds, "one batch of images a seed"
         inputs = images_SNCHW
         if self._copies_images:
-            inputs = self.layout.per_member(images_SNCHW).transpose(0, 1).flatten(1, 2)
+            copies_NMCHW = self.layout.per_member(images_SNCHW).transpose(0, 1)
+            inputs = copies_NMCHW.flatten(1, 2).contiguous(memory_format=self.layout.memory_format)
         features_MND: Tensor = self.root(inputs)
         return features_MND
 

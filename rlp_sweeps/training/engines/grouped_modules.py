@@ -68,11 +68,8 @@ class GroupedConv2d(nn.Module):
         weight = self.weight.repeat(2, 1, 1, 1, 1).flatten(0, 1)
         doubled = None if bias is None else bias.repeat(2)
         outputs = self._convolve(torch.cat((maps, maps), dim=1), weight, doubled, 2 * self.groups)
-        is_last = outputs.stride(3) != 1
         own = outputs[:, : self.weight.shape[1]]
-        return own.contiguous(
-            memory_format=torch.channels_last if is_last else torch.contiguous_format
-        )
+        return own.contiguous(memory_format=self.layout.memory_format)
 
     def _read_images(self, images_SNCHW: Tensor, bias: Tensor | None) -> Tensor:
         counts = self.layout.members_per_seed
@@ -82,12 +79,13 @@ class GroupedConv2d(nn.Module):
             biases = torch.split_with_sizes(
                 bias, [count * self.weight.shape[1] for count in counts]
             )
+        memory_format = self.layout.memory_format
         outputs = [
-            self._read_seed(images_NCHW, weight, part)
+            self._read_seed(images_NCHW.contiguous(memory_format=memory_format), weight, part)
             for images_NCHW, weight, part in zip(images_SNCHW, weights, biases, strict=True)
         ]
         maps = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
-        return maps.contiguous(memory_format=self.layout.memory_format)
+        return maps.contiguous(memory_format=memory_format)
 
     def _read_seed(self, images_NCHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.groups == 1:

@@ -21,8 +21,8 @@ class StackLayout:
         members_per_seed: Members of each seed, in order; their sum is M, their number S.
         generators: One a seed, on the stack's device, from which dropout draws in train mode;
             without dropout, None will do.
-        memory_format: Of the maps between convolutions: ``torch.channels_last`` or
-            ``torch.contiguous_format``.
+        memory_format: Of the maps of a grouped stack, whatever that of the images:
+            ``torch.channels_last`` or ``torch.contiguous_format``.
     """
 
     members_per_seed: tuple[int, ...]

@@ -79,15 +79,16 @@ class MemberwiseOptimizer(StackedOptimizer):
         return self._states
 
     @torch.no_grad()
-    def step(self, lr_factor: float) -> None:
+    def step(self, lr_factor: float | Tensor) -> None:
         """Take one step."""
+        factor = float(lr_factor)
         grads = [
             torch.zeros_like(p).unbind(0) if p.grad is None else p.grad.unbind(0)
             for p in self.parameters.values()
         ]
         for part in self._parts:
             of_part = [grads[position][part.member] for position in part.positions]
-            self.update(part, of_part, lr=part.lr * lr_factor)
+            self.update(part, of_part, lr=part.lr * factor)
         for parameter in self.parameters.values():
             parameter.grad = None
 
@@ -141,9 +142,13 @@ class MemberwiseAdamW(MemberwiseOptimizer):
     ) -> None:
         super().__init__(configs, backbone, heads)
         some = next(iter(self.parameters.values()))
-        self._num_steps = torch.full((), float(num_steps), device=some.device)
+        self._num_steps = torch.full((), num_steps, dtype=torch.float32, device=some.device)
 
-    def step(self, lr_factor: float) -> None:
+    def tensors(self) -> list[Tensor]:
+        """Return all that a step changes in place beside the parameters."""
+        return [*super().tensors(), self._num_steps]
+
+    def step(self, lr_factor: float | Tensor) -> None:
         """Take one step."""
         self._num_steps += 1
         super().step(lr_factor)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.errors import BackboneError, ConfigError
+from rlp_sweeps.errors import BackboneError, ConfigError, DeviceError
 from rlp_sweeps.training.datasets import split_dataset
 from rlp_sweeps.training.engines import get_engine
 from rlp_sweeps.training.memory import free_memory, is_out_of_memory
@@ -169,7 +169,7 @@ class Prober:
         """
         try:
             return self._probe(config, engine=engine, group_size=group_size)
-        except BackboneError as error:
+        except (BackboneError, DeviceError) as error:
             reason = str(error)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(f"{type(error).__name__}: {error}"):

@@ -26,6 +26,7 @@ class StackedEngine:
 
     name: ClassVar[str]
     stack: ClassVar[type[StackedExtractor]]
+    group: ClassVar[type[StackedGroup]] = StackedGroup
 
     def __init__(
         self, configs: Sequence[TrialConfig], *, data_dir: str, device: torch.device
@@ -111,7 +112,7 @@ class StackedEngine:
                 data[config.seed] = split_dataset(
                     config, data_dir=self._data_dir, device=self._device
                 )
-        group = StackedGroup(configs, data, self._device, stack=self.stack)
+        group = self.group(configs, data, self._device, stack=self.stack)
         if self._states:
             group.load_members([self._states[config.trial_id] for config in group.configs])
             self._states = {}

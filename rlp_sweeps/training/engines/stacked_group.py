@@ -46,7 +46,7 @@ from rlp_sweeps.training.schedules import lr_factor
 from rlp_sweeps.training.seed_data import SeedData
 
 
-class _Batch(NamedTuple):
+class StackedBatch(NamedTuple):
     """What one step trains on."""
 
     images_SNCHW: Tensor
@@ -202,7 +202,15 @@ class StackedGroup:
             warmup_steps=steps * config.warmup_epochs,
         )
 
-    def _train_step(self, batch: _Batch) -> Tensor:
+    def _train_step(self, batch: StackedBatch) -> Tensor:
+        """Take one step; return the members' L_class before it, ``[M]``."""
+        class_loss_M = self._backward(batch)
+        self._optimizer.step(self._lr_factor(self.step))
+        self.step += 1
+        return class_loss_M
+
+    def _backward(self, batch: StackedBatch) -> Tensor:
+        """Leave the gradients in the parameters; return the members' L_class, ``[M]``."""
         losses = self._network.training_losses(
             self._network.features(batch.images_SNCHW),
             batch.labels_MN,
@@ -211,11 +219,9 @@ class StackedGroup:
             label_smoothing_M=self._label_smoothing_M,
         )
         torch.autograd.backward((losses.class_loss_M + losses.heads_loss_M).sum())
-        self._optimizer.step(self._lr_factor(self.step))
-        self.step += 1
         return losses.class_loss_M.detach()
 
-    def _batches(self, epoch: int) -> Iterator[_Batch]:
+    def _batches(self, epoch: int) -> Iterator[StackedBatch]:
         """Yield the epoch's batches, the same that each member sees alone."""
         seeds, size = list(self._seeds.values()), self.configs[0].batch_size
         steps, num_samples = self._any_seed.steps_per_epoch, self._any_seed.samples_per_epoch
@@ -227,7 +233,7 @@ class StackedGroup:
         for index in range(steps):
             part = slice(index * size, (index + 1) * size)
             images = [s.images(o, d, part) for s, o, d in zip(seeds, orders, draws, strict=True)]
-            yield _Batch(torch.stack(images), labels_TMN[index], targets_TMNH[index])
+            yield StackedBatch(torch.stack(images), labels_TMN[index], targets_TMNH[index])
 
     def _labels(self, orders: Sequence[Tensor], epoch: int) -> tuple[Tensor, Tensor]:
         """Return the members' class labels ``[M, N]`` and targets ``[M, N, H]`` in these orders."""
@@ -263,13 +269,13 @@ class StackedGroup:
             for part in (slice(0, half), slice(half, 2 * half)):
                 images = zip(seeds, orders, draws, strict=True)
                 images_SNCHW = torch.stack([s.images(o, d, part) for s, o, d in images])
-                batch = _Batch(images_SNCHW, labels_MN[:, part], targets_MNH[:, part])
+                batch = StackedBatch(images_SNCHW, labels_MN[:, part], targets_MNH[:, part])
                 on_halves.append(self._gradients(batch))
         self._probe_5M = probe_products(*on_halves, dot=_member_dot)
         lr_M1 = self._lr_M1 * self._lr_factor(self.step)
         self._sums_M4 += self._probe_5M[:NUM_SUMS].T * (lr_M1 * self._any_seed.steps_per_epoch)
 
-    def _gradients(self, batch: _Batch) -> ExtractorGradients:
+    def _gradients(self, batch: StackedBatch) -> ExtractorGradients:
         """Return the extractors' gradients on one half-batch, each one tensor ``[M, P]``."""
         features_MND = self._network.features(batch.images_SNCHW)
         epsilon_M = self._label_smoothing_M

@@ -24,7 +24,7 @@ class StackedOptimizer(ABC):
         self.parameters = dict(parameters)
 
     @abstractmethod
-    def step(self, lr_factor: float) -> None:
+    def step(self, lr_factor: float | Tensor) -> None:
         """Take one step with every member's peak learning rate times `lr_factor`.
 
         Uses up the parameters' gradients; a missing one counts as 0.
@@ -33,6 +33,10 @@ class StackedOptimizer(ABC):
     @abstractmethod
     def states(self) -> dict[str, dict[str, Tensor]]:
         """Return the state in place, by its name and the parameter's, each ``[M, …]``."""
+
+    def tensors(self) -> list[Tensor]:
+        """Return all that a step changes in place beside the parameters."""
+        return [tensor for tensors in self.states().values() for tensor in tensors.values()]
 
     def member_state(self, member: int) -> States:
         """Return a copy of one member's state."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.errors import BackboneError
+from rlp_sweeps.errors import BackboneError, DeviceError
 from rlp_sweeps.training.backbones import Backbone, build_backbone
 from rlp_sweeps.training.engines import get_engine
 from rlp_sweeps.training.engines.probing import last_line
@@ -66,7 +66,7 @@ def net_traits(config: TrialConfig, info: DatasetInfo) -> NetTraits:
 
 
 def engine_refusal(config: TrialConfig, info: DatasetInfo, *, engine: str) -> str | None:
-    """Return why an engine cannot train a trial's backbone, or None where it can.
+    """Return why an engine cannot train a trial's backbone on a CPU, or None where it can.
 
     Two members train for two steps and are evaluated, on generated images of the data's shape.
 
@@ -90,7 +90,7 @@ def _refusal(tiny: TrialConfig, engine: str) -> str | None:
     try:
         built = get_engine(engine)(members, data_dir="", device=torch.device("cpu"))
         outcomes = built.advance(1, evaluates=True)
-    except BackboneError as error:
+    except (BackboneError, DeviceError) as error:
         return str(error)
     traces = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
     return last_line(traces[0]) if traces else None

@@ -1,0 +1,68 @@
+"""M extractors as parallel branches: each runs its own forward, on a CUDA stream of its own.
+
+Streams overlap only inside a CUDA graph, where launching costs nothing; elsewhere the branches run
+one after the other. M members, S seeds, N samples, C H W image, D features.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from rlp_sweeps.errors import BackboneError
+from rlp_sweeps.training.dropout import Dropout
+from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
+
+
+class BranchExtractor(StackedExtractor):
+    """M extractors side by side.
+
+    Raises:
+        BackboneError: The extractor has dropout: a captured graph would draw the same masks again
+            and again.
+    """
+
+    engine: ClassVar[str] = "graph"
+
+    def convert(self, root: nn.Module, single: nn.Module) -> nn.Module:
+        """Return the extractor as it is."""
+        shares = [module.p for module in root.modules() if type(module) is Dropout]
+        if any(shares):
+            msg = (
+                f"engine 'graph' takes extractors without dropout, but this one has {shares}; use "
+                "engine 'grouped', 'vmap' or 'sequential'."
+            )
+            raise BackboneError(msg)
+        self._streams: list[torch.cuda.Stream] = []
+        return root
+
+    def forward(self, images_SNCHW: Tensor) -> Tensor:
+        """Return every member's features, ``[M, N, D]``, of one batch of images a seed."""
+        images = self.layout.per_member(images_SNCHW)
+        states = {n: t.unbind(0) for n, t in self.root.named_parameters()}
+        states |= {n: t.unbind(0) for n, t in self.root.named_buffers()}
+        members = [
+            {name: tensors[member] for name, tensors in states.items()}
+            for member in range(self.layout.num_members)
+        ]
+        is_captured = images.is_cuda and torch.cuda.is_current_stream_capturing()
+        if not is_captured:
+            calls = zip(members, images, strict=True)
+            return torch.stack([functional_call(self.root, s, (x,)) for s, x in calls])
+        return self._fork(members, images)
+
+    def _fork(self, members: list[dict[str, Tensor]], images: Tensor) -> Tensor:
+        """Run every member on a stream of its own, and join them."""
+        main = torch.cuda.current_stream()
+        while len(self._streams) < len(members):
+            stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
+            self._streams.append(stream)
+        features = []
+        for stream, state, images_NCHW in zip(self._streams, members, images, strict=False):
+            stream.wait_stream(main)
+            with torch.cuda.stream(stream):
+                features.append(functional_call(self.root, state, (images_NCHW,)))
+        for stream in self._streams[: len(members)]:
+            main.wait_stream(stream)
+        return torch.stack(features)

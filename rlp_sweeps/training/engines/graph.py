@@ -1,0 +1,130 @@
+"""The engine `graph`: a whole training step of a group as one CUDA graph.
+
+Eager training of small networks waits for launches; a graph is launched once a step. Its members
+run as parallel branches (`BranchExtractor`). Captured are forward, backward and the optimizer;
+batches, the schedule's factor and the losses pass through tensors that stay where they are.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.errors import DeviceError
+from rlp_sweeps.training.datasets import SplitDataset
+from rlp_sweeps.training.engines.branch_extractor import BranchExtractor
+from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
+from rlp_sweeps.training.engines.stacked import StackedEngine
+from rlp_sweeps.training.engines.stacked_group import StackedBatch, StackedGroup
+
+WARMUP_STEPS = 3
+"""Steps before the capture, undone afterwards: libraries choose kernels and reserve memory."""
+
+
+class Replayable(Protocol):
+    """A captured step."""
+
+    def replay(self) -> None:
+        """Run the step once more."""
+        ...
+
+
+def capture_on_cuda(step: Callable[[], None]) -> Replayable:
+    """Return a step as a CUDA graph; capturing runs nothing."""
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        step()
+    return graph
+
+
+class GraphedGroup(StackedGroup):
+    """M trials whose step is captured at its first batch, and again after members have ended."""
+
+    capture: Callable[[Callable[[], None]], Replayable] = staticmethod(capture_on_cuda)
+
+    def __init__(
+        self,
+        configs: Sequence[TrialConfig],
+        data: Mapping[int, SplitDataset],
+        device: torch.device,
+        *,
+        stack: type[StackedExtractor],
+    ) -> None:
+        self._graph: Replayable | None = None
+        super().__init__(configs, data, device, stack=stack)
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._graph = None
+
+    def _train_step(self, batch: StackedBatch) -> Tensor:
+        if self._graph is None:
+            self._graph = self._captured(batch)
+        for static, value in zip(self._batch, batch, strict=True):
+            static.copy_(value)
+        self._factor.fill_(self._lr_factor(self.step))
+        self._graph.replay()
+        self.step += 1
+        return self._loss_M
+
+    def _captured(self, batch: StackedBatch) -> Replayable:
+        """Capture the step on tensors of its own, after a warm-up that leaves no trace."""
+        self._batch = StackedBatch(*(value.clone() for value in batch))
+        self._factor = torch.zeros((), device=self._device)
+        self._loss_M = torch.zeros(self._layout.num_members, device=self._device)
+        kept = [(tensor, tensor.clone()) for tensor in self._trained_tensors()]
+        with self._side_stream():
+            for _ in range(WARMUP_STEPS):
+                self._run_step()
+            for tensor, value in kept:
+                tensor.copy_(value)
+        return self.capture(self._run_step)
+
+    def _run_step(self) -> None:
+        losses_M = self._backward(self._batch)
+        self._optimizer.step(self._factor)
+        self._loss_M.copy_(losses_M)
+
+    def _trained_tensors(self) -> list[Tensor]:
+        """Return all that a step changes in place."""
+        return [
+            *(p.detach() for p in self._network.parameters()),
+            *self._network.buffers(),
+            *self._optimizer.tensors(),
+        ]
+
+    def _side_stream(self) -> AbstractContextManager[object]:
+        """Run on a stream that waits for the current one; the capture waits for both."""
+        if self._device.type != "cuda":
+            return nullcontext()
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        return torch.cuda.stream(stream)
+
+
+class GraphEngine(StackedEngine):
+    """One CUDA graph a step, members as parallel branches.
+
+    Raises:
+        DeviceError: The device is no CUDA device.
+    """
+
+    name: ClassVar[str] = "graph"
+    stack: ClassVar[type[StackedExtractor]] = BranchExtractor
+    group: ClassVar[type[StackedGroup]] = GraphedGroup
+    devices: ClassVar[tuple[str, ...]] = ("cuda",)
+
+    def __init__(
+        self, configs: Sequence[TrialConfig], *, data_dir: str, device: torch.device
+    ) -> None:
+        if device.type not in self.devices:
+            msg = (
+                f"engine 'graph' needs a CUDA device, but got {device.type!r}; use engine "
+                "'grouped', 'vmap' or 'sequential'."
+            )
+            raise DeviceError(msg)
+        super().__init__(configs, data_dir=data_dir, device=device)

@@ -1,0 +1,103 @@
+"""The engine `graph` on the CPU: a stand-in replays the step, everything else is the engine's."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+import torch
+
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.errors import DeviceError
+from rlp_sweeps.training.engines import get_engine
+from rlp_sweeps.training.engines.graph import GraphedGroup, GraphEngine
+
+CPU = torch.device("cpu")
+BASE = TrialConfig(
+    arm="full",
+    lr=0.02,
+    rlp_lambda=1.0,
+    seed=1,
+    train_samples=48,
+    val_samples=16,
+    test_samples=32,
+    num_epochs=2,
+    batch_size=16,
+    backbone_width=4,
+    num_random_labels=3,
+)
+MEMBERS = [
+    BASE,
+    dataclasses.replace(BASE, arm="control", rlp_lambda=0.0),
+    dataclasses.replace(BASE, lr=0.05, seed=2),
+]
+
+
+class Replay:
+    """A step that is run again in place of a graph."""
+
+    captured: ClassVar[list["Replay"]] = []
+
+    def __init__(self, step: Callable[[], None]) -> None:
+        self.replay = step
+        self.captured.append(self)
+
+
+class ReplayedGroup(GraphedGroup):
+    capture = Replay
+
+
+class ReplayedEngine(GraphEngine):
+    group = ReplayedGroup
+    devices = ("cpu",)
+
+
+@pytest.fixture(autouse=True)
+def _no_captures() -> None:
+    Replay.captured.clear()
+
+
+def test_the_graph_engine_refuses_a_cpu() -> None:
+    with pytest.raises(DeviceError, match="needs a CUDA device, but got 'cpu'"):
+        get_engine("graph")([BASE], data_dir="", device=CPU)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_replayed_step_trains_what_a_plain_one_does(optimizer: str) -> None:
+    members = [dataclasses.replace(member, optimizer=optimizer) for member in MEMBERS]
+    plain = get_engine("sequential")(members, data_dir="", device=CPU)
+    replayed = ReplayedEngine(members, data_dir="", device=CPU)
+
+    for epoch in (1, 2):
+        expected = plain.advance(epoch, evaluates=True)
+        outcomes = replayed.advance(epoch, evaluates=True)
+
+    for member in members:
+        outcome = outcomes[member.trial_id]
+        assert outcome.error is None
+        assert outcome.step_loss == pytest.approx(expected[member.trial_id].step_loss, rel=1e-4)
+        kappa = expected[member.trial_id].metrics["lr_multiplier"]
+        assert outcome.metrics["lr_multiplier"] == pytest.approx(kappa, rel=1e-3)
+    assert len(Replay.captured) == 1
+
+
+def test_the_step_is_captured_again_after_a_member_ended() -> None:
+    engine = ReplayedEngine(MEMBERS, data_dir="", device=CPU)
+    whole = ReplayedEngine(MEMBERS, data_dir="", device=CPU)
+    for trained in (engine, whole):
+        trained.advance(1, evaluates=False)
+    engine.drop(MEMBERS[0].trial_id)
+
+    left, expected = engine.advance(2, evaluates=True), whole.advance(2, evaluates=True)
+
+    assert len(Replay.captured) == 3
+    for trial_id, outcome in left.items():
+        assert outcome.step_loss == pytest.approx(expected[trial_id].step_loss, rel=1e-5)
+
+
+def test_a_captured_dropout_is_refused() -> None:
+    dropped = dataclasses.replace(BASE, dropout=0.2)
+
+    outcome = ReplayedEngine([dropped], data_dir="", device=CPU).advance(1, evaluates=False)
+
+    assert "takes extractors without dropout" in str(outcome[dropped.trial_id].error)
