@@ -5,6 +5,7 @@ epoch goes on with the bits it would have had. Shapes: N samples, C H W image.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -72,6 +73,7 @@ class Member:
             epoch: Number of this epoch, from 1.
         """
         samples = self.samples
+        half_batches = self._half_batches(epoch)  # host work, done before the device is busy
         with self._seeded("dropout", epoch):
             order_N = samples.order("order", epoch)[: samples.samples_per_epoch]
             labels_N = self.data.train_labels_N[order_N]
@@ -81,7 +83,7 @@ class Member:
             for index in range(samples.steps_per_epoch):
                 set_lr(self.optimizer, self._lr_factor)
                 if index == samples.steps_per_epoch // 2:
-                    self._probe(epoch)
+                    self._probe(half_batches, epoch)
                 batch = slice(index * self.config.batch_size, (index + 1) * self.config.batch_size)
                 images_NCHW = samples.images(order_N, draws, batch)
                 loss += self._train_step(images_NCHW, labels_N[batch], random_labels_HN[:, batch])
@@ -153,19 +155,23 @@ class Member:
         self.step += 1
         return class_loss.detach()
 
-    def _probe(self, epoch: int) -> None:
-        """Measure the extractor's gradients; the probe stands for the steps of this epoch."""
+    def _half_batches(self, epoch: int) -> list[ProbeBatch]:
+        """Return the two disjoint half-batches of the epoch's probe."""
         half = self.samples.probe_size
+        index_N = self.samples.order("probe", epoch)[: 2 * half]
+        draws = self.samples.draw(2 * half, "probe", epoch)
+        images_NCHW = self.samples.images(index_N, draws, slice(None))
+        labels_N = self.data.train_labels_N[index_N]
+        random_labels_HN = self.random_labels(epoch)[:, index_N]
+        halves = (slice(0, half), slice(half, 2 * half))
+        return [ProbeBatch(images_NCHW[h], labels_N[h], random_labels_HN[:, h]) for h in halves]
+
+    def _probe(self, half_batches: Sequence[ProbeBatch], epoch: int) -> None:
+        """Measure the extractor's gradients; the probe stands for the steps of this epoch."""
         with self._seeded("probe", epoch):
-            index_N = self.samples.order("probe", epoch)[: 2 * half]
-            draws = self.samples.draw(2 * half, "probe", epoch)
-            images_NCHW = self.samples.images(index_N, draws, slice(None))
-            labels_N = self.data.train_labels_N[index_N]
-            random_labels_HN = self.random_labels(epoch)[:, index_N]
-            halves = (slice(0, half), slice(half, 2 * half))
             self._probe_5 = probe_gradients(
                 self.network,
-                [ProbeBatch(images_NCHW[h], labels_N[h], random_labels_HN[:, h]) for h in halves],
+                half_batches,
                 self.weights,
                 label_smoothing=self.config.label_smoothing,
             )

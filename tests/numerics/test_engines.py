@@ -3,16 +3,18 @@
 import copy
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training import network
-from rlp_sweeps.training.engines import ENGINES, EpochOutcome, get_engine, stacked_network
+from rlp_sweeps.training.engines import EpochOutcome, get_engine, stacked_network
 
 CPU = torch.device("cpu")
-STACKED = [name for name in ENGINES if name != "sequential"]
+STACKED = ("grouped", "vmap")
+ENGINES = ("sequential", *STACKED)
 BACKBONES = {
     "mlp": {"backbone": "mlp", "backbone_width": 8},
     "small_cnn": {"backbone": "small_cnn", "backbone_width": 4},
@@ -37,6 +39,15 @@ BASE = TrialConfig(
     weight_decay=1e-3,
     num_random_labels=3,
 )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As in a worker: with several threads, torch splits sums by the size of the whole group."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
 
 
 def arms_of(**settings: object) -> list[TrialConfig]:

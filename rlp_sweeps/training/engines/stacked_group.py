@@ -127,11 +127,12 @@ class StackedGroup:
             epoch: Number of this epoch, from 1.
         """
         steps = self._any_seed.steps_per_epoch
+        half_batches = self._half_batches(epoch)  # host work, done before the device is busy
         loss_M = torch.zeros(self._layout.num_members, dtype=torch.float64, device=self._device)
         with self._dropout("dropout", epoch):
             for index, batch in enumerate(self._batches(epoch)):
                 if index == steps // 2:
-                    self._probe(epoch)
+                    self._probe(half_batches, epoch)
                 loss_M += self._train_step(batch)
         return list((loss_M / steps).tolist())
 
@@ -258,19 +259,24 @@ class StackedGroup:
         keys = [(c.seed, get_arm(c.arm).redraws_random_labels) for c in self.configs]
         return torch.stack([drawn[key] for key in keys])
 
-    def _probe(self, epoch: int) -> None:
-        """Measure the extractors' gradients; the probe stands for the steps of this epoch."""
+    def _half_batches(self, epoch: int) -> list[StackedBatch]:
+        """Return the two disjoint half-batches of the epoch's probe."""
         seeds, half = list(self._seeds.values()), self._any_seed.probe_size
         orders = [seed.order("probe", epoch)[: 2 * half] for seed in seeds]
         draws = [seed.draw(2 * half, "probe", epoch) for seed in seeds]
         labels_MN, targets_MNH = self._labels(orders, epoch)
-        on_halves = []
+        batches = []
+        for part in (slice(0, half), slice(half, 2 * half)):
+            images = [s.images(o, d, part) for s, o, d in zip(seeds, orders, draws, strict=True)]
+            batches.append(
+                StackedBatch(torch.stack(images), labels_MN[:, part], targets_MNH[:, part])
+            )
+        return batches
+
+    def _probe(self, half_batches: Sequence[StackedBatch], epoch: int) -> None:
+        """Measure the extractors' gradients; the probe stands for the steps of this epoch."""
         with self._dropout("probe", epoch), restored_buffers(self._network):
-            for part in (slice(0, half), slice(half, 2 * half)):
-                images = zip(seeds, orders, draws, strict=True)
-                images_SNCHW = torch.stack([s.images(o, d, part) for s, o, d in images])
-                batch = StackedBatch(images_SNCHW, labels_MN[:, part], targets_MNH[:, part])
-                on_halves.append(self._gradients(batch))
+            on_halves = [self._gradients(batch) for batch in half_batches]
         self._probe_5M = probe_products(*on_halves, dot=_member_dot)
         lr_M1 = self._lr_M1 * self._lr_factor(self.step)
         self._sums_M4 += self._probe_5M[:NUM_SUMS].T * (lr_M1 * self._any_seed.steps_per_epoch)
