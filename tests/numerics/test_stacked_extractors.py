@@ -22,7 +22,11 @@ from rlp_sweeps.training.engines.layout import StackLayout
 EVERY_BACKBONE = pytest.mark.parametrize("name", BACKBONES)
 EVERY_ENGINE = pytest.mark.parametrize("engine", STACKS)
 EVERY_LAYOUT = pytest.mark.parametrize("members_per_seed", [(3,), (2, 2), (2, 1)], ids=str)
-FLOAT64, FLOAT32 = 1e-12, 1e-4  # of the norm; one pixel a channel under BN amplifies rounding
+FLOAT64, FLOAT32, BF16 = (
+    1e-12,
+    1e-4,
+    0.15,
+)  # of the norm; BN of maps of one pixel amplifies rounding
 
 
 def seed_of(member: int, members_per_seed: tuple[int, ...]) -> int:
@@ -157,7 +161,7 @@ def test_conv_stack_runs_in_bf16_and_channels_last(
     features_MND.sum().backward()
 
     difference = float((features_MND - alone_MND).detach().norm())
-    assert difference < 0.05 * float(alone_MND.detach().norm())
+    assert difference < BF16 * float(alone_MND.detach().norm())
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in stack.parameters())
     assert {p.dtype for p in stack.parameters()} == {torch.float32}
 

@@ -68,8 +68,10 @@ class GroupedConv2d(nn.Module):
         weight = self.weight.repeat(2, 1, 1, 1, 1).flatten(0, 1)
         doubled = None if bias is None else bias.repeat(2)
         outputs = self._convolve(torch.cat((maps, maps), dim=1), weight, doubled, 2 * self.groups)
-        own = outputs[:, : self.weight.shape[1]]
-        return own.contiguous(memory_format=self.layout.memory_format)
+        is_last = outputs.stride(3) != 1  # of maps of one pixel, nothing else tells the format
+        return outputs[:, : self.weight.shape[1]].contiguous(
+            memory_format=torch.channels_last if is_last else torch.contiguous_format
+        )
 
     def _read_images(self, images_SNCHW: Tensor, bias: Tensor | None) -> Tensor:
         counts = self.layout.members_per_seed
