@@ -1,231 +1,74 @@
 """The loop: trains a group of trials through an engine and reports rows; it does not know to whom.
 
 A trial ends as ``completed``, ``diverged`` (a loss of training or evaluation was not finite),
-``stopped`` (the caller said so) or ``failed`` (it raised). All four are rows.
+``stopped`` (the caller said so) or ``failed`` (it raised). All four are rows, and each member's are
+recorded as soon as it ends: the others go on without it. Members that do not fit into the device's
+memory together are trained in halves, one after the other.
 """
 
-import math
-import platform
+import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
 
-from rlp_sweeps.arms import get_arm
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import CheckpointError, ConfigError, DeviceError
-from rlp_sweeps.schema import METRICS
 from rlp_sweeps.training.checkpoint import load_checkpoint, save_checkpoint
-from rlp_sweeps.training.engines import EVALUATED_LOSSES, Engine, EpochOutcome, get_engine
+from rlp_sweeps.training.ledger import Ledger, Row, TrialResult
+from rlp_sweeps.training.memory import free_memory
+from rlp_sweeps.training.part import (
+    GroupContext,
+    GroupProgress,
+    MemoryExhausted,
+    Part,
+    State,
+    fresh_state,
+    provenance_of,
+    restricted,
+)
 
-Row = dict[str, Any]
+__all__ = [
+    "GroupContext",
+    "GroupProgress",
+    "Record",
+    "Report",
+    "Row",
+    "TrialResult",
+    "resolve_device",
+    "train_group",
+]
 
+Report = Callable[[GroupProgress], Collection[str]]
+"""Called once an epoch; returns the live members that shall stop."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GroupContext:
-    """Where and how a group trains; nothing here changes a trial's numbers.
+Record = Callable[[TrialResult], object]
+"""Called with the rows of every member as soon as it has ended."""
 
-    Attributes:
-        group_id: Name of the group, written into its rows.
-        data_dir: Folder that data sets are read from.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
-        engine: One of ``engines.ENGINES``.
-        checkpoint_path: File to resume from and to write to; no checkpoints where missing.
-        checkpoint_interval_s: Least seconds between two checkpoints; 0 writes one each epoch.
-    """
-
-    group_id: str
-    data_dir: str
-    device: str = "cpu"
-    engine: str = "sequential"
-    checkpoint_path: Path | None = None
-    checkpoint_interval_s: float = 30.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrialResult:
-    """One ended trial: its row of `trials` and its rows of `epochs`."""
-
-    trial: Row
-    epochs: list[Row]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GroupProgress:
-    """What a group reports once an epoch.
-
-    Attributes:
-        epoch: Epochs completed.
-        num_epochs: Epochs of the whole training.
-        latest: Newest row of `epochs` of every member that trained in this epoch and has one.
-        new_rows: Rows of `epochs` that this epoch added, by trial id.
-        finished: Members that ended in this epoch.
-    """
-
-    epoch: int
-    num_epochs: int
-    latest: dict[str, Row]
-    new_rows: dict[str, list[Row]]
-    finished: list[TrialResult]
-
-
-@dataclass(kw_only=True, slots=True)
-class _Ledger:
-    """What is known of one member while it trains: plain values, kept in checkpoints."""
-
-    config: TrialConfig
-    epochs: list[Row] = field(default_factory=list)
-    started_at_ms: int
-    wall_time_s: float = 0.0
-    pending_losses: list[float] = field(default_factory=list)
-    pending_time_s: float = 0.0
-
-    def add(self, epoch: int, outcome: EpochOutcome) -> Row | None:
-        """Take in one epoch; return its row if the member was evaluated."""
-        self.wall_time_s += outcome.time_s
-        self.pending_time_s += outcome.time_s
-        self.pending_losses.append(outcome.step_loss)
-        if not outcome.metrics or not outcome.is_finite:
-            return None
-        row = {
-            "trial_id": self.config.trial_id,
-            "epoch": epoch,
-            "step": outcome.step,
-            "current_lr": outcome.current_lr,
-            "train_step_loss": sum(self.pending_losses) / len(self.pending_losses),
-            **outcome.metrics,
-            "epoch_time_s": self.pending_time_s,
-            "logged_at_ms": _now_ms(),
-        }
-        self.pending_losses, self.pending_time_s = [], 0.0
-        self.epochs.append(row)
-        return row
-
-    def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _LEDGER_STATE}
-
-
-_LEDGER_STATE = ("epochs", "started_at_ms", "wall_time_s", "pending_losses", "pending_time_s")
-
-
-class _Group:
-    """The members of a group that still train, and what is written of them."""
-
-    def __init__(self, configs: Sequence[TrialConfig], context: GroupContext) -> None:
-        self.context = context
-        self.num_epochs = configs[0].num_epochs
-        self.eval_every = configs[0].eval_every
-        self.device = resolve_device(context.device)
-        self.engine: Engine = get_engine(context.engine)(
-            configs, data_dir=context.data_dir, device=self.device
-        )
-        now = _now_ms()
-        self.live = {c.trial_id: _Ledger(config=c, started_at_ms=now) for c in configs}
-        self.results: list[TrialResult] = []
-        self.epoch = 0
-        self._saved_at = time.monotonic()
-
-    def advance(self) -> GroupProgress:
-        """Train one epoch; end the members that diverged, failed or are done."""
-        self.epoch += 1
-        is_last = self.epoch == self.num_epochs
-        evaluates = is_last or self.epoch % self.eval_every == 0
-        latest: dict[str, Row] = {}
-        new_rows: dict[str, list[Row]] = {}
-        finished = []
-        for trial_id, outcome in self.engine.advance(self.epoch, evaluates=evaluates).items():
-            ledger = self.live[trial_id]
-            row = ledger.add(self.epoch, outcome)
-            new_rows[trial_id] = [] if row is None else [row]
-            if ledger.epochs:
-                latest[trial_id] = ledger.epochs[-1]
-            status = _status(outcome, is_last=is_last)
-            if status is not None:
-                finished.append(self.end(trial_id, status, _reason(outcome, self.epoch)))
-        return GroupProgress(
-            epoch=self.epoch,
-            num_epochs=self.num_epochs,
-            latest=latest,
-            new_rows=new_rows,
-            finished=finished,
-        )
-
-    def end(self, trial_id: str, status: str, error: str | None = None) -> TrialResult:
-        """Take a member out of the group and return its rows."""
-        ledger = self.live.pop(trial_id)
-        last = ledger.epochs[-1] if ledger.epochs else {}
-        trial = {
-            **ledger.config.to_dict(),
-            "trial_id": trial_id,
-            "status": status,
-            **{name: last.get(name) for name in METRICS},
-            **self.engine.describe(trial_id),
-            "weight_class_term": get_arm(ledger.config.arm).weight_class_term,
-            "weight_uniform_term": get_arm(ledger.config.arm).weight_uniform_term,
-            "epochs_completed": self.epoch,
-            "metrics_epoch": last.get("epoch"),
-            "wall_time_s": ledger.wall_time_s,
-            "started_at_ms": ledger.started_at_ms,
-            "finished_at_ms": _now_ms(),
-            "engine": self.engine.name,
-            "group_id": self.context.group_id,
-            "device": _device_name(self.device),
-            "hostname": platform.node(),
-            "error": error,
-        }
-        self.engine.drop(trial_id)
-        result = TrialResult(trial=trial, epochs=ledger.epochs)
-        self.results.append(result)
-        return result
-
-    def save_if_due(self) -> None:
-        """Write a checkpoint if the last one is old enough and members are left."""
-        path = self.context.checkpoint_path
-        waited = time.monotonic() - self._saved_at
-        if path is None or not self.live or waited < self.context.checkpoint_interval_s:
-            return
-        members = {trial_id: ledger.state_dict() for trial_id, ledger in self.live.items()}
-        state = {"epoch": self.epoch, "members": members, "engine": self.engine.state_dict()}
-        save_checkpoint(path, state)
-        self._saved_at = time.monotonic()
-
-    def resume(self) -> None:
-        """Go on from the checkpoint, if there is one.
-
-        Raises:
-            CheckpointError: It is truncated, or lacks a member of this group.
-        """
-        path = self.context.checkpoint_path
-        if path is None or not path.exists():
-            return
-        state = load_checkpoint(path, self.device)
-        missing = sorted(set(self.live) - set(state["members"]))
-        if missing:
-            msg = f"checkpoint {path} must hold every member of its group, but lacks {missing}."
-            raise CheckpointError(msg)
-        self.epoch = state["epoch"]
-        for trial_id, ledger in self.live.items():
-            for name in _LEDGER_STATE:
-                setattr(ledger, name, state["members"][trial_id][name])
-        self.engine.load_state_dict(state["engine"])
+_log = logging.getLogger(__name__)
 
 
 def train_group(
     configs: Sequence[TrialConfig],
     *,
     context: GroupContext,
-    report: Callable[[GroupProgress], bool],
+    report: Report,
+    record: Record | None = None,
 ) -> list[TrialResult]:
     """Train a group to its end and return every member's rows.
+
+    A member that ends is taken out, and the others' numbers are those that they have without it.
+    Where memory runs out, the members that are left are split in halves, which go on one after the
+    other from the last checkpoint, or from the start without one; a member that does not fit alone
+    is ``failed``. Epochs are then reported again, a half at a time.
 
     Args:
         configs: Trials that share their `group_key`; no two alike.
         context: Where and how.
-        report: Called once an epoch; returns False to stop the members that still train, which
-            then end as ``stopped``.
+        report: Called once an epoch; returns ids out of `GroupProgress.live` of members to stop,
+            which then end as ``stopped``.
+        record: Called with each result before a checkpoint is written that lacks its member.
 
     Raises:
         ConfigError: The trials do not form a group.
@@ -238,15 +81,114 @@ def train_group(
     if len({c.group_key for c in configs}) > 1:
         msg = "trials of a group must share all settings but scalars; split them by `group_key`."
         raise ConfigError(msg)
-    group = _Group(configs, context)
-    group.resume()
-    while group.live and group.epoch < group.num_epochs:
-        goes_on = report(group.advance())
-        if not goes_on:
-            for trial_id in list(group.live):
-                group.end(trial_id, "stopped")
-        group.save_if_due()
-    return group.results
+    return _Training(configs, context, report, record).run()
+
+
+class _Training:
+    """A group on its way: the part in training, and those that wait for their turn."""
+
+    def __init__(
+        self,
+        configs: Sequence[TrialConfig],
+        context: GroupContext,
+        report: Report,
+        record: Record | None,
+    ) -> None:
+        self._configs = {config.trial_id: config for config in configs}
+        self._num_epochs = configs[0].num_epochs
+        self._context = context
+        self._device = resolve_device(context.device)
+        self._report = report
+        self._record = record
+        self._results: list[TrialResult] = []
+        self._waiting: list[State] = []
+        self._saved_at = time.monotonic()
+        self._is_saved = False
+
+    def run(self) -> list[TrialResult]:
+        """Train part after part."""
+        self._waiting = self._first_parts()
+        while self._waiting:
+            state = self._waiting.pop(0)
+            try:
+                self._train(state)
+            except MemoryExhausted as error:
+                trace = error.trace
+            else:
+                continue
+            free_memory()  # out here, where no frame of the error holds a tensor any more
+            self._make_smaller(state, trace)
+        return self._results
+
+    def _first_parts(self) -> list[State]:
+        """Return the parts of the checkpoint, if there is one, or the whole group as one part."""
+        path = self._context.checkpoint_path
+        if path is None or not path.exists():
+            return [fresh_state({i: Ledger(config=c) for i, c in self._configs.items()})]
+        parts = _read_parts(load_checkpoint(path, torch.device("cpu")))
+        missing = sorted(set(self._configs).difference(*(part["members"] for part in parts)))
+        if missing:
+            msg = f"checkpoint {path} must hold every member of its group, but lacks {missing}."
+            raise CheckpointError(msg)
+        left = [[i for i in part["members"] if i in self._configs] for part in parts]
+        return [restricted(part, ids) for part, ids in zip(parts, left, strict=True) if ids]
+
+    def _train(self, state: State) -> None:
+        """Train a part to its end."""
+        members = state["members"].items()
+        ledgers = {i: Ledger.of_state(self._configs[i], ledger) for i, ledger in members}
+        self._is_saved = False
+        part = Part(ledgers, state, context=self._context, device=self._device)
+        while part.live and part.epoch < self._num_epochs:
+            progress = part.advance()
+            for result in part.ended:
+                self._end(result)
+            stopped = set(self._report(progress))
+            for trial_id in progress.live:
+                if trial_id in stopped:
+                    self._end(part.end(trial_id, "stopped"))
+            self._save_if_due(part)
+
+    def _end(self, result: TrialResult) -> None:
+        self._results.append(result)
+        if self._record is not None:
+            self._record(result)
+
+    def _save_if_due(self, part: Part) -> None:
+        """Write a checkpoint if the last one is old enough and members are left."""
+        path = self._context.checkpoint_path
+        waited = time.monotonic() - self._saved_at
+        if path is None or not part.live or waited < self._context.checkpoint_interval_s:
+            return
+        save_checkpoint(path, {"parts": [part.state_dict(), *self._waiting]})
+        self._saved_at = time.monotonic()
+        self._is_saved = True
+
+    def _make_smaller(self, state: State, trace: str) -> None:
+        """Let the halves of a part that found no memory wait first; one member alone has failed."""
+        path = self._context.checkpoint_path
+        if path is not None and self._is_saved:
+            state = _read_parts(load_checkpoint(path, torch.device("cpu")))[0]
+        ended = {result.trial["trial_id"] for result in self._results}
+        left = [trial_id for trial_id in state["members"] if trial_id not in ended]
+        if len(left) == 1:
+            ledger = Ledger.of_state(self._configs[left[0]], state["members"][left[0]])
+            provenance = {**provenance_of(self._context, self._device), "error": trace}
+            self._end(ledger.close("failed", epoch=state["epoch"], provenance=provenance))
+            return
+        half = (len(left) + 1) // 2
+        self._waiting[:0] = [restricted(state, ids) for ids in (left[:half], left[half:])]
+        _log.warning(
+            "group %s: %d members do not fit into memory; they go on in halves from epoch %d",
+            self._context.group_id,
+            len(left),
+            state["epoch"],
+        )
+
+
+def _read_parts(checkpoint: dict[str, Any]) -> list[State]:
+    parts: list[State] = checkpoint.get("parts", [])
+    return parts
 
 
 def resolve_device(device: str) -> torch.device:
@@ -262,28 +204,3 @@ def resolve_device(device: str) -> torch.device:
         )
         raise DeviceError(msg)
     return torch.device(device)
-
-
-def _status(outcome: EpochOutcome, *, is_last: bool) -> str | None:
-    if outcome.error is not None:
-        return "failed"
-    if not outcome.is_finite:
-        return "diverged"
-    return "completed" if is_last else None
-
-
-def _reason(outcome: EpochOutcome, epoch: int) -> str | None:
-    if outcome.error is not None or outcome.is_finite:
-        return outcome.error
-    if not math.isfinite(outcome.step_loss):
-        return f"training loss was {outcome.step_loss} in epoch {epoch}"
-    losses = {name: outcome.metrics[name] for name in EVALUATED_LOSSES}
-    return f"losses at the evaluation of epoch {epoch} were not all finite: {losses}"
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,21 @@ CONTEXT = GroupContext(group_id="g", data_dir="")
 TIMES = {"wall_time_s", "started_at_ms", "finished_at_ms", "epoch_time_s", "logged_at_ms"}
 
 
-def go_on(progress: GroupProgress) -> bool:
-    return progress.epoch <= progress.num_epochs
+def go_on(progress: GroupProgress) -> tuple[str, ...]:
+    assert progress.epoch <= progress.num_epochs
+    return ()
+
+
+class Seen(list[GroupProgress]):
+    """Every report of a group, in order; stops members where told so."""
+
+    def __init__(self, stops: Mapping[int, Sequence[TrialConfig]] | None = None) -> None:
+        super().__init__()
+        self.stops = stops or {}
+
+    def __call__(self, progress: GroupProgress) -> list[str]:
+        self.append(progress)
+        return [config.trial_id for config in self.stops.get(progress.epoch, ())]
 
 
 def numbers(results: list[TrialResult]) -> list[object]:
@@ -75,20 +89,18 @@ def test_a_group_resumed_from_its_checkpoint_equals_an_undisturbed_one_bit_by_bi
         CONTEXT, checkpoint_path=tmp_path / "g.pt", checkpoint_interval_s=0.0
     )
 
-    def die_in_epoch_3(progress: GroupProgress) -> bool:
+    def die_in_epoch_3(progress: GroupProgress) -> tuple[str, ...]:
         if progress.epoch == 3:
             raise KeyboardInterrupt
-        return True
+        return ()
 
     with pytest.raises(KeyboardInterrupt):
         train_group(configs, context=context, report=die_in_epoch_3)
-    epochs_seen: list[int] = []
-    resumed = train_group(
-        configs, context=context, report=lambda p: epochs_seen.append(p.epoch) is None
-    )
+    seen = Seen()
+    resumed = train_group(configs, context=context, report=seen)
 
     undisturbed = train_group(configs, context=CONTEXT, report=go_on)
-    assert epochs_seen == [3, 4]
+    assert [progress.epoch for progress in seen] == [3, 4]
     assert numbers(resumed) == numbers(undisturbed)
 
 
@@ -97,7 +109,9 @@ def test_members_that_are_done_need_not_be_in_the_resumed_group(tmp_path: Path) 
         CONTEXT, checkpoint_path=tmp_path / "g.pt", checkpoint_interval_s=0.0
     )
     with pytest.raises(ZeroDivisionError):
-        train_group([CONTROL, SHAM], context=context, report=lambda p: p.epoch < 2 or 1 / 0 > 0)
+        train_group(
+            [CONTROL, SHAM], context=context, report=lambda p: [] if p.epoch < 2 else [str(1 / 0)]
+        )
 
     resumed = train_group([SHAM], context=context, report=go_on)
 
@@ -153,21 +167,23 @@ def fragile_backbone(**settings: object) -> torch.nn.Module:
 
 
 def test_members_that_are_stopped_keep_their_newest_evaluation() -> None:
-    results = train_group([CONTROL, SHAM], context=CONTEXT, report=lambda p: p.epoch < 3)
+    stops = Seen({3: [CONTROL, SHAM]})
+
+    results = train_group([CONTROL, SHAM], context=CONTEXT, report=stops)
 
     assert [r.trial["status"] for r in results] == ["stopped", "stopped"]
     assert [r.trial["epochs_completed"] for r in results] == [3, 3]
     assert [r.trial["metrics_epoch"] for r in results] == [2, 2]
 
 
-def test_progress_names_rows_and_results_as_they_come() -> None:
-    seen: list[GroupProgress] = []
+def test_progress_names_new_rows_and_who_goes_on() -> None:
+    seen = Seen()
 
-    train_group([CONTROL], context=CONTEXT, report=lambda p: seen.append(p) is None)
+    train_group([CONTROL], context=CONTEXT, report=seen)
 
     new_rows = [len(p.new_rows[CONTROL.trial_id]) for p in seen]
     assert new_rows == [0, 1, 0, 1]
-    assert [len(p.finished) for p in seen] == [0, 0, 0, 1]
+    assert [len(p.live) for p in seen] == [1, 1, 1, 0]
     assert [CONTROL.trial_id in p.latest for p in seen] == [False, True, True, True]
 
 
