@@ -42,7 +42,7 @@ fix: setup  ## format and repair
 	$(BIN)/ruff check --fix .
 
 bench: setup  ## the table of ratios
-	$(BIN)/python -m benchmarks.step_time
+	$(BIN)/python -m benchmarks
 
 docs: setup  ## docs/results.md from schema.py
 	$(BIN)/python -m rlp_sweeps.schema > docs/results.md

@@ -1,0 +1,76 @@
+"""Measure the table of ratios and print it.
+
+    python -m benchmarks [--rows a,b,c] [--device cpu|cuda] [--output FILE] [--quick]
+
+Every row is made side by side in one run: alternatives take turns, ratios are paired within a
+round, the interval is that of the median over rounds. Run it on a machine that does nothing else.
+`--quick` only shows that everything runs.
+"""
+
+import argparse
+import importlib
+import shlex
+import sys
+from pathlib import Path
+
+from benchmarks.machine import describe_machine
+from benchmarks.options import Options
+from benchmarks.table import Row, Table
+
+MODULES = {
+    "a": "benchmarks.step_time",
+    "b": "benchmarks.passes",
+    "c": "benchmarks.groups",
+    "d": "benchmarks.sweeps",
+    "e": "benchmarks.scaling",
+    "f": "benchmarks.analysis_size",
+    "g": "benchmarks.gpu",
+}
+"""Module of each row; its `measure` yields them. `a`, `b`, `c`, `g` need torch alone."""
+
+CPU_ROWS = ("a", "b", "c", "d", "e", "f")
+GPU_ROWS = ("a", "b", "c", "g")
+
+
+def parse_rows(text: str) -> list[str]:
+    """Return the letters of ``a,b,c``.
+
+    Raises:
+        ValueError: There is no such row.
+    """
+    letters = [letter.strip() for letter in text.split(",")]
+    unknown = [letter for letter in letters if letter not in MODULES]
+    if unknown:
+        msg = f"`--rows` must name rows out of {list(MODULES)}, but got {unknown}."
+        raise ValueError(msg)
+    return letters
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the rows that are asked for, print the table, write it as JSON."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--rows", type=parse_rows, help="for example a,b; default: a-f, on cuda a-c,g"
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--output", type=Path, help="JSON file; written after every row")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: a dry run")
+    given = sys.argv[1:] if arguments is None else arguments
+    parsed = parser.parse_args(given)
+    options = Options(device=parsed.device, is_quick=parsed.quick)
+    command = shlex.join(["python", "-m", "benchmarks", *given])
+    machine = describe_machine(device=parsed.device, command=command)
+    rows: list[Row] = []
+    for letter in parsed.rows or (GPU_ROWS if parsed.device == "cuda" else CPU_ROWS):
+        for row in importlib.import_module(MODULES[letter]).measure(options):
+            print(" | ".join(row.cells()), file=sys.stderr, flush=True)
+            rows.append(row)
+            if parsed.output is not None:
+                parsed.output.write_text(Table(machine=machine, rows=rows).to_json(), "utf-8")
+    print(Table(machine=machine, rows=rows).to_markdown(), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Row c: K trials as one group against K separate models, through the interface that the loop uses.
+
+One call trains every member one epoch: steps, augmentation, measured multipliers, no evaluation.
+The engine `sequential` trains the members one after the other, each as if it were alone, without
+any cost of processes: the fair picture of K separate models. All engines of a case live in one
+process and take turns. Members differ in arm and learning rate and share seed and data, as the
+trials that a sweep plans together do. `chosen` is the engine that the planner picks for so many
+such trials from its stored calibration (on CUDA: from its probes).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from benchmarks.networks import (
+    MLP,
+    NETWORKS,
+    SMALL_CNN,
+    TINY_CNN,
+    WRN_16_1,
+    WRN_16_4,
+    build_config,
+    wait_for,
+)
+from benchmarks.options import Options
+from benchmarks.table import Goal, Row
+from benchmarks.timing import interleave, medians, paired_ratio
+from rlp_sweeps.arms import ARMS
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.training.datasets import load_image_arrays
+from rlp_sweeps.training.engines import ENGINES, Engine, get_engine
+
+SEQUENTIAL = "sequential"
+NUM_EPOCHS = 10_000
+"""Planned length of the trainings; none comes near its end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """A network at one group size.
+
+    Attributes:
+        network: One of `NETWORKS`.
+        group_size: K.
+        batch_size: In place of the network's own; None keeps it.
+        num_steps: Steps of an epoch; None: as many as the data give.
+        precision: ``fp32`` or ``bf16``.
+        goal: Least speed-up of `grouped`; None where none is stated.
+        engines: Engines that take turns.
+    """
+
+    network: str
+    group_size: int
+    batch_size: int | None = None
+    num_steps: int | None = None
+    precision: str = "fp32"
+    goal: float | None = None
+    engines: Sequence[str] = tuple(ENGINES)
+
+    @property
+    def name(self) -> str:
+        """Network, batch size where it is another one, and K."""
+        batch = "" if self.batch_size is None else f" (here batch {self.batch_size})"
+        return f"{self.network}{batch}, group of {self.group_size}"
+
+
+CASES = (
+    Case(network=MLP, group_size=4),
+    Case(network=MLP, group_size=16, goal=7.0),
+    Case(network=MLP, group_size=64),
+    Case(network=TINY_CNN, group_size=4),
+    Case(network=TINY_CNN, group_size=16, goal=4.5),
+    Case(network=TINY_CNN, group_size=64),
+    Case(network=SMALL_CNN, group_size=16),
+    Case(network=WRN_16_1, group_size=4, batch_size=16, num_steps=2),
+    Case(network=WRN_16_1, group_size=16, batch_size=16, num_steps=1),
+    Case(network=WRN_16_4, group_size=4, batch_size=16, num_steps=1),
+    Case(
+        network=WRN_16_4,
+        group_size=16,
+        batch_size=16,
+        num_steps=1,
+        engines=(SEQUENTIAL, "grouped"),
+    ),
+)
+QUICK_CASES = (Case(network=MLP, group_size=4), Case(network=TINY_CNN, group_size=4))
+
+
+def measure(options: Options) -> Iterator[Row]:
+    """Yield one row a case and engine, and one for the engine that the planner picks."""
+    for case in QUICK_CASES if options.is_quick else CASES:
+        seconds = time_engines(case, options)
+        for engine in seconds:
+            if engine != SEQUENTIAL:
+                yield _row(case, engine, seconds, engine)
+        chosen = chosen_engine(case, options)
+        if chosen in seconds:
+            yield _row(case, chosen, seconds, f"chosen ({chosen})")
+
+
+def _row(case: Case, engine: str, seconds: Mapping[str, Sequence[float]], label: str) -> Row:
+    bound = 0.97 if label != engine else case.goal if engine == "grouped" else None
+    return Row(
+        letter="c",
+        what=f"{label}, {case.name}",
+        against=f"{case.group_size} separate models",
+        value=paired_ratio(seconds, SEQUENTIAL, engine),
+        measure="times faster",
+        goal=None if bound is None else Goal(rule=">=", bound=bound),
+        how=f"epoch of all members: {medians(seconds)}",
+    )
+
+
+def members_of(case: Case) -> list[TrialConfig]:
+    """Return the trials of a case: arms take turns, learning rates differ."""
+    settings = {
+        **NETWORKS[case.network],
+        "num_epochs": NUM_EPOCHS,
+        "schedule": "constant",
+        "precision": case.precision,
+    }
+    if case.batch_size is not None:
+        settings["batch_size"] = case.batch_size
+    if case.num_steps is not None:
+        settings["train_samples"] = case.num_steps * settings["batch_size"]
+    arms = list(ARMS)
+    return [
+        build_config(
+            {
+                **settings,
+                "arm": arms[number % len(arms)],
+                "rlp_lambda": 0.0 if arms[number % len(arms)] == "control" else 1.0,
+                "lr": 1e-3 * (1 + number / 100),
+            }
+        )
+        for number in range(case.group_size)
+    ]
+
+
+def time_engines(case: Case, options: Options) -> dict[str, list[float]]:
+    """Return seconds an epoch of all members by engine; engines that cannot train it are absent.
+
+    Raises:
+        RuntimeError: A member raised.
+    """
+    torch.set_num_threads(1)
+    device = torch.device(options.device)
+    configs = members_of(case)
+    calls = {
+        name: _Epochs(get_engine(name)(configs, data_dir="data", device=device), device)
+        for name in case.engines
+        if name == SEQUENTIAL or _refusal(configs[0], name) is None
+    }
+    return interleave(
+        calls,
+        num_rounds=2 if options.is_quick else 15,
+        clock=options.clock,
+        budget_s=5 if options.is_quick else 40,
+    )
+
+
+class _Epochs:
+    """Calls that train an engine's members one epoch further each."""
+
+    def __init__(self, engine: Engine, device: torch.device) -> None:
+        self._engine = engine
+        self._device = device
+        self._epoch = 0
+
+    def __call__(self) -> None:
+        self._epoch += 1
+        outcomes = self._engine.advance(self._epoch, evaluates=False)
+        wait_for(self._device)
+        errors = [outcome.error for outcome in outcomes.values() if not outcome.is_finite]
+        if errors:
+            msg = f"members of {self._engine.name!r} must train, but: {errors[0]}"
+            raise RuntimeError(msg)
+
+
+def _refusal(config: TrialConfig, engine: str) -> str | None:
+    from rlp_sweeps.training.engines.traits import engine_refusal
+
+    info = load_image_arrays(config.dataset, data_dir="data").info
+    return engine_refusal(config, info, engine=engine)
+
+
+def chosen_engine(case: Case, options: Options) -> str:
+    """Return the engine that the planner picks for the trials of a case in groups of this size."""
+    from rlp_sweeps.orchestration.engine_choice import EngineRequest, Evidence, Kind, choose_engine
+    from rlp_sweeps.orchestration.evidence import evidence_from_calibration, evidence_from_probes
+
+    config = replace(members_of(case)[0], train_samples=None)
+    kind = Kind(config=config, blocks=(case.group_size,))
+    request = EngineRequest(group_size=case.group_size)
+    evidence: Evidence
+    if options.device == "cpu":
+        info = load_image_arrays(config.dataset, data_dir="data").info
+        evidence = evidence_from_calibration(config, info)
+    else:
+        from rlp_sweeps.training.engines.probing import Prober
+
+        prober = Prober(device=torch.device(options.device), data_dir="data")
+        evidence = evidence_from_probes(kind, request, prober=prober)
+    return choose_engine(kind, request, evidence).engine

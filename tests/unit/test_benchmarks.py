@@ -1,0 +1,183 @@
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.__main__ import CPU_ROWS, GPU_ROWS, MODULES, main, parse_rows
+from benchmarks.document import BEGIN, END, PAGE, with_tables
+from benchmarks.machine import describe_machine
+from benchmarks.options import run_process
+from benchmarks.table import Goal, Row, Table
+from benchmarks.timing import Ratio, interleave, median_of, medians, paired_ratio
+
+
+def make_row(**values):
+    row = {
+        "letter": "a",
+        "what": "a | b",
+        "against": "c",
+        "value": Ratio(1.5, 1.2, 1.8, 9),
+        "measure": "times faster",
+        "goal": Goal(rule=">=", bound=1.1),
+        "how": "x 1 ms",
+    }
+    return Row(**{**row, **values})
+
+
+@pytest.mark.parametrize(
+    ("n", "low", "high"), [(5, None, None), (6, 1, 6), (10, 2, 9), (41, 14, 28)]
+)
+def test_the_interval_of_a_median_stands_on_order_statistics(n, low, high):
+    ratio = median_of([float(i) for i in range(n, 0, -1)])
+
+    assert (ratio.low, ratio.high, ratio.n) == (low, high, n)
+    assert ratio.median == (n + 1) / 2
+
+
+def test_ratios_are_paired_within_a_round():
+    ratio = paired_ratio({"slow": [2.0, 20.0, 200.0], "fast": [1.0, 10.0, 100.0]}, "slow", "fast")
+
+    assert ratio == Ratio(2.0, None, None, 3)
+    assert str(ratio) == "2"
+
+
+def test_interleave_takes_turns_and_reverses_every_second_round():
+    calls = []
+    alternatives = {name: lambda name=name: calls.append(name) for name in "ab"}
+
+    seconds = interleave(alternatives, num_rounds=3, calls_per_round=2)
+
+    assert "".join(calls) == "ab" + "aabb" + "bbaa" + "aabb"
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_interleave_starts_no_round_beyond_its_budget_but_the_first():
+    seconds = interleave({"a": lambda: None}, num_rounds=9, budget_s=0.0)
+
+    assert len(seconds["a"]) == 1
+
+
+def test_medians_are_told_with_their_unit():
+    assert medians({"a": [0.001, 0.003, 0.002], "b": [2.5]}) == "a 2 ms, b 2.5 s"
+
+
+@pytest.mark.parametrize(
+    ("goal", "verdict"),
+    [
+        (None, "–"),
+        (Goal(rule=">=", bound=1.1), "yes"),
+        (Goal(rule=">=", bound=1.4), "yes?"),
+        (Goal(rule=">=", bound=1.6), "no?"),
+        (Goal(rule="<=", bound=1.1), "no"),
+        (Goal(rule="<=", bound=2.0), "yes"),
+    ],
+)
+def test_a_row_tells_whether_its_goal_was_met(goal, verdict):
+    assert make_row(goal=goal).verdict == verdict
+
+
+def test_a_table_survives_json():
+    table = Table(machine={"date": "today"}, rows=[make_row(), make_row(goal=None)])
+
+    assert Table.from_json(table.to_json()) == table
+
+
+def test_markdown_keeps_one_line_a_row_and_escapes_bars():
+    text = Table(machine={"date": "today"}, rows=[make_row(how="two\nlines")]).to_markdown()
+
+    assert text.splitlines()[-1] == (
+        "| a | a \\| b | c | 9 | 1.5 [1.2, 1.8] times faster | ≥ 1.1 | yes | two lines |"
+    )
+    assert text.startswith("- date: today\n")
+
+
+def test_document_replaces_what_stands_between_the_markers():
+    table = Table(machine={}, rows=[make_row()])
+    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+
+    written = with_tables(page, [table])
+
+    assert "old" not in written
+    assert table.to_markdown() in written
+    assert written.startswith("before\n")
+    assert written.endswith("\nafter\n")
+    assert with_tables(written, [table]) == written
+
+
+@pytest.mark.parametrize("page", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
+def test_document_refuses_a_page_without_its_markers(page):
+    with pytest.raises(ValueError, match="must hold"):
+        with_tables(page, [])
+
+
+def test_the_performance_page_has_its_markers():
+    page = PAGE.read_text(encoding="utf-8")
+
+    assert END in with_tables(page, [Table(machine={}, rows=[make_row()])])
+
+
+def test_the_performance_page_tells_of_every_row():
+    page = PAGE.read_text(encoding="utf-8")
+
+    assert [letter for letter in MODULES if f"\n**{letter}. " not in page] == []
+
+
+@pytest.mark.parametrize("letter", MODULES)
+def test_every_row_has_a_module_that_measures_it(letter):
+    module = importlib.import_module(MODULES[letter])
+
+    assert callable(module.measure)
+    assert module.__doc__.startswith(f"Row {letter}: ")
+
+
+def test_every_row_is_measured_on_a_cpu_or_on_a_gpu():
+    assert {*CPU_ROWS, *GPU_ROWS} == set(MODULES)
+
+
+def test_unknown_rows_are_refused():
+    with pytest.raises(ValueError, match=r"must name rows out of .* but got \['x'\]"):
+        parse_rows("a,x")
+
+
+def test_the_machine_is_described_with_versions_and_load():
+    facts = describe_machine(device="cpu", command="python -m benchmarks")
+
+    assert "torch" in facts["versions"]
+    assert "CPUs" in facts["machine"]
+    assert facts["load at the start"]
+
+
+def test_a_process_is_measured_with_its_memory(tmp_path):
+    result = run_process(["-c", "x = bytes(50_000_000); print(len(x))"], cwd=tmp_path)
+
+    assert result.stdout == "50000000\n"
+    assert result.wall_s > 0
+
+
+def test_a_process_that_fails_is_told_with_its_last_words(tmp_path):
+    with pytest.raises(RuntimeError, match=r"(?s)ended with 1: .*ValueError: so it is"):
+        run_process(["-c", "raise ValueError('so it is')"], cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_gpu_rows_load_where_only_torch_is_installed():
+    absent = ["ray", "mlflow", "optuna", "polars", "pandas", "joblib", "sklearn", "pydantic"]
+    modules = [MODULES[letter] for letter in GPU_ROWS]
+    code = (
+        f"import importlib, sys; sys.modules.update(dict.fromkeys({absent!r}))\n"
+        f"for module in {modules!r}: importlib.import_module(module)"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+def test_a_dry_run_prints_the_table_and_writes_it(tmp_path, capsys):
+    output = tmp_path / "bench.json"
+
+    main(["--rows", "b", "--quick", "--output", str(output)])
+
+    table = Table.from_json(output.read_text(encoding="utf-8"))
+    assert {row.letter for row in table.rows} == {"b"}
+    assert table.to_markdown() == capsys.readouterr().out
