@@ -90,6 +90,8 @@ def per_seed_effects(paired: Paired, estimator: Estimator) -> pl.DataFrame:
 
 def _usable(values: pl.DataFrame, scope: list[str]) -> pl.DataFrame:
     """Return the values that estimates of a scope stand on."""
+    if values["is_complete"].all():
+        return values.drop("is_complete")
     keys = [*scope, "_all"]
     present = values.filter(pl.col("value").is_not_null()).with_columns(_all=pl.lit(0))
     rules = _completeness(present.filter(pl.col("effect") == "effect_total"), scope, keys)
@@ -156,10 +158,11 @@ def _count_diverged(paired: Paired, estimator: Estimator, scope: list[str]) -> p
     A control trial serves several λ; in a scope over all of them it still counts once.
     """
     is_first = pl.struct("base", "seed").is_first_distinct()
+    has_twins = "cell" not in scope and paired.seeds["diverged_control"].sum() > 0
     counts = {
         arm: (
             pl.col(f"diverged_{arm}").filter(is_first)
-            if arm == "control"
+            if arm == "control" and has_twins
             else pl.col(f"diverged_{arm}")
         ).sum()
         for arm in {arm for arms in estimator.arms.values() for arm in arms}

@@ -21,7 +21,7 @@ NUM_SIGN_DRAWS = 10_000
 """Sign vectors drawn beyond `MAX_EXACT_SEEDS`, the observed one counted besides."""
 
 _SIGN_SEED = 20_241_119
-_CHUNK_ELEMENTS = 2**23
+_CHUNK_ELEMENTS = 2**15  # of float64: sums stay in a core's cache
 _TIE_TOLERANCE = 1e-12
 
 NO_SPREAD = 1e-12

@@ -40,6 +40,11 @@ def keep_blocks(values: pl.DataFrame, scope: list[str]) -> pl.DataFrame:
         scope: Columns that tell pooled estimates apart, besides `effect`.
     """
     keys = [*scope, "effect"]
+    extents = values.group_by(keys).agg(
+        places=pl.len(), cells=pl.col("cell").n_unique(), seeds=pl.col("seed").n_unique()
+    )
+    if extents.select((pl.col("places") == pl.col("cells") * pl.col("seeds")).all()).item():
+        return values
     sizes = values.with_columns(
         is_block=pl.len().over(keys)
         == pl.col("cell").n_unique().over(keys) * pl.col("seed").n_unique().over(keys)

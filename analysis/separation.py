@@ -65,10 +65,8 @@ def judge_separation(
         outcome: The primary outcome.
         origin: Where the trials come from: what is planned, and in which directories.
     """
-    trained = trials.filter(
-        pl.col("status").is_in(_TRAINED) & ((pl.col("arm") == CONTROL) | _IS_REGULARIZED)
-    )
-    arms = set(trained["arm"])
+    is_trained = pl.col("status").is_in(_TRAINED) & ((pl.col("arm") == CONTROL) | _IS_REGULARIZED)
+    arms = set(trials.select(pl.col("arm").filter(is_trained).unique())["arm"])
     lacking = tuple(arm for arm in ALL_FOUR if arm not in arms)
     reason = _reason(trials, pooled, outcome)
     if reason is None:
@@ -90,8 +88,8 @@ def _reason(trials: pl.DataFrame, pooled: pl.DataFrame, outcome: str) -> Reason 
     rules: dict[Reason, bool] = {
         "not_trained": not trials["status"].is_in(_TRAINED).any(),
         "all_diverged": not (trials["status"] == "completed").any(),
-        "no_control": CONTROL not in set(trials["arm"]),
-        "only_control": trials.filter(_IS_REGULARIZED).is_empty(),
+        "no_control": not (trials["arm"] == CONTROL).any(),
+        "only_control": not trials.select(_IS_REGULARIZED.any()).item(),
         "no_pair": not is_paired,
         "no_total": ("arms", "effect_total") not in found,
         "no_split": ("arms", "effect_lr") not in found,
