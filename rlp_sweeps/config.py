@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, Self, get_args, get_type_hints
 
 from rlp_sweeps.arms import get_arm
@@ -206,6 +207,7 @@ def parse_value(name: str, text: str) -> Scalar:
     raise ConfigError(msg)
 
 
+@cache
 def setting_kinds(name: str) -> tuple[type, ...]:
     """Return the types that a setting's value may have; ``NoneType`` where it may be left out."""
     hint = FIELD_TYPES[name]

@@ -14,6 +14,7 @@ import typer
 
 from rlp_sweeps.errors import ArgumentError
 from rlp_sweeps.recipes import NamedSpace, load_space
+from rlp_sweeps.settings import example_setting
 
 DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 """Exit status of every command."""
@@ -37,7 +38,15 @@ Address = Annotated[
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where trials are trained.")]
 GroupSize = Annotated[
     str,
-    typer.Option(metavar="auto|N", help="Trials that are trained together on one device."),
+    typer.Option(metavar="auto|N", help="Most trials that are trained together on one device."),
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|NAME",
+        help="How a group is trained: auto, sequential, grouped, vmap or, on CUDA, graph. Auto "
+        "takes the fastest: by a stored calibration on a CPU, by probes on a GPU.",
+    ),
 ]
 MaxConcurrent = Annotated[
     int | None, typer.Option(metavar="N", help="Groups at once. Default: as many as fit.")
@@ -115,7 +124,11 @@ def parse_settings(settings: Sequence[str]) -> dict[str, str]:
     for text in settings:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            msg = f"`--set NAME=VALUE` must name a setting and its value, but got --set {text!r}."
+            example = example_setting(name.strip() or "lr")
+            msg = (
+                "`--set NAME=VALUE` must name a setting and its value(s), as in "
+                f"`--set {example}`, but got --set {text!r}."
+            )
             raise ArgumentError(msg)
         if name.strip() in parsed:
             msg = (

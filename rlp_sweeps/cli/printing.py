@@ -17,6 +17,7 @@ from rlp_sweeps.schema import STATUSES
 
 if TYPE_CHECKING:
     from analysis.tables import Analysis
+    from rlp_sweeps.orchestration.best_points import BestPoint
     from rlp_sweeps.orchestration.estimates import SweepEstimate
     from rlp_sweeps.orchestration.planner import SweepPlan
     from rlp_sweeps.orchestration.progress import RunOptions
@@ -61,6 +62,10 @@ def plan_as_dict(
         "num_groups": plan.num_groups,
         "group_size": plan.group_size,
         "engine": plan.engine,
+        "engine_choices": [
+            {**choice.to_dict(), "num_trials": number}
+            for choice, number in plan.trials_by_choice.items()
+        ],
         "device": plan.device,
         "resources": {
             "cpus_per_group": options.cpus_per_group,
@@ -79,9 +84,10 @@ def print_plan(plan: "SweepPlan", estimate: "SweepEstimate") -> None:
     console = stdout()
     arms = ", ".join(f"{arm} {count}" for arm, count in plan.trials_by_arm.items())
     points = f", {plan.num_points} sampled points" if plan.num_points is not None else ""
-    groups = (
-        f"{plan.num_groups} of up to {plan.group_size} trial(s), {plan.engine} on {plan.device}"
-    )
+    groups = f"{plan.num_groups} of up to {plan.group_size} trial(s) on {plan.device}"
+    engines = [
+        f"{choice.describe()} ({number} trials)" for choice, number in plan.trials_by_choice.items()
+    ]
     time = "unknown" if estimate.time_s is None else f"about {in_words(estimate.time_s)}"
     _print_pairs(
         console,
@@ -91,6 +97,7 @@ def print_plan(plan: "SweepPlan", estimate: "SweepEstimate") -> None:
             "trials": f"{plan.num_trials} over {plan.space.num_seeds} seed(s){points}",
             "by arm": arms,
             "groups": groups,
+            "engine": "\n".join(engines) or plan.engine,
             "time": time,
             "disk": f"about {in_bytes(estimate.disk_bytes)}",
             "basis": estimate.basis,
@@ -116,6 +123,19 @@ def print_status(status: "SweepStatus") -> None:
     )
     for trial in status.failed:
         print(f"failed: trial {trial.trial_id} ({trial.arm}, seed {trial.seed}): {trial.error}")
+    print_best_points(status.best)
+
+
+def print_best_points(best: "Sequence[BestPoint]") -> None:
+    """Print one line for each point of a search that no other one beats."""
+    for point in best:
+        values = ", ".join(f"{name} {value:.4g}" for name, value in point.values.items())
+        params = ", ".join(
+            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in point.params.items()
+        )
+        seeds = f"mean of {point.num_seeds} seed(s)"
+        print(f"best: point {point.number}: {values} ({seeds}) at {params}")
 
 
 def print_analysis(analysis: "Analysis", report: Path) -> None:

@@ -33,6 +33,7 @@ def plan(  # noqa: PLR0913  # one parameter an option
     first_seed: opt.FirstSeed = None,
     set_: opt.Settings = None,
     device: opt.Device = "auto",
+    engine: opt.Engine = "auto",
     group_size: opt.GroupSize = "auto",
     max_concurrent: opt.MaxConcurrent = None,
     cpus_per_group: opt.CpusPerGroup = 1.0,
@@ -48,8 +49,9 @@ def plan(  # noqa: PLR0913  # one parameter an option
 
     from rlp_sweeps.cli.printing import plan_as_dict, print_json, print_plan
     from rlp_sweeps.orchestration.estimates import estimate_sweep, estimate_without_data
-    from rlp_sweeps.orchestration.planner import plan_sweep
+    from rlp_sweeps.orchestration.planner import plan_sweep, resolve_device
     from rlp_sweeps.orchestration.progress import RunOptions
+    from rlp_sweeps.orchestration.room import room_for
 
     run_options = RunOptions(
         device=device,
@@ -57,7 +59,15 @@ def plan(  # noqa: PLR0913  # one parameter an option
         cpus_per_group=cpus_per_group,
         gpus_per_group=gpus_per_group,
     )
-    request = partial(plan_sweep, named.space, name=named.name, group_size=size, device=device)
+    request = partial(
+        plan_sweep,
+        named.space,
+        name=named.name,
+        device=device,
+        engine=engine,
+        group_size=size,
+        room=room_for(run_options, device=resolve_device(device)),
+    )
     try:
         planned = request()
         estimate = estimate_sweep(planned, options=run_options)
@@ -79,6 +89,7 @@ def run(  # noqa: PLR0913  # one parameter an option
     ] = None,
     address: opt.Address = None,
     device: opt.Device = "auto",
+    engine: opt.Engine = "auto",
     group_size: opt.GroupSize = "auto",
     max_concurrent: opt.MaxConcurrent = None,
     cpus_per_group: opt.CpusPerGroup = 1.0,
@@ -97,8 +108,9 @@ def run(  # noqa: PLR0913  # one parameter an option
     size = opt.parse_group_size(group_size)
     named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds, first_seed=first_seed)
 
-    from rlp_sweeps.orchestration.planner import plan_sweep
+    from rlp_sweeps.orchestration.planner import plan_sweep, resolve_device
     from rlp_sweeps.orchestration.progress import RunOptions
+    from rlp_sweeps.orchestration.room import room_for
     from rlp_sweeps.orchestration.sweep import run_sweep
 
     run_options = RunOptions(
@@ -110,7 +122,14 @@ def run(  # noqa: PLR0913  # one parameter an option
         tracking_uri=tracking_uri,
         reuse=tuple(reuse or ()),
     )
-    planned = plan_sweep(named.space, name=named.name, group_size=size, device=device)
+    planned = plan_sweep(
+        named.space,
+        name=named.name,
+        device=device,
+        engine=engine,
+        group_size=size,
+        room=room_for(run_options, device=resolve_device(device)),
+    )
     directory = output or Path("runs") / f"{named.name}-{datetime.now():%Y%m%d-%H%M%S}"
     return _watch(
         lambda progress: run_sweep(
@@ -179,6 +198,7 @@ def _watch(
     from rich.console import Console
 
     from rlp_sweeps.cli.live_view import open_view
+    from rlp_sweeps.cli.printing import print_best_points
 
     try:
         with open_view(Console(stderr=True, highlight=False), directory=directory) as view:
@@ -188,6 +208,7 @@ def _watch(
         return opt.INTERRUPTED
     counts = ", ".join(f"{count} {status}" for status, count in outcome.counts.items() if count)
     print(f"results: {directory} ({counts or 'no trial ended'})", flush=True)
+    print_best_points(outcome.best)
     _say_failures(outcome)
     if outcome.exit_status == opt.INTERRUPTED:
         _say_interrupted(directory)

@@ -103,8 +103,8 @@ def _tune_config(attempt: Attempt) -> tune.TuneConfig:
 
 def _scheduler(attempt: Attempt) -> PoliteASHA | None:
     search = attempt.plan.space.search
-    if search is None or not search.early_stopping:
-        return None
+    if search is None or not search.early_stopping or attempt.job.halved_space is not None:
+        return None  # inside a group, points are compared with each other
     num_epochs = max(c.num_epochs for c in group_representatives(attempt.plan))
     scheduler = PoliteASHA(search, num_epochs=num_epochs)
     scheduler.replay(attempt.job.directory.read_epochs().to_pylist())

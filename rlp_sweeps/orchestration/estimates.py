@@ -1,24 +1,29 @@
-"""What a sweep will cost, from a few real steps of training; nothing is written."""
+"""What a sweep will cost, from a few real steps of its engines; nothing is written."""
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
 
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.errors import ConfigError
+from rlp_sweeps.errors import BackboneError
+from rlp_sweeps.orchestration.engine_choice import SEQUENTIAL
+from rlp_sweeps.orchestration.grouping import makespan, shared_settings
 from rlp_sweeps.orchestration.planner import SweepPlan, group_representatives
-from rlp_sweeps.orchestration.progress import RunOptions, last_line
-from rlp_sweeps.orchestration.resources import GroupResources, local_resources
+from rlp_sweeps.orchestration.progress import RunOptions
+from rlp_sweeps.orchestration.resources import GroupResources
+from rlp_sweeps.orchestration.room import room_for
+
+if TYPE_CHECKING:
+    from rlp_sweeps.training.engines.probing import Prober
 
 _BUDGET_S = 6.0
-"""Training of further kinds of trials is not timed once this much time has passed."""
+"""Further kinds of trials are not timed once this much time has passed."""
 
-_FEW_STEPS, _MORE_STEPS = 1, 4
-_EVALUATED_SAMPLES = 64
-_HARMLESS_LR = 1e-6  # takes as long as any other, and does not diverge
+_FEW_MEMBERS = 2
+"""Members of the probe that says whether the whole group can be timed within the budget."""
 
 _BYTES_A_SWEEP = 1_000_000
 _BYTES_A_TRIAL = 15_500
@@ -46,30 +51,30 @@ class SweepEstimate:
 def estimate_sweep(plan: SweepPlan, *, options: RunOptions | None = None) -> SweepEstimate:
     """Return what a plan will cost on this machine, after some seconds of training.
 
-    Each kind of trial (all settings that a group shares) is timed on a few steps, the time a sample
-    takes being the difference between two runs of different length.
+    Each kind of trial (all settings that a group shares) is timed on a few steps of a group of its
+    engine and size.
 
     Raises:
         ConfigError: A trial raises.
+        BackboneError: An engine cannot train a group of the planned size.
         DatasetError: The data cannot be read.
-        ClusterError: A group does not fit on this machine.
+        ClusterError: A group does not fit.
     """
     options = options or RunOptions()
     kinds = group_representatives(plan)
     with _threads(GroupResources.of(options, device=plan.device).num_threads):
         timed = _timed_kinds(kinds, plan)
-    slots, where = _slots(plan, options)
     mean_s = sum(timed) / len(timed)
-    trials = _trials_by_kind(plan, kinds)
     times = [*timed, *(mean_s for _ in kinds[len(timed) :])]
-    total_s = sum(number * time_s for number, time_s in zip(trials, times, strict=True))
+    slots = room_for(options, device=plan.device).slots
+    where = "as many as fit" if options.max_concurrent is None else "as asked for"
     return SweepEstimate(
-        time_s=total_s / slots,
+        time_s=makespan(_durations(plan, kinds, times), slots),
         disk_bytes=_disk_bytes(plan, kinds),
         basis=(
-            f"{len(timed)} of {len(kinds)} kind(s) of trial timed for a few steps on this machine "
-            f"({plan.device}), {slots} group(s) at once ({where}), start-up left out; disk as "
-            "measured per trial and evaluation, checkpoints left out."
+            f"{len(timed)} of {len(kinds)} kind(s) of trial timed for a few steps in groups as "
+            f"planned on this machine ({plan.device}), {slots} group(s) at once ({where}), "
+            "start-up left out; disk as measured per trial and evaluation, checkpoints left out."
         ),
     )
 
@@ -103,91 +108,58 @@ def _threads(number: int) -> Iterator[None]:
 
 def _timed_kinds(kinds: Sequence[TrialConfig], plan: SweepPlan) -> list[float]:
     """Return the seconds of a whole trial of the first kinds, at least of one."""
-    started = time.monotonic()
+    import torch
+
+    from rlp_sweeps.training.engines.probing import Prober
+
+    prober = Prober(data_dir=plan.data_dir, device=torch.device(plan.device))
+    started = monotonic()
     times: list[float] = []
     for kind in kinds:
-        if times and time.monotonic() - started > _BUDGET_S:
+        if times and monotonic() - started > _BUDGET_S:
             break
-        times.append(_trial_time_s(kind, plan))
+        times.append(_trial_time_s(kind, plan, prober))
     return times
 
 
-@dataclass(frozen=True, slots=True)
-class _Probe:
-    """Two epochs of a short training, in seconds: without and with an evaluation after it."""
+def _trial_time_s(config: TrialConfig, plan: SweepPlan, prober: "Prober") -> float:
+    """Return the seconds of one trial as a member of its group.
 
-    num_train: int
-    num_evaluated: int
-    plain_s: float
-    evaluation_s: float
+    Where even two members take long, the whole group is taken to cost as much for each.
+    """
+    from rlp_sweeps.training.engines.probing import split_sizes
 
-
-def _trial_time_s(config: TrialConfig, plan: SweepPlan) -> float:
-    import torch
-
-    from rlp_sweeps.training.datasets import split_dataset
-
-    data = split_dataset(config, data_dir=plan.data_dir, device=torch.device("cpu"))
-    num_train = len(data.train_labels_N)
-    num_evaluated = num_train + len(data.val_labels_N) + len(data.test_labels_N)
-    few = _probe(config, plan, min(_FEW_STEPS * config.batch_size, num_train))
-    more = few
-    if few.plain_s + few.evaluation_s < _BUDGET_S / 4:
-        more = _probe(config, plan, min(_MORE_STEPS * config.batch_size, num_train))
-    epoch_s = _line((few.num_train, few.plain_s), (more.num_train, more.plain_s), num_train)
-    evaluation_s = _line(
-        (few.num_evaluated, few.evaluation_s),
-        (more.num_evaluated, more.evaluation_s),
-        num_evaluated,
-    )
-    return config.num_epochs * epoch_s + num_evaluations(config) * evaluation_s
+    engine, size = plan.engine_of(config), plan.group_size_of(config)
+    members = [1] if engine == SEQUENTIAL else [min(size, _FEW_MEMBERS), size]
+    for number in dict.fromkeys(members):
+        started = monotonic()
+        probe = prober.probe(config, engine=engine, group_size=number)
+        if probe.reason is not None:
+            msg = (
+                f"engine {engine!r} must train {number} trial(s) at a time on {plan.device!r}, but "
+                f"cannot: {probe.reason}"
+            )
+            raise BackboneError(msg)
+        if (monotonic() - started) * size / number > _BUDGET_S:
+            break
+    return probe.trial_s(config, split_sizes(config, data_dir=plan.data_dir))
 
 
-def _line(first: tuple[int, float], second: tuple[int, float], at: int) -> float:
-    """Return the time at a number of samples: on the line of two points, or in proportion."""
-    (few, few_s), (more, more_s) = first, second
-    if more == few or more_s <= few_s:
-        return more_s * at / more
-    return few_s + (more_s - few_s) * (at - few) / (more - few)
+def _durations(
+    plan: SweepPlan, kinds: Sequence[TrialConfig], times: Sequence[float]
+) -> list[float]:
+    """Return the seconds of each group, in the order they start.
 
-
-def _probe(config: TrialConfig, plan: SweepPlan, num_train: int) -> _Probe:
-    """Time the second and the third epoch of a short training; the first one warms up."""
-    from rlp_sweeps.training.loop import GroupContext, GroupProgress, train_group
-
-    short = replace(
-        config,
-        lr=_HARMLESS_LR,
-        num_epochs=3,
-        eval_every=3,
-        warmup_epochs=0,
-        train_samples=num_train,
-        val_samples=min(config.val_samples or _EVALUATED_SAMPLES, _EVALUATED_SAMPLES),
-        test_samples=min(config.test_samples or _EVALUATED_SAMPLES, _EVALUATED_SAMPLES),
-    )
-    ends: list[float] = []
-
-    def report(progress: GroupProgress) -> bool:
-        del progress
-        ends.append(time.perf_counter())
-        return True
-
-    context = GroupContext(
-        group_id="estimate", data_dir=plan.data_dir, device=plan.device, engine=plan.engine
-    )
-    (result,) = train_group([short], context=context, report=report)
-    if len(ends) < short.num_epochs or result.trial["status"] != "completed":
-        msg = f"a trial must train, but does not: {last_line(result.trial['error'] or '')}."
-        raise ConfigError(msg)
-    plain_s, evaluated_s = _gaps(ends)
-    num_evaluated = num_train + 2 * _EVALUATED_SAMPLES
-    return _Probe(num_train, num_evaluated, plain_s, max(0.0, evaluated_s - plain_s))
-
-
-def _gaps(ends: list[float]) -> tuple[float, float]:
-    """Return the times between three epochs' ends."""
-    first, second = (end - start for start, end in pairwise(ends))
-    return first, second
+    Args:
+        plan: The sweep.
+        kinds: One trial of each kind.
+        times: Seconds of a trial of each kind.
+    """
+    if not plan.is_search:
+        time_s = {shared_settings(k): t for k, t in zip(kinds, times, strict=True)}
+        return [len(g.trials) * time_s[shared_settings(g.trials[0])] for g in plan.groups]
+    mean_s = sum(times) / len(times)
+    return [plan.num_trials / plan.num_groups * mean_s] * plan.num_groups
 
 
 def num_evaluations(config: TrialConfig) -> int:
@@ -195,18 +167,8 @@ def num_evaluations(config: TrialConfig) -> int:
     return -(-config.num_epochs // config.eval_every)
 
 
-def _slots(plan: SweepPlan, options: RunOptions) -> tuple[int, str]:
-    """Return how many groups train at once, and why."""
-    if options.max_concurrent is not None:
-        return options.max_concurrent, "as asked for"
-    if options.address is not None:
-        return 1, "the cluster was not asked"
-    resources = GroupResources.of(options, device=plan.device)
-    return resources.slots(local_resources(options, resources)), "as many as fit"
-
-
 def _trials_by_kind(plan: SweepPlan, kinds: Sequence[TrialConfig]) -> list[float]:
     if plan.is_search:
         return [plan.num_trials / len(kinds)] * len(kinds)
-    counts = Counter(trial.group_key for trial in plan.trials)
-    return [float(counts[kind.group_key]) for kind in kinds]
+    counts = Counter(shared_settings(trial) for trial in plan.trials)
+    return [float(counts[shared_settings(kind)]) for kind in kinds]

@@ -1,61 +1,40 @@
 """From a search space to groups of trials, with everything checked before anything starts."""
 
-import hashlib
-import json
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import product
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from rlp_sweeps.config import SCALARS, TrialConfig
-from rlp_sweeps.errors import ConfigError, DeviceError, RunDirectoryError
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.errors import DeviceError, RunDirectoryError
+from rlp_sweeps.orchestration.engine_choice import AUTO, EngineChoice, EngineRequest, Room
+from rlp_sweeps.orchestration.grouping import Group, chunked, digest, grouped, shared_settings
+from rlp_sweeps.orchestration.kinds import (
+    check_config,
+    check_engine,
+    choose_engines,
+    choose_without_data,
+    kinds_of,
+    representatives,
+)
 from rlp_sweeps.spaces import SearchSpace, space_from_dict
 
+__all__ = [
+    "DEVICES",
+    "Group",
+    "SweepPlan",
+    "check_plan",
+    "group_representatives",
+    "plan_from_manifest",
+    "plan_sweep",
+    "point_group",
+    "remaining_groups",
+    "resolve_device",
+]
+
 DEVICES = ("auto", "cpu", "cuda")
-
-_AUTO_GROUP_SIZES = {"sequential": 1}
-"""Members of a group by engine: training one after the other gains nothing from company."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Group:
-    """What Ray schedules at a time: trials that share everything but scalars.
-
-    Attributes:
-        group_id: Hash of the members' ids as planned, kept while members finish.
-        trials: Members that are to be trained.
-        point: Number of the sampled point in a search; None in a grid.
-    """
-
-    group_id: str
-    trials: tuple[TrialConfig, ...]
-    point: int | None = None
-
-    @classmethod
-    def of(cls, trials: Iterable[TrialConfig], *, point: int | None = None) -> Self:
-        """Return the group of these trials, named after them."""
-        members = tuple(trials)
-        group_id = _digest(sorted(trial.trial_id for trial in members))
-        return cls(group_id=group_id, trials=members, point=point)
-
-    def without(self, finished: Collection[str]) -> Self:
-        """Return the group under its own name with the members that are not finished."""
-        left = tuple(trial for trial in self.trials if trial.trial_id not in finished)
-        return replace(self, trials=left)
-
-    def to_text(self) -> str:
-        """Return the group as one line of JSON; `from_text` reads it."""
-        trials = [trial.to_dict() for trial in self.trials]
-        return json.dumps({"group_id": self.group_id, "point": self.point, "trials": trials})
-
-    @classmethod
-    def from_text(cls, text: str) -> Self:
-        """Return the group that `to_text` wrote."""
-        values = json.loads(text)
-        trials = tuple(map(TrialConfig.from_dict, values["trials"]))
-        return cls(group_id=values["group_id"], trials=trials, point=values["point"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,10 +48,13 @@ class SweepPlan:
             are sampled while it runs.
         groups: The trials in groups, in the order they start.
         plan_id: Hash of what is trained: the same plan in one directory is the same sweep.
-        group_size: Most trials in a group of a grid.
-        engine: How a group is trained.
+        group_size: Most trials in a group.
+        engine: How most kinds of trial are trained.
         device: ``cpu`` or ``cuda``.
         data_dir: Absolute folder that data sets are read from.
+        choices: How each kind of trial is trained, by `group_key`; empty in a sweep that was
+            planned with one engine and group size for all.
+        slots: Groups at once that the groups were balanced for; None where they were not.
     """
 
     name: str
@@ -84,6 +66,8 @@ class SweepPlan:
     engine: str
     device: str
     data_dir: str
+    choices: Mapping[str, EngineChoice] = field(default_factory=dict)
+    slots: int | None = None
 
     @property
     def is_search(self) -> bool:
@@ -102,8 +86,10 @@ class SweepPlan:
 
     @property
     def num_groups(self) -> int:
-        """Groups of the grid, or points of the search."""
-        return len(self.groups) if self.num_points is None else self.num_points
+        """Groups of the grid; of a search as many as its points fill."""
+        if self.num_points is None:
+            return len(self.groups)
+        return -(-self.num_points // max(1, self.group_size // self.trials_per_point))
 
     @property
     def trials_by_arm(self) -> dict[str, int]:
@@ -113,6 +99,37 @@ class SweepPlan:
         counts = Counter(trial.arm for trial in self.trials)
         return {arm: counts[arm] for arm in self.space.arms}
 
+    def engine_of(self, trial: TrialConfig) -> str:
+        """Return the engine that trains a trial.
+
+        A kind that was not planned, as of a search over a continuous axis, takes the plan's own.
+        """
+        choice = self.choices.get(trial.group_key)
+        return self.engine if choice is None else choice.engine
+
+    def group_size_of(self, trial: TrialConfig) -> int:
+        """Return the most trials in a group of this trial's kind; see `engine_of`."""
+        choice = self.choices.get(trial.group_key)
+        return self.group_size if choice is None else choice.group_size
+
+    @property
+    def trials_by_choice(self) -> dict[EngineChoice, int]:
+        """Number of trials for each way of training; an upper bound in a search."""
+        numbers: Counter[EngineChoice] = Counter()
+        if self.is_search:
+            numbers.update(dict.fromkeys(self.choices.values(), self.num_trials))
+            return numbers
+        kinds = Counter(shared_settings(trial) for trial in self.trials)
+        for config in group_representatives(self):
+            if config.group_key in self.choices:
+                numbers[self.choices[config.group_key]] += kinds[shared_settings(config)]
+        return numbers
+
+    @property
+    def trials_per_point(self) -> int:
+        """Trials of one point of the space: every arm over all seeds."""
+        return len(self.space.arms) * self.space.num_seeds
+
     def settings(self) -> dict[str, Any]:
         """Return how the sweep is carried out, for the manifest; `plan_from_manifest` reads it."""
         return {
@@ -120,48 +137,61 @@ class SweepPlan:
             "engine": self.engine,
             "device": self.device,
             "data_dir": self.data_dir,
+            "slots": self.slots,
+            "choices": {key: choice.to_dict() for key, choice in self.choices.items()},
         }
 
 
-def plan_sweep(
+def plan_sweep(  # noqa: PLR0913  # each is asked for on the command line
     space: SearchSpace,
     *,
     name: str,
     group_size: int | None = None,
     device: str = "auto",
-    engine: str = "sequential",
+    engine: str = AUTO,
+    room: Room | None = None,
     checks_data: bool = True,
 ) -> SweepPlan:
-    """Return the plan of a sweep; nothing is started or written.
+    """Return the plan of a sweep; nothing is written, and nothing is started but probes on a GPU.
 
     Args:
         space: What varies, with all replacements made.
         name: The recipe's name.
-        group_size: Most trials in a group; None chooses for the engine.
+        group_size: Most trials in a group; None chooses.
         device: One of `DEVICES`.
-        engine: One of ``training.engines.ENGINES``.
+        engine: One of ``training.engines.ENGINES``, or ``auto``, which chooses.
+        room: How many groups run at once, and on how much of a GPU; None: one on each core of this
+            machine, or on each GPU.
         checks_data: Refuse a plan whose data, backbone or augmentation cannot be had here; without
             it the plan can be looked at, not run.
 
     Raises:
         ConfigError: A setting, the augmentation, the engine or the group size is not valid.
         DatasetError: The data set is unknown, its files are absent, or it is too small.
-        BackboneError: The backbone is unknown, or cannot read these images.
+        BackboneError: The backbone is unknown, cannot read these images, or cannot be trained by
+            the engine that was asked for.
         DeviceError: The device is unknown, or torch does not see it.
     """
-    plan = _build_plan(
-        space,
-        name=name,
-        settings={
-            "group_size": _checked_group_size(group_size, engine),
-            "engine": engine,
-            "device": resolve_device(device),
-            "data_dir": str(Path(space.data_dir).expanduser().absolute()),
-        },
-    )
+    device = resolve_device(device)
+    room = room or _whole_machine(device)
+    request = EngineRequest(engine=engine, group_size=group_size, room=room)
+    data_dir = str(Path(space.data_dir).expanduser().absolute())
+    trials = _trials_of(space)
+    kinds = kinds_of(space, trials, slots=room.slots)
     if checks_data:
-        check_plan(plan)
-    return plan
+        for kind in kinds.values():
+            check_config(kind.config, data_dir)
+        choices = choose_engines(kinds, request, device=device, data_dir=data_dir)
+    else:
+        choices = choose_without_data(kinds, request)
+    settings = {
+        "group_size": max(choice.group_size for choice in choices.values()),
+        "engine": _most_common_engine(choices.values()),
+        "device": device,
+        "data_dir": data_dir,
+        "slots": room.slots,
+    }
+    return _build_plan(space, trials, name=name, settings=settings, choices=choices)
 
 
 def plan_from_manifest(manifest: Mapping[str, Any]) -> SweepPlan:
@@ -173,7 +203,11 @@ def plan_from_manifest(manifest: Mapping[str, Any]) -> SweepPlan:
     try:
         space = space_from_dict(manifest["space"])
         name, settings = str(manifest["sweep_name"]), manifest["settings"]
-        plan = _build_plan(space, name=name, settings=settings)
+        choices = {
+            key: EngineChoice.from_dict(values)
+            for key, values in settings.get("choices", {}).items()
+        }
+        plan = _build_plan(space, _trials_of(space), name=name, settings=settings, choices=choices)
     except (KeyError, TypeError) as error:
         msg = f"a manifest must hold the sweep's space and settings, but lacks {error}."
         raise RunDirectoryError(msg) from error
@@ -236,13 +270,12 @@ def check_plan(plan: SweepPlan) -> None:
     Raises:
         ConfigError: The engine or an augmentation is unknown, or a combination of values is bad.
         DatasetError: A data set is unknown, its files are absent, or it is too small.
-        BackboneError: A backbone is unknown, or cannot read its images.
+        BackboneError: A backbone is unknown, cannot read its images, or cannot be trained by the
+            engine on this device.
     """
-    from rlp_sweeps.training.engines import get_engine
-
-    get_engine(plan.engine)
     for config in group_representatives(plan):
-        _check_config(config, plan.data_dir)
+        check_config(config, plan.data_dir)
+        check_engine(config, plan.engine_of(config), device=plan.device, data_dir=plan.data_dir)
 
 
 def group_representatives(plan: SweepPlan) -> list[TrialConfig]:
@@ -250,85 +283,54 @@ def group_representatives(plan: SweepPlan) -> list[TrialConfig]:
 
     In a search, ranges stand for themselves by the values that a grid of them would hold.
     """
-    trials: Iterable[TrialConfig] = plan.trials
-    if plan.is_search:
-        trials = _search_representatives(plan.space)
-    first: dict[tuple[Any, ...], TrialConfig] = {}
-    for trial in trials:
-        key = tuple(value for name, value in trial.to_dict().items() if name not in SCALARS)
-        first.setdefault(key, trial)
-    return list(first.values())
+    return representatives(plan.space, plan.trials)
 
 
-def _search_representatives(space: SearchSpace) -> list[TrialConfig]:
-    base = next(space.points())
-    shared = {name: axis.values() for name, axis in space.axes.items() if name not in SCALARS}
-    points = ({**base, **dict(zip(shared, v, strict=True))} for v in product(*shared.values()))
-    return [TrialConfig.from_dict(space.trials_of(point)[0]) for point in points]
+def _whole_machine(device: str) -> Room:
+    if device == "cpu":
+        return Room(slots=os.cpu_count() or 1)
+    import torch
+
+    return Room(slots=torch.cuda.device_count())
 
 
-def _check_config(config: TrialConfig, data_dir: str) -> None:
-    from rlp_sweeps.training.augmentation import build_augmentation
-    from rlp_sweeps.training.backbones import check_backbone, get_builder
-    from rlp_sweeps.training.datasets import check_split, describe_dataset
-
-    build_augmentation(config.augmentation)
-    info = describe_dataset(config.dataset, data_dir=data_dir)
-    if info is None:
-        get_builder(config.backbone)
-        return
-    check_split(config, info)
-    check_backbone(config, image_shape=info.image_shape, num_classes=info.num_classes)
+def _trials_of(space: SearchSpace) -> tuple[TrialConfig, ...]:
+    """Return the trials of a grid; none of a search."""
+    return () if space.search is not None else tuple(map(TrialConfig.from_dict, space.grid()))
 
 
-def _build_plan(space: SearchSpace, *, name: str, settings: Mapping[str, Any]) -> SweepPlan:
-    trials: tuple[TrialConfig, ...] = ()
-    if space.search is None:
-        trials = tuple(map(TrialConfig.from_dict, space.grid()))
+def _build_plan(
+    space: SearchSpace,
+    trials: tuple[TrialConfig, ...],
+    *,
+    name: str,
+    settings: Mapping[str, Any],
+    choices: Mapping[str, EngineChoice],
+) -> SweepPlan:
     group_size = int(settings["group_size"])
+    groups = grouped(trials, choices) if choices else chunked(trials, group_size)
     return SweepPlan(
         name=name,
         space=space,
         trials=trials,
-        groups=tuple(_grouped(trials, group_size)),
+        groups=tuple(groups),
         plan_id=_plan_id(space, trials),
         group_size=group_size,
         engine=str(settings["engine"]),
         device=str(settings["device"]),
         data_dir=str(settings["data_dir"]),
+        choices=choices,
+        slots=settings.get("slots"),
     )
 
 
-def _grouped(trials: Sequence[TrialConfig], group_size: int) -> list[Group]:
-    if group_size == 1:
-        return [Group.of((trial,)) for trial in trials]
-    by_key: dict[str, list[TrialConfig]] = {}
-    for trial in trials:
-        by_key.setdefault(trial.group_key, []).append(trial)
-    return [
-        Group.of(members[start : start + group_size])
-        for members in by_key.values()
-        for start in range(0, len(members), group_size)
-    ]
+def _most_common_engine(choices: Iterable[EngineChoice]) -> str:
+    return Counter(choice.engine for choice in choices).most_common(1)[0][0]
 
 
 def _plan_id(space: SearchSpace, trials: Sequence[TrialConfig]) -> str:
     if space.search is None:
-        return _digest([trial.trial_id for trial in trials])
+        return digest([trial.trial_id for trial in trials])
     described = space.to_dict()
     what = {k: described[k] for k in ("axes", "arms", "fixed", "num_seeds", "first_seed")}
-    return _digest({**what, "search": asdict(space.search)})
-
-
-def _checked_group_size(group_size: int | None, engine: str) -> int:
-    if group_size is None:
-        return _AUTO_GROUP_SIZES.get(engine, 1)
-    if group_size < 1:
-        msg = f"`1 <= group_size` must hold, but got group_size={group_size!r}."
-        raise ConfigError(msg)
-    return group_size
-
-
-def _digest(value: Any) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return digest({**what, "search": asdict(space.search)})

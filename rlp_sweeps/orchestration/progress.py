@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlp_sweeps.errors import ArgumentError, ClusterError
+from rlp_sweeps.orchestration.best_points import BestPoint
 from rlp_sweeps.orchestration.planner import SweepPlan
 from rlp_sweeps.schema import STATUSES
 
@@ -94,6 +95,7 @@ class SweepOutcome:
         missing: Ids of trials without a row: planned ones, in a search those of points asked for.
         lost: One sentence for each group whose process was lost once too often.
         num_points_left: Points of a search that are not told yet.
+        best: Points of a search that no other one beats so far; several with two objectives.
         interrupted: The sweep was stopped by a signal.
         wall_time_s: Seconds from start to end of this attempt.
         tracking_error: Why MLflow does not hold everything; `sync` completes it.
@@ -106,6 +108,7 @@ class SweepOutcome:
     missing: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     num_points_left: int = 0
+    best: tuple[BestPoint, ...] = ()
     interrupted: bool = False
     wall_time_s: float = 0.0
     tracking_error: str | None = None

@@ -1,7 +1,9 @@
 """Where groups run: a Ray cluster of the sweep's own, or one that runs already."""
 
 import contextlib
+import json
 import logging
+import math
 import os
 import shutil
 import socket
@@ -40,6 +42,14 @@ _DRIVER_ENVIRONMENT = {
 }
 
 _SESSION_PREFIX = "rlp-ray-"
+_ANSWER = "nodes: "
+_QUESTION = f"""
+import json, sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+print({_ANSWER!r} + json.dumps([node["Resources"] for node in ray.nodes() if node["Alive"]]))
+ray.shutdown()
+"""
+_ROUNDING = 1e-9  # ten tenths are one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,23 +79,33 @@ class GroupResources:
         gpus = {"gpu": self.num_gpus} if self.num_gpus else {}
         return {"cpu": self.num_cpus, **gpus}
 
-    def slots(self, cluster: Mapping[str, float]) -> int:
-        """Return how many groups fit into a cluster at once.
+    def slots(self, *nodes: Mapping[str, float]) -> int:
+        """Return how many groups fit into a cluster at once; none is spread over nodes or GPUs.
+
+        Args:
+            nodes: What each node holds, ``CPU`` and ``GPU``.
 
         Raises:
             ClusterError: None does.
         """
-        by_cpu = cluster.get("CPU", 0.0) // self.num_cpus
-        by_gpu = cluster.get("GPU", 0.0) / self.num_gpus if self.num_gpus else by_cpu
-        slots = int(min(by_cpu, by_gpu))
+        slots = sum(map(self._slots_of, nodes))
         if slots < 1:
+            held = "; ".join(f"CPU={n.get('CPU', 0):g}, GPU={n.get('GPU', 0):g}" for n in nodes)
             msg = (
-                f"a group needs {self.to_tune()}, but the cluster holds only "
-                f"CPU={cluster.get('CPU', 0.0):g}, GPU={cluster.get('GPU', 0.0):g}; "
-                "ask for less with --cpus-per-group or --gpus-per-group."
+                f"a group needs {self.to_tune()} on one machine, but the cluster holds only "
+                f"{held or 'no machine'}; ask for less with --cpus-per-group or --gpus-per-group."
             )
             raise ClusterError(msg)
         return slots
+
+    def _slots_of(self, node: Mapping[str, float]) -> int:
+        by_cpu = math.floor(node.get("CPU", 0.0) / self.num_cpus + _ROUNDING)
+        if not self.num_gpus:
+            return by_cpu
+        num_gpus = node.get("GPU", 0.0)
+        if self.num_gpus < 1:
+            return min(by_cpu, int(num_gpus) * math.floor(1 / self.num_gpus + _ROUNDING))
+        return min(by_cpu, math.floor(num_gpus / self.num_gpus))
 
 
 @contextlib.contextmanager
@@ -104,8 +124,8 @@ def ray_session(options: RunOptions, resources: GroupResources) -> Iterator[int]
         folder = Path(tempfile.mkdtemp(prefix=f"{_SESSION_PREFIX}{os.getpid()}-"))
         try:
             _init_ray(options, folder)
-            cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-            yield resources.slots(cluster)
+            nodes = ray.nodes()  # type: ignore[no-untyped-call]
+            yield resources.slots(*(node["Resources"] for node in nodes if node["Alive"]))
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
@@ -136,15 +156,16 @@ def _init_ray(options: RunOptions, folder: Path) -> None:
 
 
 def check_cluster(options: RunOptions, resources: GroupResources) -> None:
-    """Refuse a cluster that does not answer, or a machine that is too small for a group.
+    """Refuse a cluster that does not answer or that has no room for a group.
 
     Raises:
-        ClusterError: Nothing answers at the address within a minute, or a group does not fit here.
+        ClusterError: Nothing answers at the address within a minute, or a group does not fit there,
+            or not here.
     """
-    if options.address is not None:
-        check_address(options.address)
-        return
-    resources.slots(local_resources(options, resources))
+    if options.address is None:
+        resources.slots(local_resources(options, resources))
+    else:
+        resources.slots(*check_address(options.address))
 
 
 def local_resources(options: RunOptions, resources: GroupResources) -> dict[str, float]:
@@ -157,8 +178,8 @@ def local_resources(options: RunOptions, resources: GroupResources) -> dict[str,
     return {"CPU": float(num_cpus), "GPU": float(torch.cuda.device_count())}
 
 
-def check_address(address: str, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
-    """Refuse a cluster that does not answer.
+def check_address(address: str, *, timeout_s: float = CONNECT_TIMEOUT_S) -> list[dict[str, float]]:
+    """Return what each node of a cluster holds, and refuse one that does not answer.
 
     Ray's own client waits for minutes and may then end the process, so that a process of its own
     asks first.
@@ -168,27 +189,34 @@ def check_address(address: str, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None
         timeout_s: Longest wait, in seconds.
 
     Raises:
-        ClusterError: The address is malformed, or no Ray cluster answers there in time.
+        ClusterError: The address is malformed, no Ray cluster answers there in time, or it asks for
+            another token.
     """
     if address != "auto":
         _check_port(address)
-    question = (
-        "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, "
-        "logging_level='ERROR'); print('answered'); ray.shutdown()"
-    )
     try:
         done = subprocess.run(
-            [sys.executable, "-c", question, address],
+            [sys.executable, "-c", _QUESTION, address],
             capture_output=True,
             text=True,
             timeout=timeout_s,
             check=False,
+            env={"RAY_NUM_REDIS_GET_RETRIES": "5", **os.environ},  # 20 take half a minute
         )
     except subprocess.TimeoutExpired as error:
         raise _no_answer(address, f"no answer within {timeout_s:g} s") from error
-    if "answered" not in done.stdout:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise _no_answer(address, lines[-1].strip() if lines else f"exit {done.returncode}")
+    answers = [line for line in done.stdout.splitlines() if line.startswith(_ANSWER)]
+    if answers:
+        nodes: list[dict[str, float]] = json.loads(answers[-1].removeprefix(_ANSWER))
+        return nodes
+    if "InvalidAuthToken" in done.stderr or "AuthenticationError" in done.stderr:
+        raise ClusterError(
+            f"the Ray cluster at address={address!r} answers only to its token, which this process "
+            "lacks; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH if the token is not in "
+            "~/.ray/auth_token."
+        )
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    raise _no_answer(address, lines[-1].strip() if lines else f"exit {done.returncode}")
 
 
 def _check_port(address: str) -> None:
@@ -209,8 +237,7 @@ def _check_port(address: str) -> None:
 def _no_answer(address: str, reason: str) -> ClusterError:
     return ClusterError(
         f"a Ray cluster must answer at address={address!r}, but it does not ({reason}); start one "
-        "with `ray start --head`, set RAY_AUTH_MODE=token if it asks for a token, or leave "
-        "--address out to run on this machine."
+        "with `ray start --head`, or leave --address out to run on this machine."
     )
 
 

@@ -31,6 +31,27 @@ def read_parts(directory: RunDirectory, trial_ids: Iterable[str]) -> dict[str, R
     return {row["trial_id"]: row for row in rows}
 
 
+def read_with_epochs(directory: RunDirectory, trial_ids: Collection[str]) -> list[Row]:
+    """Return the rows of those of these trials that have ended, whichever attempt it was in.
+
+    Args:
+        directory: The sweep.
+        trial_ids: Trials to look for.
+
+    Returns:
+        Rows of ``trials``, each with its rows of ``epochs`` under ``epochs``.
+
+    Raises:
+        SchemaError: A part file is corrupt.
+    """
+    if not trial_ids:
+        return []
+    wanted = set(trial_ids)
+    rows = [row for row in directory.read_trials().to_pylist() if row["trial_id"] in wanted]
+    epochs = _epochs_of(directory, {row["trial_id"] for row in rows})
+    return [{**row, "epochs": epochs[row["trial_id"]]} for row in rows]
+
+
 def take_over(
     directory: RunDirectory, older: Collection[Path], wanted: Collection[str]
 ) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Search spaces as Tune and Optuna take them, and a search that is rebuilt from finished rows."""
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,16 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.errors import ConfigError
-from rlp_sweeps.orchestration.planner import Group, point_group
-from rlp_sweeps.orchestration.points import AskedPoint, PointLog, PointOutcome, point_outcome
+from rlp_sweeps.orchestration.planner import Group
+from rlp_sweeps.orchestration.points import (
+    AskedPoint,
+    PointLog,
+    PointOutcome,
+    SizeOf,
+    form_groups,
+    point_members,
+    point_outcome,
+)
 from rlp_sweeps.spaces import OBJECTIVES, ChoiceAxis, LogAxis, Search, SearchSpace
 
 Row = Mapping[str, Any]
@@ -60,11 +68,14 @@ def point_sampler(search: Search, number: int) -> BaseSampler:
     """Return the sampler of one point.
 
     Its seed follows from the search's seed and the point's number, so that a resumed search neither
-    repeats its first draws nor, with one point at a time, differs from an undisturbed one.
+    repeats its first draws nor, with one group at a time, differs from an undisturbed one. Points
+    that are not told yet count as bad ones, so that points asked together keep apart.
     """
     key = f"rlp-sweeps:{search.sampler_seed}:sampler:{number}".encode()
     seed = int.from_bytes(hashlib.sha256(key).digest()[:4], "big")
-    return TPESampler(seed=seed) if search.sampler == "tpe" else RandomSampler(seed=seed)
+    if search.sampler == "random":
+        return RandomSampler(seed=seed)
+    return TPESampler(seed=seed, constant_liar=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +90,31 @@ class SweepOptunaSearch(OptunaSearch):
     """Optuna behind Tune, with the run directory as its memory.
 
     The study is built anew at every start: points with all their rows are told, points without are
-    asked again first, under their old numbers. While it runs, a point is written down before it is
-    trained and told from its rows. Of a point, only trials that nobody has trained or is training
-    form its group; a point without such trials is told without a group.
+    asked again first, under their old numbers and together with those they were asked with. While
+    it runs, `points_per_group` points are asked at a time; they are written down before they are
+    trained, form one group (one for each `group_key` among them, several where one is too small),
+    and are told from their rows when no trial of theirs is left. Of a point, only trials that
+    nobody has trained or is training are in its group; a point without such trials is told without
+    one.
+
+    With one group at a time, a search that was killed asks the very points that it would have asked
+    undisturbed: those of the group in flight are in the record, and no other is asked before they
+    are told. With several at once the order of their ends decides, disturbed or not.
+
+    Attributes:
+        points_per_group: Points asked at a time from now on.
     """
 
-    def __init__(self, space: SearchSpace, *, log: PointLog, read_rows: RowReader) -> None:
+    def __init__(
+        self, space: SearchSpace, *, log: PointLog, read_rows: RowReader, size_of: SizeOf
+    ) -> None:
         """Rebuild the search.
 
         Args:
             space: With its `search`.
             log: The points asked so far.
             read_rows: Reads finished trials.
+            size_of: Returns the most trials in a group of a trial's kind; the same at every start.
 
         Raises:
             RunDirectoryError: The log is broken.
@@ -107,14 +131,18 @@ class SweepOptunaSearch(OptunaSearch):
             mode=modes[0] if is_single else modes,
             sampler=point_sampler(search, 0),
         )
+        self.points_per_group = 1
         self._sweep_space = space
         self._search = search
         self._log = log
         self._read_rows = read_rows
+        self._size_of = size_of
         self._rows: dict[str, Row] = {}
         self._open: dict[int, _OpenPoint] = {}
+        self._ready: deque[Group] = deque()
         self._running: dict[str, Group] = {}
-        for point in log.read():
+        self._asked = log.read()
+        for point in self._asked:
             self._restore_point(point)
 
     @property
@@ -150,36 +178,53 @@ class SweepOptunaSearch(OptunaSearch):
         """Return the next group to train, as the trainable's `config`; Tune calls this.
 
         Raises:
-            OSError: The point cannot be written down.
+            OSError: The points cannot be written down.
         """
         while True:
-            number = self._next_number()
-            if number is None:
-                return Searcher.FINISHED
-            group = self._ask(number)
-            if group.trials:
-                self._running[trial_id] = group
-                return {"group": group.to_text()}
+            while self._ready:
+                group = self._ready.popleft().without(self._pending() | set(self._rows))
+                if group.trials:
+                    self._running[trial_id] = group
+                    return {"group": group.to_text()}
             self._settle()
+            points = self._ask()
+            if not points:
+                return Searcher.FINISHED
+            self._ready.extend(form_groups(points, size_of=self._size_of))
 
-    def _next_number(self) -> int | None:
+    def _ask(self) -> dict[int, tuple[TrialConfig, ...]]:
+        """Ask for the next points and return the trials of all that were ever asked with them."""
+        numbers = self._next_numbers()
+        for number in numbers:
+            self.study.sampler = point_sampler(self._search, number)
+            trial = self.study.ask(fixed_distributions=self._distributions)
+            assert trial.number == number
+            self._open[number] = _OpenPoint(trial, self._members(trial.params, number))
+        new = [number for number in numbers if number >= len(self._asked)]
+        if new:
+            first = new[0] if len(new) > 1 else None
+            points = [AskedPoint(n, self._open[n].trial.params, asked_with=first) for n in new]
+            self._log.extend(points)
+            self._asked.extend(points)
+        firsts = {self._asked[number].first for number in numbers}
+        together = [point for point in self._asked if point.first in firsts]
+        members = {point.number: self._members(point.params, point.number) for point in together}
+        self._has_rows([config for configs in members.values() for config in configs])
+        return members
+
+    def _next_numbers(self) -> list[int]:
+        """Return the waiting points of one group, else as many new numbers as a group holds."""
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        number = waiting[0].number if waiting else len(self.study.get_trials(deepcopy=False))
-        return number if number < self._search.num_points else None
+        if waiting:
+            first = self._asked[waiting[0].number].first
+            return [t.number for t in waiting if self._asked[t.number].first == first]
+        start = len(self._asked)
+        return list(range(start, min(start + self.points_per_group, self._search.num_points)))
 
-    def _ask(self, number: int) -> Group:
-        """Ask for a point, write it down, and return what nobody trains of it."""
-        is_new = number == len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = point_sampler(self._search, number)
-        trial = self.study.ask(fixed_distributions=self._distributions)
-        assert trial.number == number
-        if is_new:
-            self._log.append(AskedPoint(number, trial.params))
-        members = self._members(trial.params, number)
-        self._open[number] = _OpenPoint(trial, members)
-        self._has_rows(members)
-        taken = {c.trial_id for group in self._running.values() for c in group.trials}
-        return Group.of(members, point=number).without(taken | set(self._rows))
+    def _pending(self) -> set[str]:
+        """Return the trials that are being trained or wait for their group's turn."""
+        groups = (*self._running.values(), *self._ready)
+        return {config.trial_id for group in groups for config in group.trials}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Do nothing: the sampler is told from rows, when the point has ended."""
@@ -194,10 +239,10 @@ class SweepOptunaSearch(OptunaSearch):
         self._settle()
 
     def _settle(self) -> None:
-        """Tell every open point of which no trial is being trained any more."""
-        running = {c.trial_id for group in self._running.values() for c in group.trials}
+        """Tell every open point of which no trial is left to train."""
+        pending = self._pending()
         for number, point in list(self._open.items()):
-            if not running & {config.trial_id for config in point.members}:
+            if not pending & {config.trial_id for config in point.members}:
                 del self._open[number]
                 self._tell(point.trial, self._outcome(point.members))
 
@@ -222,11 +267,7 @@ class SweepOptunaSearch(OptunaSearch):
         return len(found) == len(unknown)
 
     def _members(self, params: Mapping[str, Any], number: int) -> tuple[TrialConfig, ...]:
-        """Return the trials of a point; none where its values do not go together."""
-        try:
-            return point_group(self._sweep_space, params, point=number).trials
-        except ConfigError:
-            return ()
+        return point_members(self._sweep_space, params, number)
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Do nothing: the run directory remembers."""

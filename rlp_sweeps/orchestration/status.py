@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rlp_sweeps.orchestration.attempt_state import read_attempt
+from rlp_sweeps.orchestration.best_points import BestPoint, best_points
 from rlp_sweeps.orchestration.planner import SweepPlan, plan_from_manifest
 from rlp_sweeps.orchestration.points import asked_groups, planned_trials
 from rlp_sweeps.orchestration.progress import FailedTrial, count_by_status, failed_trials
@@ -26,6 +27,7 @@ class SweepStatus:
         failed: Trials that raised.
         remaining_s: Seconds to the end at the mean pace of the finished trials, as many at once as
             the driver at work trains, or one; None where nothing has finished.
+        best: Points of a search that no other one beats so far; several with two objectives.
     """
 
     name: str
@@ -36,6 +38,7 @@ class SweepStatus:
     num_remaining: int
     failed: tuple[FailedTrial, ...]
     remaining_s: float | None
+    best: tuple[BestPoint, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the status ready for JSON."""
@@ -69,13 +72,14 @@ def sweep_status(directory: Path) -> SweepStatus:
         num_remaining=num_remaining,
         failed=failed_trials(rows),
         remaining_s=_remaining_s(rows, num_remaining, 1 if state is None else state.slots),
+        best=best_points(plan.space, rows),
     )
 
 
 def _num_running(
     plan: SweepPlan, directory: Path, running: set[str], statuses: Mapping[str, str]
 ) -> int:
-    groups = asked_groups(plan.space, directory) if plan.is_search else plan.groups
+    groups = asked_groups(plan, directory) if plan.is_search else plan.groups
     members = [c.trial_id for group in groups if group.group_id in running for c in group.trials]
     return sum(trial_id not in statuses for trial_id in members)
 

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from rlp_sweeps.errors import ArgumentError, TrackingError
 from rlp_sweeps.orchestration.attempt_state import remove_attempt
+from rlp_sweeps.orchestration.best_points import best_points
+from rlp_sweeps.orchestration.data_identity import data_fingerprints
+from rlp_sweeps.orchestration.farewell import farewell
 from rlp_sweeps.orchestration.planner import (
     Group,
     SweepPlan,
@@ -17,7 +20,14 @@ from rlp_sweeps.orchestration.planner import (
     remaining_groups,
     resolve_device,
 )
-from rlp_sweeps.orchestration.points import PointLog, asked_groups, planned_trials
+from rlp_sweeps.orchestration.points import (
+    PointLog,
+    asked_groups,
+    check_early_stopping,
+    halved_space,
+    planned_trials,
+    points_per_group,
+)
 from rlp_sweeps.orchestration.progress import (
     AttemptLog,
     ProgressListener,
@@ -62,18 +72,23 @@ def run_sweep(
         How it stands; failed and lost trials are named there and raise nothing.
 
     Raises:
-        RunDirectoryError: `output` holds something else, cannot be written, or is in use.
+        RunDirectoryError: `output` holds something else, was trained on other data, cannot be
+            written, or is in use.
         ClusterError: The Ray cluster does not answer, or has no room for a group.
         TrackingError: The MLflow store does not answer.
     """
     options = options or RunOptions()
     _check_request(plan, options)
+    data = data_fingerprints(plan)
+    for path in options.reuse:
+        RunDirectory.open(path).check_same_data(data)
     manifest = build_manifest(
         plan_id=plan.plan_id,
         sweep_name=plan.name,
         space=plan.space.to_dict(),
         configs=plan.trials,
         settings=plan.settings(),
+        data=data,
     )
     directory = RunDirectory.create(output, manifest)
     recorded = plan_from_manifest(directory.manifest)
@@ -107,11 +122,13 @@ def resume_sweep(
     plan = replace(plan, device=device)
     check_plan(plan)
     _check_request(plan, options)
+    opened.check_same_data(data_fingerprints(plan))
     return _Sweep(plan, opened, options, progress or SilentProgress()).run()
 
 
 def _check_request(plan: SweepPlan, options: RunOptions) -> None:
     """Refuse what cannot be carried out before anything is written."""
+    check_early_stopping(plan)
     check_cluster(options, GroupResources.of(options, device=plan.device))
     if options.tracking_uri is not None:
         open_store(options.tracking_uri)
@@ -196,12 +213,14 @@ class _Sweep:
             self._plan.space,
             log=PointLog.of(self._directory.path),
             read_rows=_RowReader(self._directory, {i: rows[i] for i in done}),
+            size_of=self._plan.group_size_of,
         )
 
     def _attempt(self, work: _Work) -> AttemptLog:
         resources = GroupResources.of(self._options, device=self._plan.device)
         target = prepare_sweep(self._tracking_uri, self._directory)
-        with ray_session(self._options, resources) as slots:
+        session = ray_session(self._options, resources)
+        with session as slots, farewell(self._directory.path, address=self._options.address):
             from rlp_sweeps.orchestration.attempt import run_attempt
 
             attempt = self._attempt_of(work, resources, target, slots)
@@ -214,6 +233,10 @@ class _Sweep:
         from rlp_sweeps.orchestration.attempt import Attempt, group_texts
         from rlp_sweeps.orchestration.trainable import SweepJob
 
+        num_concurrent = min(slots, self._options.max_concurrent or slots)
+        num_points = points_per_group(self._plan, slots=num_concurrent)
+        if work.searcher is not None:
+            work.searcher.points_per_group = num_points
         job = SweepJob(
             directory=self._directory,
             target=target,
@@ -221,9 +244,11 @@ class _Sweep:
             data_dir=self._plan.data_dir,
             device=self._plan.device,
             engine=self._plan.engine,
+            engines={key: choice.engine for key, choice in self._plan.choices.items()},
             num_threads=resources.num_threads,
             checkpoint_interval_s=self._options.checkpoint_interval_s,
             import_paths=tuple(str(Path(path).absolute()) for path in sys.path),
+            halved_space=halved_space(self._plan, num_points=num_points),
         )
         return Attempt(
             plan=self._plan,
@@ -231,7 +256,7 @@ class _Sweep:
             resources=resources,
             groups=work.groups,
             searcher=work.searcher,
-            max_concurrent=min(slots, self._options.max_concurrent or slots),
+            max_concurrent=num_concurrent,
         )
 
     def _was_interrupted(self, work: _Work, log: AttemptLog) -> bool:
@@ -256,6 +281,7 @@ class _Sweep:
             missing=tuple(trial_id for trial_id in planned if trial_id not in statuses),
             lost=tuple(log.lost),
             num_points_left=num_points_left,
+            best=best_points(self._plan.space, trials.to_pylist()),
             interrupted=interrupted,
         )
 
@@ -263,7 +289,7 @@ class _Sweep:
         missing = set(outcome.missing)
         groups = self._plan.groups
         if self._plan.is_search:
-            groups = tuple(asked_groups(self._plan.space, self._directory.path))
+            groups = tuple(asked_groups(self._plan, self._directory.path))
         for group in groups:
             if missing.isdisjoint(trial.trial_id for trial in group.trials):
                 self._directory.remove_checkpoint(group.group_id)

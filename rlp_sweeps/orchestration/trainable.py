@@ -5,8 +5,8 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -15,9 +15,11 @@ from ray import tune
 
 from rlp_sweeps.errors import CheckpointError
 from rlp_sweeps.orchestration.early_stopping import clear_stop_request, is_stop_requested
+from rlp_sweeps.orchestration.halving import GroupHalving
 from rlp_sweeps.orchestration.planner import Group
-from rlp_sweeps.orchestration.rows import read_parts
+from rlp_sweeps.orchestration.rows import read_parts, read_with_epochs
 from rlp_sweeps.schema import STATUSES
+from rlp_sweeps.spaces import SearchSpace
 from rlp_sweeps.tracking.mlflow_tracker import MlflowTarget, TrialLogger
 from rlp_sweeps.tracking.run_directory import RunDirectory, code_version
 from rlp_sweeps.training.loop import GroupContext, GroupProgress, TrialResult, train_group
@@ -36,10 +38,12 @@ class SweepJob:
         groups: Groups of a grid as text, by id; empty in a search.
         data_dir: Absolute folder that data sets are read from.
         device: ``cpu`` or ``cuda``.
-        engine: How a group is trained.
+        engine: How a group is trained whose `group_key` is not among `engines`.
         num_threads: Threads of training.
         checkpoint_interval_s: Least seconds between two checkpoints.
         import_paths: Folders that the driver imports from, for a user's own data and backbones.
+        engines: How the groups of a kind are trained, by `group_key`.
+        halved_space: Space of a search whose points are halved inside their group; None elsewhere.
     """
 
     directory: RunDirectory
@@ -51,11 +55,17 @@ class SweepJob:
     num_threads: int
     checkpoint_interval_s: float
     import_paths: tuple[str, ...] = ()
+    engines: Mapping[str, str] = field(default_factory=dict)
+    halved_space: SearchSpace | None = None
 
     def group_of(self, config: Mapping[str, Any]) -> Group:
         """Return the group that a Tune configuration stands for."""
         text = config["group"] if "group" in config else self.groups[config["group_id"]]
         return Group.from_text(text)
+
+    def engine_of(self, group: Group) -> str:
+        """Return how a group is trained."""
+        return self.engines.get(group.trials[0].group_key, self.engine)
 
     def context_of(self, group: Group) -> GroupContext:
         """Return where and how a group trains."""
@@ -63,7 +73,7 @@ class SweepJob:
             group_id=group.group_id,
             data_dir=self.data_dir,
             device=self.device,
-            engine=self.engine,
+            engine=self.engine_of(group),
             checkpoint_path=self.directory.checkpoint_path(group.group_id),
             checkpoint_interval_s=self.checkpoint_interval_s,
         )
@@ -73,7 +83,7 @@ def rlp_trainable(config: dict[str, Any], *, job: SweepJob) -> None:
     """Train one group; Ray starts this.
 
     Args:
-        config: ``group_id`` of a planned group, or ``group``, a sampled point's group as text.
+        config: ``group_id`` of a planned group, or ``group``, that of sampled points as text.
         job: The sweep.
     """
     clear_stop_request()
@@ -94,8 +104,8 @@ class GroupRun:
     ) -> None:
         self._job = job
         self._report = report
-        self._finished = finished_members(job, group)
-        self._group = group.without(self._finished)
+        self._group = group.without(finished_members(job, group))
+        self._halving: GroupHalving | None = None
         self._loggers = {t.trial_id: TrialLogger(job.target) for t in self._group.trials}
         self._written: set[str] = set()
         self._epoch = 0
@@ -118,27 +128,28 @@ class GroupRun:
             self._loggers[trial.trial_id].start(trial.trial_id, trial.to_dict(), tags)
 
     def _train(self) -> None:
+        if self._job.halved_space is not None:
+            gone = set(self._group.points) - set(self._loggers)
+            ended = read_with_epochs(self._job.directory, gone)
+            self._halving = GroupHalving(self._job.halved_space, self._group, ended)
         try:
-            results = self._train_group()
+            self._train_group()
         except CheckpointError:
             # a restart from the first epoch gives the same numbers
             self._job.directory.remove_checkpoint(self._group.group_id)
-            left = self._group.without(self._written)
-            self._group = left
-            results = self._train_group()
-        for result in results:
-            self._end(result)
+            self._group = self._group.without(self._written)
+            self._train_group()
 
-    def _train_group(self) -> list[TrialResult]:
+    def _train_group(self) -> None:
         context = self._job.context_of(self._group)
-        return train_group(self._group.trials, context=context, report=self._on_epoch)
+        train_group(self._group.trials, context=context, report=self._on_epoch, record=self._end)
 
-    def _on_epoch(self, progress: GroupProgress) -> bool:
+    def _on_epoch(self, progress: GroupProgress) -> Collection[str]:
+        """Pass on an epoch and return the members that shall stop."""
         self._epoch = progress.epoch
         for trial_id, rows in progress.new_rows.items():
-            self._loggers[trial_id].log_epochs(rows)
-        for result in progress.finished:
-            self._end(result)
+            if trial_id not in self._written:
+                self._loggers[trial_id].log_epochs(rows)
         self._report(
             {
                 "epoch": progress.epoch,
@@ -147,22 +158,26 @@ class GroupRun:
                 **self._scalar_counts(),
             }
         )
-        return not is_stop_requested()
+        if is_stop_requested():
+            return progress.live
+        if self._halving is None:
+            return ()
+        return self._halving.stops(progress.epoch, progress.latest) & set(progress.live)
 
     def _end(self, result: TrialResult) -> None:
-        """Write an ended member's rows, once."""
+        """Write an ended member's rows."""
         trial_id = result.trial["trial_id"]
-        if trial_id in self._written:
-            return
         row = {
             **result.trial,
             "group_id": self._group.group_id,
-            "point": self._group.point,
+            "point": self._group.points.get(trial_id),
             "hostname": platform.node(),
             "code_version": code_version(),
         }
         self._job.directory.write_trial(row, result.epochs)
         self._written.add(trial_id)
+        if self._halving is not None:
+            self._halving.add_ended(row, result.epochs)
         self.counts[row["status"]] += 1
         self._loggers[trial_id].log_epochs(result.epochs)
         self._loggers[trial_id].finish(row)
@@ -175,7 +190,7 @@ class GroupRun:
                 "trial_id": trial.trial_id,
                 "status": "failed",
                 "epochs_completed": self._epoch,
-                "engine": self._job.engine,
+                "engine": self._job.engine_of(self._group),
                 "device": self._job.device,
                 "finished_at_ms": now,
                 "error": trace,

@@ -2,13 +2,13 @@
 
 A trial's identity holds the name of its data set, never the folder, so that the same images may lie
 elsewhere on another machine. Where the name does not tell what the images are, as with
-``image_folder`` or a user's own loader, a fingerprint in the manifest does: rows of two sweeps
-belong together only where it is the same.
+``image_folder``, a fingerprint in the manifest does: rows of two sweeps belong together only where
+it is the same.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -73,24 +73,6 @@ def image_files(folder: Path) -> list[Path]:
         for name in names
         if name.lower().endswith(IMAGE_SUFFIXES) and Path(root) != folder
     )
-
-
-def fingerprint_buffers(buffers: Iterable[tuple[str, memoryview]]) -> str:
-    """Return the fingerprint of arrays in memory, for data that no folder alone defines.
-
-    Args:
-        buffers: Name and content (C-contiguous, any shape) of each array, in a fixed order; the
-            name holds whatever else tells arrays apart, such as shape and dtype.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-    total = hashlib.sha256()
-    for name, content in buffers:
-        total.update(f"{len(name)}:{name}:{content.nbytes}:".encode())
-        if content.nbytes:
-            total.update(content.cast("B"))
-    return total.hexdigest()[:_DIGITS]
 
 
 def check_same_data(

@@ -3,8 +3,11 @@
 ``python sweep_cases.py NAME OUTPUT`` runs one of `CASES` into a directory and prints its outcome.
 """
 
+import contextlib
+import itertools
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -46,6 +49,13 @@ CASES = {
         fixed={**_FIXED, "num_epochs": 9},
         search=Search(num_points=8, early_stopping=True),
     ),
+    "halved_groups": SearchSpace(
+        axes={"lr": LogAxis(low=1e-4, high=1.0, num_points=2), "rlp_lambda": _LAMBDA},
+        arms=("control", "full"),
+        num_seeds=1,
+        fixed={**_FIXED, "num_epochs": 9},
+        search=Search(num_points=12, early_stopping=True, reduction_factor=2),
+    ),
     "failing": SearchSpace(
         axes={"backbone": ChoiceAxis(choices=("mlp", "sweep_cases.broken_backbone"))},
         arms=("control",),
@@ -59,6 +69,9 @@ CASES = {
         fixed={**_FIXED, "backbone": "sweep_cases.dying_backbone", "num_epochs": 2},
     ),
 }
+
+GROUP_SIZES = {"halved_groups": 8}
+"""Most trials in a group, where it is not the engine's own choice: four points of two trials."""
 
 OPTIONS = RunOptions(device="cpu", num_cpus=1, checkpoint_interval_s=0.0)
 """One group at a time: a second process would only import what the first does."""
@@ -96,7 +109,13 @@ def dying_backbone(**settings):
 
 
 def plan_case(name):
-    return plan_sweep(CASES[name], name=name, device="cpu")
+    return plan_sweep(
+        CASES[name],
+        name=name,
+        device="cpu",
+        engine="sequential",
+        group_size=GROUP_SIZES.get(name),
+    )
 
 
 def run_case(name, output, **options):
@@ -108,6 +127,25 @@ def read_table(output, table):
     frame = pl.read_parquet(output / table / "*.parquet").drop(VOLATILE, strict=False)
     keys = ["trial_id", "epoch"] if table == "epochs" else ["trial_id"]
     return frame.sort(keys)
+
+
+def count_mlflow_runs(output):
+    """Return how many runs MLflow's default store holds of a sweep, by their state."""
+    with contextlib.closing(sqlite3.connect(output.parent / "mlflow.db")) as store:
+        return dict(
+            store.execute(
+                "SELECT status, count(*) FROM runs JOIN experiments USING (experiment_id) "
+                "WHERE experiments.name = ? AND runs.lifecycle_stage = 'active' GROUP BY status",
+                [output.name],
+            )
+        )
+
+
+def most_at_once(trials):
+    """Return the largest number of trials that were being trained at one time."""
+    starts = [(time_ms, 1) for time_ms in trials["started_at_ms"]]
+    ends = [(time_ms, -1) for time_ms in trials["finished_at_ms"]]
+    return max(itertools.accumulate(step for _, step in sorted(starts + ends)))
 
 
 def start_driver(name, output):

@@ -158,9 +158,8 @@ def test_estimate_names_its_basis_and_grows_with_the_sweep():
     plan = cases.plan_case("grid")
 
     short = estimate_sweep(plan, options=RunOptions(max_concurrent=1))
-    long = estimate_sweep(
-        dataclasses.replace(plan, trials=plan.trials * 10), options=RunOptions(max_concurrent=1)
-    )
+    longer = dataclasses.replace(plan, trials=plan.trials * 10, groups=plan.groups * 10)
+    long = estimate_sweep(longer, options=RunOptions(max_concurrent=1))
 
     assert 0 < short.time_s < long.time_s
     assert short.disk_bytes < long.disk_bytes < 10 * short.disk_bytes

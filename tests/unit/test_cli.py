@@ -67,6 +67,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeSweep:
     module.__dict__.update(run_sweep=fake.run_sweep, resume_sweep=fake.resume_sweep)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr("rlp_sweeps.cli.reading.analyze_and_print", fake.analyze)
+    monkeypatch.setattr("rlp_sweeps.orchestration.room.check_address", lambda _: [{"CPU": 6.0}])
     monkeypatch.setattr("rlp_sweeps.tracking.mlflow_tracker.sync", fake.sync)
     monkeypatch.setattr("rlp_sweeps.tracking.run_directory.RunDirectory.open", Path)
     monkeypatch.chdir(tmp_path)
@@ -104,9 +105,9 @@ def test_every_command_explains_itself(command: str, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("command", "options"),
     {
-        "run": "--output --address --device --group-size --max-concurrent --cpus-per-group "
-        "--gpus-per-group --tracking-uri --num-seeds --set --reuse --no-analyze",
-        "plan": "--device --group-size --num-seeds --set --json",
+        "run": "--output --address --device --engine --group-size --max-concurrent "
+        "--cpus-per-group --gpus-per-group --tracking-uri --num-seeds --set --reuse --no-analyze",
+        "plan": "--device --engine --group-size --num-seeds --set --json",
         "resume": "--address --device --max-concurrent --tracking-uri --no-analyze",
         "status": "--json",
         "analyze": "--outcome --diverged --json",
@@ -189,6 +190,37 @@ def test_plan_prints_trials_groups_time_and_disk(
     assert "time about 2 min 5 s disk about 2.5 MB basis Timed on 3 steps." in text
 
 
+def test_plan_prints_engine_and_group_size_with_their_reason(
+    estimate: list[RunOptions], capsys: Capture
+) -> None:
+    command = ["plan", "quickstart", "--device", "cpu", "--max-concurrent", "1"]
+    assert main([*command, "--engine", "vmap", "--group-size", "9"]) == 0
+
+    text = " ".join(capsys.readouterr().out.split())
+    assert "groups 15 of up to 9 trial(s) on cpu" in text
+    assert "engine vmap, 9 trials a group: as asked for" in text
+    assert "(135 trials)" in text
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_unknown_engine_is_a_wrong_request_with_a_suggestion(
+    command: str, sweep: FakeSweep, capsys: Capture
+) -> None:
+    assert main([command, "quickstart", "--device", "cpu", "--engine", "goruped"]) == 2
+
+    assert "unknown engine 'goruped'; the engines are ['auto', 'seq" in capsys.readouterr().err
+    assert sweep.asked == []
+
+
+def test_engine_that_needs_another_device_is_a_wrong_request(
+    sweep: FakeSweep, capsys: Capture
+) -> None:
+    assert run("--engine", "graph") == 2
+
+    assert "engine 'graph' needs a CUDA device, but got 'cpu'; use" in capsys.readouterr().err
+    assert sweep.asked == []
+
+
 def test_plan_prints_only_json_when_asked(estimate: list[RunOptions], capsys: Capture) -> None:
     main(["plan", "quickstart", "--device", "cpu", "--json", "--max-concurrent", "3"])
 
@@ -196,6 +228,9 @@ def test_plan_prints_only_json_when_asked(estimate: list[RunOptions], capsys: Ca
     plan = json.loads(out)
     assert (plan["num_trials"], plan["estimated_time_s"], plan["device"]) == (135, 125.0, "cpu")
     assert sum(plan["trials_by_arm"].values()) == plan["num_trials"]
+    (choice,) = plan["engine_choices"]
+    assert (choice["engine"], choice["num_trials"]) == (plan["engine"], 135)
+    assert choice["group_size"] == plan["group_size"] <= 45
     assert err == ""
     assert [options.max_concurrent for options in estimate] == [3]
 
@@ -206,7 +241,8 @@ def test_plan_prints_only_json_when_asked(estimate: list[RunOptions], capsys: Ca
 def test_run_hands_every_option_on(sweep: FakeSweep) -> None:
     run(
         *("--output", "out", "--address", "10.0.0.1:6379", "--group-size", "4"),
-        *("--max-concurrent", "3", "--cpus-per-group", "2", "--gpus-per-group", "0.5"),
+        *("--max-concurrent", "3", "--cpus-per-group", "2", "--gpus-per-group", "0"),
+        *("--engine", "grouped"),
         *("--tracking-uri", "sqlite:///x.db", "--num-seeds", "2", "--set", "lr=0.1,0.2"),
         *("--set", "num_epochs=3", "--reuse", "a", "--reuse", "b"),
     )
@@ -218,12 +254,13 @@ def test_run_hands_every_option_on(sweep: FakeSweep) -> None:
         device="cpu",
         max_concurrent=3,
         cpus_per_group=2.0,
-        gpus_per_group=0.5,
+        gpus_per_group=0.0,
         tracking_uri="sqlite:///x.db",
         reuse=(Path("a"), Path("b")),
     )
     plan = asked["plan"]
     assert (plan.name, plan.group_size, plan.space.num_seeds) == ("quickstart", 4, 2)
+    assert (plan.engine, plan.slots) == ("grouped", 3)
     assert plan.space.axes["lr"].values() == (0.1, 0.2)
     assert plan.space.fixed["num_epochs"] == 3
 

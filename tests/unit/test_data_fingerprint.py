@@ -10,10 +10,14 @@ import pytest
 from PIL import Image
 
 from rlp_sweeps.errors import DatasetError, RunDirectoryError
+from rlp_sweeps.orchestration.data_identity import data_fingerprints
+from rlp_sweeps.orchestration.planner import SweepPlan, plan_sweep
+from rlp_sweeps.orchestration.progress import RunOptions
+from rlp_sweeps.orchestration.sweep import run_sweep
+from rlp_sweeps.spaces import ChoiceAxis, SearchSpace
 from rlp_sweeps.tracking.data_fingerprint import (
     IMAGE_SUFFIXES,
     data_of,
-    fingerprint_buffers,
     fingerprint_image_folder,
     image_files,
     image_folders,
@@ -101,27 +105,6 @@ def test_fingerprint_names_a_file_that_cannot_be_read(folder: Path) -> None:
         fingerprint_image_folder(folder)
 
 
-def test_fingerprint_of_arrays_tells_content_and_names_apart() -> None:
-    ones, twos = np.ones((2, 2), np.int64), np.full((2, 2), 2)
-    empty = np.empty((0, 2))
-
-    found = {
-        fingerprint_buffers(buffers)
-        for buffers in (
-            [("a", ones.data), ("b", twos.data)],
-            [("a", twos.data), ("b", ones.data)],
-            [("a", ones.data), ("b", ones.data)],
-            [("a", ones.data)],
-            [("ab", ones.data), ("", twos.data)],
-            [("a", ones.data), ("b", empty.data)],
-        )
-    }
-
-    assert len(found) == 6
-    again = fingerprint_buffers([("a", ones.copy().data), ("b", twos.copy().data)])
-    assert again in found
-
-
 def manifest(data: dict[str, str] | None) -> dict[str, Any]:
     return build_manifest(plan_id="p", sweep_name="s", space={}, configs=[], data=data)
 
@@ -155,3 +138,32 @@ def test_rows_of_other_data_are_refused(
 
 def test_a_manifest_without_a_record_of_data_has_none() -> None:
     assert data_of({"data": None}) == data_of({}) == {}
+
+
+def test_a_plan_knows_only_the_folder_that_its_name_does_not_tell(folder: Path) -> None:
+    assert data_fingerprints(plan_of(folder)) == {"image_folder": fingerprint_image_folder(folder)}
+    assert data_fingerprints(plan_sweep(space_of(folder, dataset="digits"), name="s")) == {}
+
+
+def test_rows_of_another_folder_are_not_reused(folder: Path, tmp_path: Path) -> None:
+    older = RunDirectory.create(tmp_path / "older", manifest({"image_folder": "another"}))
+    options = RunOptions(reuse=(older.path,))
+
+    with pytest.raises(RunDirectoryError, match="'image_folder' has the same content"):
+        run_sweep(plan_of(folder), output=tmp_path / "new", options=options)
+
+    assert not (tmp_path / "new").exists()
+
+
+def space_of(folder: Path, dataset: str = "image_folder") -> SearchSpace:
+    return SearchSpace(
+        axes={"lr": ChoiceAxis(choices=(0.01, 0.1))},
+        arms=("control",),
+        fixed={"dataset": dataset, "backbone": "mlp", "batch_size": 2, "val_samples": 1},
+        num_seeds=1,
+        data_dir=str(folder),
+    )
+
+
+def plan_of(folder: Path) -> SweepPlan:
+    return plan_sweep(space_of(folder), name="s")

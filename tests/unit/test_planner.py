@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from torch import nn
 
 from rlp_sweeps.errors import (
     BackboneError,
@@ -12,8 +14,12 @@ from rlp_sweeps.errors import (
     DeviceError,
     RunDirectoryError,
 )
+from rlp_sweeps.orchestration import evidence, planner
+from rlp_sweeps.orchestration.calibration import Calibration, CalibrationEntry
+from rlp_sweeps.orchestration.engine_choice import Room
 from rlp_sweeps.orchestration.planner import (
     Group,
+    check_plan,
     plan_from_manifest,
     plan_sweep,
     point_group,
@@ -21,8 +27,47 @@ from rlp_sweeps.orchestration.planner import (
 )
 from rlp_sweeps.spaces import ChoiceAxis, LinearAxis, LogAxis, Search, SearchSpace
 from rlp_sweeps.tracking.run_directory import build_manifest
+from rlp_sweeps.training.backbones import Backbone
 
 FIXED = {"dataset": "digits", "train_samples": 200, "backbone": "mlp", "num_epochs": 2}
+
+
+class Odd(nn.Module):
+    """A layer that only its author knows how to stack."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight_DD = nn.Parameter(torch.eye(64))
+
+    def forward(self, images_NCHW):
+        features_ND = images_NCHW.flatten(1) @ self.weight_DD
+        return features_ND if float(features_ND.detach().sum()) > 0 else 2 * features_ND
+
+
+def build_odd(*, image_shape, num_classes, depth, width, dropout):
+    """Build a backbone whose forward pass reads a number back, which no stack can."""
+    extractor = nn.Sequential(Odd())
+    return Backbone(extractor=extractor, classifier=nn.Linear(64, num_classes), attach_points=["0"])
+
+
+TABLE = Calibration(
+    entries=(
+        CalibrationEntry(
+            net="any on vectors",
+            config={},
+            kind="vectors",
+            precision="fp32",
+            work=1e7,
+            speed_ups={"grouped": {4: 3.0, 8: 4.0, 16: 5.0}},
+        ),
+    )
+)
+
+
+@pytest.fixture(autouse=True)
+def calibration(monkeypatch):
+    """Choose by a table of one network, whatever was measured."""
+    monkeypatch.setattr(evidence, "stored_calibration", lambda: TABLE)
 
 
 def _space(**changes):
@@ -63,13 +108,76 @@ def test_plan_trains_every_trial_of_the_grid_once():
     assert plan.trials_by_arm == {"control": 4, "full": 8}
 
 
-def test_plan_chunks_trials_that_share_all_but_scalars():
+def test_plan_groups_trials_that_share_all_but_scalars_by_seed():
     axes = {**_space().axes, "batch_size": ChoiceAxis(choices=(32, 64))}
 
     plan = _plan(_space(axes=axes), group_size=5)
 
-    assert [len(group.trials) for group in plan.groups] == [5, 5, 2, 5, 5, 2]
-    assert all(len({t.group_key for t in group.trials}) == 1 for group in plan.groups)
+    assert [len(group.trials) for group in plan.groups] == [3] * 8
+    for group in plan.groups:
+        assert len({(t.group_key, t.seed) for t in group.trials}) == 1
+    assert [group.trials[0].seed for group in plan.groups] == [0] * 4 + [1] * 4
+
+
+def test_plan_groups_a_small_network_and_keeps_every_slot_busy():
+    plan = _plan(room=Room(slots=4), engine="auto")
+
+    assert plan.engine == "grouped"
+    assert [len(group.trials) for group in plan.groups] == [3] * 4
+    assert plan.trials_by_choice == {next(iter(plan.choices.values())): 12}
+
+
+def test_plan_chooses_for_each_kind_of_trial():
+    axes = {**_space().axes, "backbone": ChoiceAxis(choices=("mlp", "vgg16"))}
+    fixed = {"dataset": "synthetic:3,32,32,10,256", "num_epochs": 2, "batch_size": 16}
+
+    plan = _plan(_space(axes=axes, fixed=fixed), room=Room(slots=1))
+
+    engines = {trial.backbone: plan.engine_of(trial) for trial in plan.trials}
+    assert engines == {"mlp": "grouped", "vgg16": "sequential"}
+    sizes = {group.trials[0].backbone: len(group.trials) for group in plan.groups}
+    assert sizes == {"mlp": 12, "vgg16": 1}
+    assert sum(plan.trials_by_choice.values()) == plan.num_trials
+
+
+def test_plan_id_is_the_same_whatever_the_engine_and_group_size():
+    plans = [_plan(), _plan(engine="sequential"), _plan(engine="vmap", group_size=3)]
+
+    assert len({plan.plan_id for plan in plans}) == 1
+    assert len({str(plan.settings()) for plan in plans}) == 3
+
+
+def test_plan_refuses_an_engine_that_cannot_train_the_backbone():
+    fixed = {**FIXED, "backbone": f"{__name__}.build_odd"}
+
+    with pytest.raises(BackboneError, match=r"engine 'grouped' .*'sequential'"):
+        _plan(_space(fixed=fixed), engine="grouped")
+
+
+def test_plan_trains_a_users_backbone_one_by_one_where_no_engine_can():
+    fixed = {**FIXED, "backbone": f"{__name__}.build_odd"}
+
+    plan = _plan(_space(fixed=fixed), room=Room(slots=1), engine="auto")
+
+    (choice,) = plan.choices.values()
+    assert choice.engine != "grouped"
+    assert "'grouped' cannot" in choice.why
+
+
+def test_plan_of_a_search_halves_enough_points_in_a_group():
+    search = Search(num_points=30, early_stopping=True)
+
+    plan = _plan(_space(search=search), engine="sequential", room=Room(slots=2))
+
+    assert plan.group_size == 9 * plan.trials_per_point
+
+
+def test_plan_of_a_search_leaves_its_sampler_points_to_learn_from():
+    plan = _plan(_space(search=Search(num_points=30)), engine="auto", room=Room(slots=2))
+
+    assert plan.engine == "grouped"
+    assert plan.trials_per_point == 4
+    assert plan.group_size == 3 * 4
 
 
 def test_plan_is_the_same_twice_and_another_with_other_seeds():
@@ -83,7 +191,8 @@ def test_plan_is_the_same_twice_and_another_with_other_seeds():
 def test_plan_of_a_search_states_an_upper_bound_of_trials():
     plan = _plan(_space(search=Search(num_points=30)))
 
-    assert (plan.num_points, plan.num_groups, plan.num_trials) == (30, 30, 120)
+    assert (plan.num_points, plan.num_trials) == (30, 120)
+    assert plan.num_groups == -(-30 // (plan.group_size // 4))
     assert plan.trials_by_arm == {"control": 60, "full": 60}
     assert plan.trials == plan.groups == ()
 
@@ -120,6 +229,27 @@ def test_plan_from_manifest_is_the_plan_that_was_written(search):
     assert read.groups == plan.groups
     assert read.plan_id == plan.plan_id
     assert read.settings() == plan.settings()
+
+
+def test_plan_from_manifest_takes_the_choice_that_was_made(monkeypatch):
+    plan = _plan(engine="vmap", room=Room(slots=4))
+    monkeypatch.setattr(planner, "choose_engines", lambda *_, **__: pytest.fail("chosen again"))
+
+    read = plan_from_manifest(_manifest_of(plan))
+
+    assert read == plan
+    assert {read.engine_of(trial) for trial in read.trials} == {"vmap"}
+
+
+def test_plan_from_manifest_without_choices_groups_as_it_was_done_then():
+    manifest = _manifest_of(_plan(group_size=5, engine="sequential"))
+    del manifest["settings"]["choices"], manifest["settings"]["slots"]
+
+    read = plan_from_manifest(manifest)
+
+    assert [len(group.trials) for group in read.groups] == [5, 5, 2]
+    assert [trial for group in read.groups for trial in group.trials] == list(read.trials)
+    assert read.engine_of(read.trials[0]) == "sequential"
 
 
 def test_plan_from_manifest_refuses_a_space_that_plans_something_else():
@@ -192,3 +322,13 @@ def test_planner_and_status_load_neither_ray_nor_optuna_nor_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_check_refuses_an_engine_that_this_device_lacks():
+    plan = _plan(engine="sequential")
+    choices = {
+        key: dataclasses.replace(choice, engine="graph") for key, choice in plan.choices.items()
+    }
+
+    with pytest.raises(BackboneError, match="needs a CUDA device"):
+        check_plan(dataclasses.replace(plan, choices=choices))

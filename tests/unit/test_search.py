@@ -35,7 +35,7 @@ class Bench:
             return {i: self.rows[i] for i in trial_ids if i in self.rows}
 
         log = PointLog.of(self.folder)
-        return SweepOptunaSearch(self.space, log=log, read_rows=read_rows)
+        return SweepOptunaSearch(self.space, log=log, read_rows=read_rows, size_of=lambda _: 4)
 
     def ask(self, search):
         """Return Tune's name for the next group, and the group."""

@@ -48,25 +48,29 @@ def test_point_outcome_is_finite_whatever_the_row_holds(value):
     assert outcome.values == (WORST["val_loss"],)
 
 
-def test_point_log_returns_what_was_appended(tmp_path):
+def test_point_log_returns_what_was_written_and_what_was_asked_together(tmp_path):
     log = PointLog.of(tmp_path)
-    points = [AskedPoint(0, {"lr": 0.1 + 0.2}), AskedPoint(1, {"lr": 1e-5, "backbone": "mlp"})]
+    first = AskedPoint(0, {"lr": 0.1 + 0.2})
+    together = [
+        AskedPoint(number, {"lr": 1e-5, "backbone": "mlp"}, asked_with=1) for number in (1, 2)
+    ]
 
-    for point in points:
-        log.append(point)
+    log.extend([first])
+    log.extend(together)
 
-    assert PointLog.of(tmp_path).read() == points
+    assert PointLog.of(tmp_path).read() == [first, *together]
+    assert [point.first for point in (first, *together)] == [0, 1, 1]
 
 
 def test_point_log_forgets_a_torn_last_line(tmp_path):
     log = PointLog.of(tmp_path)
-    log.append(AskedPoint(0, {"lr": 0.1}))
+    log.extend([AskedPoint(0, {"lr": 0.1})])
     with log.path.open("a") as file:
         file.write('{"number": 1, "par')
 
     assert log.read() == [AskedPoint(0, {"lr": 0.1})]
 
-    log.append(AskedPoint(1, {"lr": 0.2}))
+    log.extend([AskedPoint(1, {"lr": 0.2})])
     assert log.read() == [AskedPoint(0, {"lr": 0.1}), AskedPoint(1, {"lr": 0.2})]
 
 
