@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -218,14 +219,15 @@ class _Sweep:
 
     def _attempt(self, work: _Work) -> AttemptLog:
         resources = GroupResources.of(self._options, device=self._plan.device)
-        target = prepare_sweep(self._tracking_uri, self._directory)
         session = ray_session(self._options, resources)
-        with session as slots, farewell(self._directory.path, address=self._options.address):
-            from rlp_sweeps.orchestration.attempt import run_attempt
+        with ThreadPoolExecutor(1) as beside:  # MLflow's imports and tables take as long as Ray
+            preparing = beside.submit(prepare_sweep, self._tracking_uri, self._directory)
+            with session as slots, farewell(self._directory.path, address=self._options.address):
+                from rlp_sweeps.orchestration.attempt import run_attempt
 
-            attempt = self._attempt_of(work, resources, target, slots)
-            self._progress.on_start(self._plan, work.num_groups, count_by_status(work.finished))
-            return run_attempt(attempt, self._progress)
+                attempt = self._attempt_of(work, resources, preparing.result(), slots)
+                self._progress.on_start(self._plan, work.num_groups, count_by_status(work.finished))
+                return run_attempt(attempt, self._progress)
 
     def _attempt_of(
         self, work: _Work, resources: GroupResources, target: MlflowTarget, slots: int

@@ -47,9 +47,8 @@ def random_trials(seed: int, *, share_lost: float) -> pl.DataFrame:
 def test_parts_sum_to_the_total_in_every_cell_and_seed(estimator, seed):
     paired = pair_arms(random_trials(seed, share_lost=0.1), "test_accuracy")
 
-    values = per_seed_effects(paired, ESTIMATORS[estimator])
+    wide = per_seed_effects(paired, ESTIMATORS[estimator]).filter("is_complete")
 
-    wide = values.filter("is_complete").pivot("effect", index=["cell", "seed"], values="value")
     gap = wide["effect_lr"] + wide["effect_memorization"] - wide["effect_total"]
     assert len(wide) > 0
     assert gap.abs().max() <= 1e-12
