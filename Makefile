@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-gpu check fix bench docs lock
+.PHONY: help setup demo test test-fast test-faults test-gpu check fix bench docs lock
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,11 +22,14 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup  ## the quickstart sweep on the embedded digits, and its report
 	$(BIN)/rlp-sweeps run quickstart --output $(DEMO_DIR)
 
-test: setup  ## every test but the GPU ones (what README and CI run)
-	$(BIN)/python -m pytest -m "not gpu" --cov --cov-report=term
+test: setup  ## every test but the GPU and fault ones (what README and CI run)
+	$(BIN)/python -m pytest -m "not gpu and not faults" --cov --cov-report=term
 
 test-fast: setup  ## without the slow ones, while you work
-	$(BIN)/python -m pytest -m "not slow and not gpu" -q
+	$(BIN)/python -m pytest -m "not slow and not gpu and not faults" -q
+
+test-faults: setup  ## only those that kill drivers, nodes and clusters (about 8 minutes)
+	$(BIN)/python -m pytest -m faults
 
 test-gpu: setup  ## only those that need CUDA
 	$(BIN)/python -m pytest -m gpu

@@ -1,1 +1,1 @@
-"""The separation: from tables of trials to effects with intervals, by polars alone."""
+"""The separation: from tables of trials to effects with intervals, by polars and NumPy alone."""

@@ -1,8 +1,12 @@
 """Means over seeds of every cell and arm, and how its trials ended."""
 
+from collections.abc import Iterator
+
+import numpy as np
 import polars as pl
 
 from analysis.intervals import summarize, t_interval
+from analysis.numbering import Integers, number_rows, run_starts
 from analysis.pairing import Diverged, cell_columns, score
 from rlp_sweeps.schema import STATUSES
 
@@ -31,46 +35,51 @@ def summarize_cells(
     """
     metrics = list(dict.fromkeys([outcome, *CELL_METRICS]))
     keys = [*cell_columns(trials), "arm"]
-    is_status = {name: (pl.col("status") == name).sum().cast(pl.Int64) for name in STATUSES}
-    ended = is_status["completed"] + is_status["diverged"]
-    grouped = trials.with_columns(score(name, diverged=diverged) for name in metrics).group_by(keys)
-    cells = grouped.agg(
-        pl.len().cast(pl.Int64).alias("num_trials"),
-        *(count.alias(f"num_{name}") for name, count in is_status.items()),
-        pl.when(ended > 0).then(is_status["diverged"] / ended).alias("divergence_rate"),
-        *(expr for name in metrics for expr in _moments(name)),
-    ).sort(keys, nulls_last=True)
-    intervals = [series for name in metrics for series in _interval(cells, name)]
-    order = [f"{name}{end}" for name in metrics for end in _ENDINGS]
-    leading = [name for name in cells.columns if name not in order]
-    return cells.with_columns(intervals).select(*leading, *order)
-
-
-_ENDINGS = ("", "_sd", "_ci_low", "_ci_high", "_num_seeds")
-
-
-def _moments(name: str) -> list[pl.Expr]:
-    return summarize(pl.col(name), names=(name, f"{name}_sd", f"{name}_num_seeds"))
-
-
-def _interval(cells: pl.DataFrame, name: str) -> list[pl.Series]:
-    low, high = t_interval(
-        cells[name].fill_null(float("nan")).to_numpy(),
-        cells[f"{name}_sd"].fill_null(float("nan")).to_numpy(),
-        cells[f"{name}_num_seeds"].to_numpy(),
+    numbers = number_rows(trials, keys)
+    order = np.argsort(numbers, kind="stable")
+    scores = (score(name, diverged=diverged).alias(name) for name in metrics)
+    starts = run_starts(pl.DataFrame({"number": numbers[order]}), ["number"])
+    scored = trials.select("status", *scores)
+    return trials.select(keys)[order[starts]].select(
+        *keys,
+        *_ends(scored["status"], order, starts),
+        *(column for name in metrics for column in _moments(scored[name], order, starts)),
     )
-    return [
-        pl.Series(f"{name}_ci_low", low, dtype=pl.Float64).fill_nan(None),
-        pl.Series(f"{name}_ci_high", high, dtype=pl.Float64).fill_nan(None),
-    ]
+
+
+def _ends(status: pl.Series, order: Integers, starts: Integers) -> Iterator[pl.Series]:
+    """Yield the number of trials, the number with each status, and the rate of divergence."""
+    yield pl.Series("num_trials", np.diff(starts, append=len(status)))
+    counts = {
+        name: np.add.reduceat((status == name).to_numpy()[order], starts, dtype=np.int64)
+        for name in STATUSES
+    }
+    for name, count in counts.items():
+        yield pl.Series(f"num_{name}", count)
+    ended = counts["completed"] + counts["diverged"]
+    rate = np.divide(counts["diverged"], ended, out=np.full(len(ended), np.nan), where=ended > 0)
+    yield pl.Series("divergence_rate", rate).fill_nan(None)
+
+
+def _moments(values: pl.Series, order: Integers, starts: Integers) -> Iterator[pl.Series]:
+    """Yield mean, standard deviation, interval and number of seeds of a metric."""
+    name = values.name
+    moments = summarize(values.to_numpy()[order, None], starts)
+    mean, sd, num_seeds = moments.mean[:, 0], moments.sd[:, 0], moments.num_seeds[:, 0]
+    low, high = t_interval(mean, sd, num_seeds)
+    columns = {name: mean, f"{name}_sd": sd, f"{name}_ci_low": low, f"{name}_ci_high": high}
+    yield from (pl.Series(column, array).fill_nan(None) for column, array in columns.items())
+    yield pl.Series(f"{name}_num_seeds", num_seeds)
 
 
 def count_trials(trials: pl.DataFrame) -> pl.DataFrame:
     """Return one row an arm: `arm`, one count a status, and `total`; known arms come first."""
     order = pl.col("arm").replace_strict(ARM_ORDER, default=len(ARM_ORDER), return_dtype=pl.Int64)
-    counts = trials.group_by("arm").agg(
-        *((pl.col("status") == name).sum().cast(pl.Int64).alias(name) for name in STATUSES),
-        total=pl.len().cast(pl.Int64),
+    num = pl.col("num")
+    ends = trials.select("arm", "status").group_by("arm", "status").agg(num=pl.len().cast(pl.Int64))
+    counts = ends.group_by("arm").agg(
+        *(num.filter(pl.col("status") == name).sum().alias(name) for name in STATUSES),
+        total=num.sum(),
     )
     return counts.sort(order, "arm")
 

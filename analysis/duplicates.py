@@ -39,9 +39,11 @@ def one_row_a_trial(
         SchemaError: Rows of one trial_id differ in configuration, or one directory holds two
             different ends of a trial.
     """
-    if rows["trial_id"].n_unique() == len(rows):
-        kept = rows.drop(PART)
-        return kept if kept["trial_id"].is_sorted() else kept.sort("trial_id"), 0
+    trial_ids = rows["trial_id"]
+    if (trial_ids[1:] > trial_ids[:-1]).all():
+        return rows.drop(PART), 0
+    if trial_ids.n_unique() == len(rows):
+        return rows.drop(PART).sort("trial_id"), 0
     _check_one_configuration(rows, columns, directories)
     ends = rows.filter(pl.col("status").is_in(_FINAL_STATUSES))
     _check_one_end(ends, directories)

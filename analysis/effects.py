@@ -7,14 +7,15 @@ least two, and at least half of those that have the total's own arms; otherwise 
 all of the latter. Where no seed is complete, each effect stands on the seeds with its own arms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
 from analysis.estimators import ESTIMATORS, Estimator
-from analysis.intervals import add_inference, holm, summarize
-from analysis.pairing import Diverged, Paired, pair_arms
+from analysis.intervals import holm, infer
+from analysis.numbering import Integers, run_starts
+from analysis.pairing import Diverged, Paired, check_outcomes, find_places, score_places
 from analysis.pooling import average_within_seed, keep_blocks
 
 FAMILY_ESTIMATOR = "arms"
@@ -56,15 +57,20 @@ def estimate_effects(
         ArgumentError: An outcome is unknown.
         SchemaError: Two trials share cell, arm and seed.
     """
+    check_outcomes(trials, outcomes, diverged=diverged)
+    places = find_places(trials)
     cells: list[pl.DataFrame] = []
     pooled: list[pl.DataFrame] = []
     for outcome in outcomes:
-        paired = pair_arms(trials, outcome, diverged=diverged)
+        paired = score_places(places, trials, outcome, diverged=diverged)
         for estimator in ESTIMATORS.values():
             names = {"outcome": outcome, "estimator": estimator.name}
-            cells.append(_label(_cell_effects(paired, estimator), names, estimator))
-            pooled.append(_label(_pooled_effects(paired, estimator), names, estimator))
-    return _in_schema_order(pl.concat(cells)), _with_family(pl.concat(pooled), primary)
+            cells.append(_label(_cell_effects(paired, estimator), names))
+            pooled.append(_label(_pooled_effects(paired, estimator), names))
+    of_cells = pl.concat(cells).join(
+        places.cells.drop("base"), on="cell", validate="m:1", maintain_order="left"
+    )
+    return _in_schema_order(of_cells), _with_family(pl.concat(pooled), primary)
 
 
 def cell_names(effects: pl.DataFrame) -> list[str]:
@@ -74,44 +80,55 @@ def cell_names(effects: pl.DataFrame) -> list[str]:
 
 
 def per_seed_effects(paired: Paired, estimator: Estimator) -> pl.DataFrame:
-    """Return one row a cell, seed and effect: `value` (null where missing) and `is_complete`.
+    """Return one row a cell and seed: one column an effect (null where missing), `is_complete`.
 
     `is_complete`: every effect of the estimator has a value in that cell and seed.
     """
     effects = list(estimator.effects)
-    wide = estimator.per_seed(paired.seeds).with_columns(
-        is_complete=pl.all_horizontal(pl.col(effects).is_not_null())
-    )
-    keys = ["cell", "base", "rlp_lambda", "seed", "is_complete"]
-    return wide.select(*keys, *effects).unpivot(
-        on=effects, index=keys, variable_name="effect", value_name="value"
+    return estimator.per_seed(paired.seeds).select(
+        *("cell", "base", "rlp_lambda", "seed", *effects),
+        is_complete=pl.all_horizontal(pl.col(effects).is_not_null()),
     )
 
 
-def _usable(values: pl.DataFrame, scope: list[str]) -> pl.DataFrame:
-    """Return the values that estimates of a scope stand on."""
+def _usable(values: pl.DataFrame, scope: list[str], effects: Sequence[str]) -> pl.DataFrame:
+    """Return the values with null wherever estimates of a scope do not stand on them."""
     if values["is_complete"].all():
-        return values.drop("is_complete")
+        return values
     keys = [*scope, "_all"]
-    present = values.filter(pl.col("value").is_not_null()).with_columns(_all=pl.lit(0))
-    rules = _completeness(present.filter(pl.col("effect") == "effect_total"), scope, keys)
-    judged = present.join(rules, on=keys, how="left", validate="m:1", maintain_order="left")
-    is_whole_total = (pl.col("effect") == "effect_total") & ~pl.col("is_restricted")
-    is_free = ~pl.col("has_complete").fill_null(value=False) | is_whole_total
-    return judged.filter(pl.col("is_complete") | is_free).select(
-        pl.exclude("is_complete", "_all", "has_complete", "is_restricted")
+    judged = values.with_columns(_all=pl.lit(0))
+    judged = judged.join(
+        _completeness(judged, scope, keys),
+        on=keys,
+        how="left",
+        validate="m:1",
+        maintain_order="left",
+    )
+    is_usable = pl.col("is_complete") | ~pl.col("has_complete").fill_null(value=False)
+    is_whole_total = ~pl.col("is_restricted").fill_null(value=True)
+    return judged.with_columns(
+        pl.when(is_usable | is_whole_total if effect == "effect_total" else is_usable)
+        .then(pl.col(effect))
+        .alias(effect)
+        for effect in effects
     )
 
 
-def _completeness(totals: pl.DataFrame, scope: list[str], keys: list[str]) -> pl.DataFrame:
+def _completeness(values: pl.DataFrame, scope: list[str], keys: list[str]) -> pl.DataFrame:
     """Return for each scope whether a seed is complete, and whether the total keeps to such seeds.
 
     Compared are the blocks that would be pooled, in places (cell and seed); in a cell, a place is a
     seed. Where the complete block is no smaller than the other, the total keeps to it as well.
     """
-    size = [pl.len().alias("places"), pl.col("seed").n_unique().alias("seeds")]
-    whole = keep_blocks(totals, scope).group_by(keys).agg(size)
-    complete = keep_blocks(totals.filter("is_complete"), scope).group_by(keys).agg(size)
+    total = ["effect_total"]
+    totals = values.drop_nulls(total)
+    whole, complete = (
+        keep_blocks(part, scope, total)
+        .drop_nulls(total)
+        .group_by(keys)
+        .agg(pl.len().alias("places"), pl.col("seed").n_unique().alias("seeds"))
+        for part in (totals, totals.filter("is_complete"))
+    )
     both = whole.join(complete, on=keys, how="left", suffix="_complete", validate="1:1")
     places, places_complete = pl.col("places"), pl.col("places_complete")
     is_most = (pl.col("seeds_complete") >= MIN_COMPLETE_SEEDS) & (2 * places_complete >= places)
@@ -122,38 +139,58 @@ def _completeness(totals: pl.DataFrame, scope: list[str], keys: list[str]) -> pl
     )
 
 
-def _estimate(values: pl.DataFrame, keys: list[str], extra: Sequence[pl.Expr] = ()) -> pl.DataFrame:
-    value = pl.col("value")
-    grouped = values.sort("seed").group_by(*keys, "effect", maintain_order=True)
-    estimates = grouped.agg(*summarize(value), *extra, value.alias("values"))
-    return add_inference(estimates).drop("values", "sd")
+def _estimate(
+    values: pl.DataFrame,
+    scope: list[str],
+    effects: Sequence[str],
+    counts: Mapping[str, Integers],
+) -> pl.DataFrame:
+    """Return one row a scope and effect that has a value: the estimate over seeds, and the counts.
+
+    Args:
+        values: One row a scope and seed, sorted, one column an effect.
+        scope: Columns that tell estimates apart.
+        effects: Names of the effects.
+        counts: Further columns by name, ``[scopes, effects]``.
+    """
+    starts = run_starts(values, scope)
+    columns = {**infer(values.select(effects).to_numpy(), starts), **counts}
+    scopes, numbers = np.divmod(np.arange(len(starts) * len(effects)), len(effects))
+    return (
+        values[starts[scopes]]
+        .select(
+            *scope,
+            pl.Series("effect", effects, dtype=pl.String).gather(numbers),
+            *(pl.Series(name, array.ravel()) for name, array in columns.items()),
+        )
+        .with_columns(pl.col(pl.Float64).fill_nan(None))
+        .filter(pl.col("num_seeds") > 0)
+    )
 
 
 def _cell_effects(paired: Paired, estimator: Estimator) -> pl.DataFrame:
-    values = _usable(per_seed_effects(paired, estimator), ["cell"])
-    estimates = _estimate(values, ["cell"])
-    counted = estimates.join(
-        _count_diverged(paired, estimator, ["cell"]), on=["cell", "effect"], validate="1:1"
-    )
-    return counted.join(paired.cells.drop("base"), on="cell", validate="m:1")
+    values = _usable(per_seed_effects(paired, estimator), ["cell"], estimator.effects)
+    num_diverged = _count_diverged(paired, estimator, ["cell"])
+    return _estimate(values, ["cell"], estimator.effects, {"num_diverged": num_diverged})
 
 
 def _pooled_effects(paired: Paired, estimator: Estimator) -> pl.DataFrame:
-    values = per_seed_effects(paired, estimator)
+    values, effects = per_seed_effects(paired, estimator), estimator.effects
     scopes = []
     for scope in (["rlp_lambda"], []):
-        averaged = average_within_seed(_usable(values, scope), scope)
-        estimates = _estimate(averaged, scope, [pl.col("num_cells").first()])
-        counts = _count_diverged(paired, estimator, scope)
-        counted = estimates.join(counts, on=[*scope, "effect"], validate="1:1")
-        if not scope:
-            counted = counted.with_columns(rlp_lambda=pl.lit(None, pl.Float64))
-        scopes.append(counted)
+        usable = _usable(values, scope, effects)
+        averaged, num_cells = average_within_seed(usable, scope, effects)
+        starts = run_starts(averaged, scope)
+        counts = {
+            "num_diverged": _count_diverged(paired, estimator, scope),
+            "num_cells": np.maximum.reduceat(num_cells, starts),
+        }
+        scopes.append(_estimate(averaged, scope, effects, counts))
     return pl.concat(scopes, how="diagonal")
 
 
-def _count_diverged(paired: Paired, estimator: Estimator, scope: list[str]) -> pl.DataFrame:
-    """Return `num_diverged` for each effect: diverged trials of its arms, each counted once.
+def _count_diverged(paired: Paired, estimator: Estimator, scope: list[str]) -> Integers:
+    """Return for each scope and effect the diverged trials of its arms, each counted once.
 
     A control trial serves several λ; in a scope over all of them it still counts once.
     """
@@ -171,20 +208,13 @@ def _count_diverged(paired: Paired, estimator: Estimator, scope: list[str]) -> p
         pl.sum_horizontal([counts[arm] for arm in arms]).cast(pl.Int64).alias(effect)
         for effect, arms in estimator.arms.items()
     ]
-    wide = paired.seeds.group_by(scope).agg(exprs) if scope else paired.seeds.select(exprs)
-    return wide.unpivot(
-        on=list(estimator.effects),
-        index=scope,
-        variable_name="effect",
-        value_name="num_diverged",
-    )
+    seeds = paired.seeds.with_columns(_all=pl.lit(0))
+    grouped = seeds.group_by("_all", *scope).agg(exprs)
+    return grouped.sort("_all", *scope).select(estimator.effects).to_numpy()
 
 
-def _label(frame: pl.DataFrame, names: dict[str, str], estimator: Estimator) -> pl.DataFrame:
-    order = {effect: number for number, effect in enumerate(estimator.effects)}
-    rank = pl.col("effect").replace_strict(order, return_dtype=pl.Int64)
-    scope = "cell" if "cell" in frame.columns else "rlp_lambda"
-    return frame.sort(pl.col(scope), rank, nulls_last=True).with_columns(
+def _label(frame: pl.DataFrame, names: dict[str, str]) -> pl.DataFrame:
+    return frame.with_columns(
         *(pl.lit(value).alias(name) for name, value in names.items()),
         p_holm=pl.lit(None, pl.Float64),
     )

@@ -4,12 +4,14 @@ Everything works on arrays, one entry an estimate, so that ten thousand cells co
 operations.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
-from scipy import stats
+from scipy import special, stats
+
+from analysis.numbering import Integers
 
 CONFIDENCE = 0.95
 """Coverage of every interval."""
@@ -30,34 +32,34 @@ NO_SPREAD = 1e-12
 Floats = npt.NDArray[np.floating[Any]]
 
 
-def t_interval(mean: Floats, sd: Floats, num_seeds: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+def t_interval(mean: Floats, sd: Floats, num_seeds: Integers) -> tuple[Floats, Floats]:
     """Return both ends of the two-sided 95 % t interval; NaN where there is none.
 
     There is none for one seed or none, and none without spread over seeds, because a t interval
     does not exist there; only a mean of 0 without spread has [0, 0].
 
     Args:
-        mean: Means over seeds, ``[N]``.
-        sd: Standard deviations over seeds (n − 1 in the denominator), ``[N]``; ignored for n < 2,
+        mean: Means over seeds, ``[…]``.
+        sd: Standard deviations over seeds (n − 1 in the denominator), ``[…]``; ignored for n < 2,
             0 where there is no spread (see `summarize`).
-        num_seeds: Seeds, ``[N]``.
+        num_seeds: Seeds, ``[…]``.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, num_seeds - 1)
-        half = quantile * sd / np.sqrt(num_seeds)
+        quantiles = stats.t.ppf(0.5 + CONFIDENCE / 2, np.arange(num_seeds.max(initial=0) + 1) - 1)
+        half = quantiles[num_seeds] * sd / np.sqrt(num_seeds)
     half = np.where(sd == 0, np.where(mean == 0, 0.0, np.nan), half)
     half = np.where(num_seeds >= 2, half, np.nan)
     return mean - half, mean + half
 
 
-def t_test(mean: Floats, sd: Floats, num_seeds: npt.NDArray[np.int64]) -> Floats:
+def t_test(mean: Floats, sd: Floats, num_seeds: Integers) -> Floats:
     """Return two-sided p of no effect; NaN where there is one seed or none.
 
     Without spread p is 1 for a mean of 0, else NaN. Arguments as in `t_interval`.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.abs(mean) / (sd / np.sqrt(num_seeds))
-        p_value = 2 * stats.t.sf(statistic, num_seeds - 1)
+        p_value = 2 * special.stdtr(num_seeds - 1, -statistic)
     p_value = np.where(sd == 0, np.where(mean == 0, 1.0, np.nan), p_value)
     return np.where(num_seeds >= 2, p_value, np.nan)
 
@@ -98,7 +100,9 @@ def sign_flip(values: Floats) -> Floats:
     chunk = max(1, _CHUNK_ELEMENTS // signs.shape[1])
     for start in range(0, num_rows, chunk):
         rows = slice(start, start + chunk)
-        counts[rows] = (np.abs(values[rows] @ signs) >= threshold[rows, None]).sum(axis=1)
+        sums = values[rows] @ signs
+        np.abs(sums, out=sums)
+        counts[rows] = (sums >= threshold[rows, None]).sum(axis=1)
     p_value: Floats = counts / signs.shape[1]
     return p_value if is_exact else (counts + 1) / (signs.shape[1] + 1)
 
@@ -120,48 +124,100 @@ def _sign_vectors(num_seeds: int) -> Floats:
     return 1.0 - 2.0 * bits
 
 
-def summarize(
-    values: pl.Expr, *, names: tuple[str, str, str] = ("estimate", "sd", "num_seeds")
-) -> list[pl.Expr]:
-    """Return the aggregations mean, standard deviation and count of a column over seeds.
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Moments over seeds, one entry an estimate, ``[G, E]``: a group of rows and an effect.
+
+    Attributes:
+        mean: NaN where there is no seed.
+        sd: Standard deviation (n − 1 in the denominator); NaN for less than two seeds.
+        num_seeds: Seeds that have a value.
+    """
+
+    mean: Floats
+    sd: Floats
+    num_seeds: Integers
+
+
+def summarize(values: Floats, starts: Integers) -> Moments:
+    """Return mean, standard deviation and count of every column in every group of rows.
 
     Without spread (see `NO_SPREAD`) the standard deviation is exactly 0, and so is a mean that is
     as small; where all values are the same, the mean is exactly that value.
+
+    Args:
+        values: One row a seed, one column an effect, ``[N, E]``; NaN where missing.
+        starts: First row of each group, ``[G]``, ascending from 0: groups are runs of rows.
     """
-    mean, sd, num_seeds = names
-    tolerance = NO_SPREAD * pl.max_horizontal(pl.lit(1.0), values.abs().max())
-    is_flat = values.max() - values.min() <= tolerance
-    center = pl.when(values.min() == values.max()).then(values.min()).otherwise(values.mean())
-    return [
-        pl.when(is_flat & (center.abs() <= tolerance)).then(0.0).otherwise(center).alias(mean),
-        pl.when(is_flat & (values.count() > 1)).then(0.0).otherwise(values.std()).alias(sd),
-        values.count().cast(pl.Int64).alias(num_seeds),
-    ]
-
-
-def add_inference(estimates: pl.DataFrame) -> pl.DataFrame:
-    """Add `ci_low`, `ci_high`, `p_value`, `p_sign_flip` and `p_sign_flip_min` to estimates.
-
-    Reads `estimate`, `sd`, `num_seeds` and `values` (list, one value a seed). Interval and t test
-    are null for one seed, and without spread unless the mean is 0.
-    """
-    mean = estimates["estimate"].to_numpy()
-    num_seeds = estimates["num_seeds"].to_numpy()
-    sd = estimates["sd"].fill_null(float("nan")).to_numpy()
-    low, high = t_interval(mean, sd, num_seeds)
-    columns = {"ci_low": low, "ci_high": high, "p_value": t_test(mean, sd, num_seeds)}
-    columns |= _sign_flip_columns(estimates["values"], num_seeds)
-    return estimates.with_columns(
-        pl.Series(name, array, dtype=pl.Float64).fill_nan(None) for name, array in columns.items()
+    center, num_seeds, (low, high) = _center(values, starts)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviation = values - _spread(center, starts, len(values))
+        squares = np.where(np.isnan(values), 0.0, deviation * deviation)
+        sd = np.sqrt(np.add.reduceat(squares, starts) / (num_seeds - 1))
+    tolerance = NO_SPREAD * np.fmax(1.0, np.fmax(np.abs(low), np.abs(high)))
+    is_flat = high - low <= tolerance
+    return Moments(
+        mean=np.where(is_flat & (np.abs(center) <= tolerance), 0.0, center),
+        sd=np.where(num_seeds > 1, np.where(is_flat, 0.0, sd), np.nan),
+        num_seeds=num_seeds,
     )
 
 
-def _sign_flip_columns(values: pl.Series, num_seeds: npt.NDArray[np.int64]) -> dict[str, Floats]:
-    p_value = np.full(len(num_seeds), np.nan)
-    smallest = np.full(len(num_seeds), np.nan)
-    for n in np.unique(num_seeds):
-        rows = np.flatnonzero(num_seeds == n)
-        matrix = values.gather(rows).explode().to_numpy().reshape(len(rows), int(n))
-        p_value[rows] = sign_flip(matrix)
-        smallest[rows] = smallest_sign_flip(int(n))
-    return {"p_sign_flip": p_value, "p_sign_flip_min": smallest}
+def average(values: Floats, starts: Integers) -> tuple[Floats, Integers]:
+    """Return mean and count of every column in every group of rows; arguments as in `summarize`.
+
+    Where all values are the same, the mean is exactly that value; NaN where there is none.
+    """
+    mean, count, _ = _center(values, starts)
+    return mean, count
+
+
+def _center(values: Floats, starts: Integers) -> tuple[Floats, Integers, tuple[Floats, Floats]]:
+    """Return mean, count, and the smallest and largest value."""
+    is_there = ~np.isnan(values)
+    count = np.add.reduceat(is_there, starts, axis=0, dtype=np.int64)
+    low, high = np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
+    total = np.add.reduceat(np.where(is_there, values, 0.0), starts)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = total / count
+    return np.where(low == high, low, mean), count, (low, high)
+
+
+def infer(values: Floats, starts: Integers) -> dict[str, Floats | Integers]:
+    """Return estimates over seeds with their inference, each ``[G, E]``, NaN where there is none.
+
+    `estimate`, `ci_low`, `ci_high`, `p_value`, `p_sign_flip`, `p_sign_flip_min`, `num_seeds`.
+    Interval and t test are NaN for one seed, and without spread unless the mean is 0. Arguments as
+    in `summarize`.
+    """
+    moments = summarize(values, starts)
+    mean, sd, num_seeds = moments.mean, moments.sd, moments.num_seeds
+    low, high = t_interval(mean, sd, num_seeds)
+    p_sign_flip, smallest = _sign_flips(values, starts, num_seeds)
+    return {
+        "estimate": mean,
+        "ci_low": low,
+        "ci_high": high,
+        "p_value": t_test(mean, sd, num_seeds),
+        "p_sign_flip": p_sign_flip,
+        "p_sign_flip_min": smallest,
+        "num_seeds": num_seeds,
+    }
+
+
+def _sign_flips(values: Floats, starts: Integers, num_seeds: Integers) -> tuple[Floats, Floats]:
+    """Return the sign-flip p of every estimate, and the smallest that its seeds can give."""
+    p_value, smallest = (np.full(num_seeds.shape, np.nan) for _ in range(2))
+    by_effect = values.T
+    seeds_there = np.where(np.isnan(by_effect), 0, _spread(num_seeds, starts, len(values)).T)
+    for n in np.unique(num_seeds[num_seeds > 0]):
+        matrix = by_effect[seeds_there == n].reshape(-1, int(n))
+        is_estimate = num_seeds == n
+        p_value.T[is_estimate.T] = sign_flip(matrix)
+        smallest[is_estimate] = smallest_sign_flip(int(n))
+    return p_value, smallest
+
+
+def _spread(per_group: npt.NDArray[Any], starts: Integers, num_rows: int) -> npt.NDArray[Any]:
+    """Return for each row the entry of its group."""
+    return np.repeat(per_group, np.diff(starts, append=num_rows), axis=0)

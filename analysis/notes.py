@@ -42,7 +42,7 @@ def write_notes(
 
 
 def _origin_notes(trials: pl.DataFrame, origin: Origin) -> Iterator[str]:
-    if text := unfinished(origin, trials["trial_id"].to_list()):
+    if text := unfinished(origin, trials["trial_id"]):
         yield f"{text}."
     if origin.num_twofold:
         yield (
@@ -54,7 +54,7 @@ def _origin_notes(trials: pl.DataFrame, origin: Origin) -> Iterator[str]:
 def _end_notes(
     trials: pl.DataFrame, outcomes: Sequence[str], *, diverged: Diverged
 ) -> Iterator[str]:
-    counts = dict(trials.group_by("status").len().iter_rows())
+    counts = dict(trials.select("status").group_by("status").len().iter_rows())
     if num := counts.get("diverged"):
         yield (
             f"{_count(num, 'trial')} diverged; in the effects {_diverged_text(trials, diverged)}. "

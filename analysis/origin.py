@@ -91,10 +91,10 @@ def _read_plan(directory: Path) -> Plan:
     return Plan(directory=directory, sweep_name=name if isinstance(name, str) else None, arms=arms)
 
 
-def unfinished(origin: Origin, trial_ids: Sequence[str]) -> str | None:
+def unfinished(origin: Origin, trial_ids: pl.Series) -> str | None:
     """Return "37 of 165 planned trials have a row: …" where some have none, else None."""
     planned = origin.planned
-    num_rows = len(planned.intersection(trial_ids))
+    num_rows = trial_ids.is_in(list(planned)).sum() if planned else 0
     num_planned = len(planned)
     if num_rows == num_planned:
         return None

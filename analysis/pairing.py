@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
+from analysis.numbering import Integers, number_codes, number_rows
 from rlp_sweeps.errors import ArgumentError, SchemaError
 from rlp_sweeps.schema import CONFIG_PREFIX, METRICS, TRIALS
 
@@ -23,6 +25,7 @@ DIVERGED: tuple[Diverged, ...] = ("chance", "last", "exclude")
 CELL = ("lr", "rlp_lambda", "label_smoothing")
 CONTROL = "control"
 REGULARIZED_ARMS = ("full", "class_term", "uniform_term", "sham")
+ARMS = (CONTROL, *REGULARIZED_ARMS)
 
 _CLASS_ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy")
 _CLASS_LOSSES = ("train_loss", "val_loss", "test_loss")
@@ -61,8 +64,9 @@ def cell_columns(trials: pl.DataFrame) -> list[str]:
     ]
     if not candidates:
         return list(CELL)
-    counts = trials.select(pl.col(candidates).n_unique()).row(0, named=True)
-    return [*CELL, *(name for name in candidates if counts[name] > 1)]
+    column = pl.col(candidates)
+    varies = trials.select(column.ne_missing(column.first()).any()).row(0, named=True)
+    return [*CELL, *(name for name in candidates if varies[name])]
 
 
 def chance_level(outcome: str) -> pl.Expr:
@@ -115,6 +119,20 @@ def check_outcomes(trials: pl.DataFrame, outcomes: Sequence[str], *, diverged: s
         raise ArgumentError(msg)
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the trials stand: a place is a cell and seed.
+
+    Attributes:
+        cells: As in `Paired`.
+        seeds: One row a place, as in `Paired`: `cell`, `base`, `rlp_lambda`, `seed`, and for each
+            arm `row_<arm>`, the row of its trial, null where missing.
+    """
+
+    cells: pl.DataFrame
+    seeds: pl.DataFrame
+
+
 def pair_arms(trials: pl.DataFrame, outcome: str, *, diverged: Diverged = "chance") -> Paired:
     """Return one row a cell and seed with the outcome of every arm.
 
@@ -126,51 +144,76 @@ def pair_arms(trials: pl.DataFrame, outcome: str, *, diverged: Diverged = "chanc
         SchemaError: Two trials share cell, arm and seed.
     """
     check_outcomes(trials, [outcome], diverged=diverged)
+    return score_places(find_places(trials), trials, outcome, diverged=diverged)
+
+
+def score_places(
+    places: Places, trials: pl.DataFrame, outcome: str, *, diverged: Diverged
+) -> Paired:
+    """Return the places of the trials with the outcome of every arm."""
+    y, has_diverged = trials.select(
+        score(outcome, diverged=diverged).alias("y"),
+        (pl.col("status") == "diverged").cast(pl.Int64).alias("diverged"),
+    )
+    columns: list[pl.Series] = []
+    for arm in ARMS:
+        rows = places.seeds[f"row_{arm}"]
+        columns.append(y.gather(rows).alias(f"y_{arm}"))
+        columns.append(has_diverged.gather(rows).fill_null(0).alias(f"diverged_{arm}"))
+    identity = places.seeds.select("cell", "base", "rlp_lambda", "seed")
+    return Paired(places.cells, identity.with_columns(columns))
+
+
+def find_places(trials: pl.DataFrame) -> Places:
+    """Return every cell and seed with a regularized trial, and the trials that stand there.
+
+    Raises:
+        SchemaError: Two trials share cell, arm and seed.
+    """
     cell = cell_columns(trials)
     base = [name for name in cell if name != "rlp_lambda"]
-    _check_one_trial_a_place(trials, cell)
-    scored = trials.select(
-        *cell,
-        "arm",
-        "seed",
-        y=score(outcome, diverged=diverged),
-        diverged=(pl.col("status") == "diverged").cast(pl.Int64),
+    numbers = number_rows(trials, [*cell, "seed"])
+    _check_one_trial_a_place(trials, numbers, [*cell, "arm", "seed"])
+    numbered = trials.select("arm", "rlp_lambda", number=numbers, row=pl.int_range(pl.len()))
+    regularized = numbered.filter(
+        pl.col("arm").is_in(REGULARIZED_ARMS) & (pl.col("rlp_lambda") > 0)
     )
-    regularized = scored.filter(pl.col("arm").is_in(REGULARIZED_ARMS) & (pl.col("rlp_lambda") > 0))
-    cells = _number_cells(regularized.select(cell).unique(), cell, base)
-    paired = regularized.select(*cell, "seed").unique().sort(*cell, "seed", nulls_last=True)
-    paired = paired.join(cells, on=cell, how="left", validate="m:1", nulls_equal=True)
-    paired = _join_arm(paired, scored.filter(pl.col("arm") == CONTROL), CONTROL, on=base)
-    for arm in REGULARIZED_ARMS:
-        paired = _join_arm(paired, regularized.filter(pl.col("arm") == arm), arm, on=cell)
-    arms = [
-        f"{prefix}_{arm}" for arm in (CONTROL, *REGULARIZED_ARMS) for prefix in ("y", "diverged")
-    ]
-    return Paired(cells, paired.select("cell", "base", "rlp_lambda", "seed", *arms))
-
-
-def _number_cells(cells: pl.DataFrame, cell: list[str], base: list[str]) -> pl.DataFrame:
-    ordered = cells.sort(cell, nulls_last=True).with_row_index("cell")
-    bases = ordered.select(base).unique().sort(base, nulls_last=True).with_row_index("base")
-    numbered = ordered.join(bases, on=base, how="left", validate="m:1", nulls_equal=True)
-    return numbered.select("cell", "base", *cell).sort("cell")
-
-
-def _join_arm(
-    paired: pl.DataFrame, trials: pl.DataFrame, arm: str, *, on: list[str]
-) -> pl.DataFrame:
-    values = trials.select(
-        *on, "seed", pl.col("y").alias(f"y_{arm}"), pl.col("diverged").alias(f"diverged_{arm}")
+    regularized = regularized.with_columns(place=number_codes(regularized["number"].to_numpy()))
+    rows = {f"row_{arm}": _rows_by_place(regularized, arm) for arm in REGULARIZED_ARMS}
+    places = trials.select(*cell, "seed")[_rows_by_place(regularized, None)]
+    places = places.with_columns(
+        cell=number_rows(places, cell), base=number_rows(places, base), **rows
     )
-    joined = paired.join(values, on=[*on, "seed"], how="left", validate="m:1", nulls_equal=True)
-    return joined.with_columns(pl.col(f"diverged_{arm}").fill_null(0))
+    cells = places.unique("cell", keep="first").sort("cell").select("cell", "base", *cell)
+    is_control = numbered["arm"] == CONTROL
+    controls = trials.select(*base, "seed", row_control=pl.int_range(pl.len())).filter(is_control)
+    seeds = places.join(
+        controls,
+        on=[*base, "seed"],
+        how="left",
+        nulls_equal=True,
+        validate="m:1",
+        maintain_order="left",
+    )
+    arms = [f"row_{arm}" for arm in ARMS]
+    return Places(cells, seeds.select("cell", "base", "rlp_lambda", "seed", *arms))
 
 
-def _check_one_trial_a_place(trials: pl.DataFrame, cell: list[str]) -> None:
-    place = [*cell, "arm", "seed"]
-    doubled = trials.filter(pl.struct(place).is_duplicated()).sort(*place, "trial_id")
-    if doubled.is_empty():
+def _rows_by_place(trials: pl.DataFrame, arm: str | None) -> pl.Series:
+    """Return a row of each place: that of the arm, null where missing; of any arm for None."""
+    num_places = trials.select(pl.col("place").max() + 1).item() or 0
+    chosen = trials if arm is None else trials.filter(pl.col("arm") == arm)
+    rows = np.full(num_places, -1)
+    rows[chosen["place"].to_numpy()] = chosen["row"].to_numpy()
+    return pl.Series(rows).replace(-1, None)
+
+
+def _check_one_trial_a_place(trials: pl.DataFrame, numbers: Integers, place: list[str]) -> None:
+    arms = number_rows(trials, ["arm"])
+    codes = number_codes(numbers * (arms.max(initial=0) + 1) + arms)
+    if len(codes) == codes.max(initial=-1) + 1:
         return
+    doubled = trials.filter(pl.struct(place).is_duplicated()).sort(*place, "trial_id")
     first = doubled.row(0, named=True)
     where = ", ".join(f"{name}={first[name]!r}" for name in place)
     twins = doubled.head(2)["trial_id"].to_list()

@@ -7,9 +7,14 @@ running intersections from the fullest cell down; how many cells and seeds it ha
 every estimate. The choice reads which trials are missing, never a value.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from analysis.intervals import average
+from analysis.numbering import Integers, run_starts
 
 Presence = npt.NDArray[np.bool_]
 
@@ -31,46 +36,68 @@ def largest_block(presence: Presence) -> tuple[Presence, Presence]:
     return holds[best], candidates[best]
 
 
-def keep_blocks(values: pl.DataFrame, scope: list[str]) -> pl.DataFrame:
-    """Return the rows that lie in the block of their scope and effect.
+def keep_blocks(values: pl.DataFrame, scope: list[str], effects: Sequence[str]) -> pl.DataFrame:
+    """Return the values with null wherever a place lies outside the block of its scope and effect.
 
     Args:
-        values: One row a cell, seed and effect that has a value: `cell`, `seed`, `effect`, `value`
-            and the scope's columns.
-        scope: Columns that tell pooled estimates apart, besides `effect`.
+        values: One row a cell and seed: `cell`, `seed`, the scope's columns, and one column an
+            effect, null where missing.
+        scope: Columns that tell pooled estimates apart, besides the effect.
+        effects: Names of the effects' columns.
     """
-    keys = [*scope, "effect"]
-    extents = values.group_by(keys).agg(
-        places=pl.len(), cells=pl.col("cell").n_unique(), seeds=pl.col("seed").n_unique()
-    )
-    if extents.select((pl.col("places") == pl.col("cells") * pl.col("seeds")).all()).item():
-        return values
-    sizes = values.with_columns(
-        is_block=pl.len().over(keys)
-        == pl.col("cell").n_unique().over(keys) * pl.col("seed").n_unique().over(keys)
-    )
-    whole = sizes.filter("is_block").drop("is_block")
-    holed = sizes.filter(~pl.col("is_block")).drop("is_block")
-    blocks = [_block_of(part) for part in holed.partition_by(keys, maintain_order=True)]
-    return pl.concat([whole, *blocks]) if blocks else whole
+    places = values.drop(effects)
+    blocks: dict[bytes, pl.Series] = {}
+    kept = []
+    for effect in effects:
+        presence = values[effect].is_not_null()
+        key = presence.to_numpy().tobytes()
+        if key not in blocks:
+            blocks[key] = _in_block(places, presence, scope)
+        kept.append(pl.when(blocks[key]).then(pl.col(effect)).alias(effect))
+    return values.with_columns(kept)
 
 
-def _block_of(values: pl.DataFrame) -> pl.DataFrame:
-    cells, seeds = values["cell"].unique().sort(), values["seed"].unique().sort()
+def _in_block(places: pl.DataFrame, presence: pl.Series, scope: list[str]) -> pl.Series:
+    """Return which places lie in the block of their scope, by which of them have a value."""
+    there = places.with_row_index("_row").with_columns(_all=pl.lit(0)).filter(presence)
+    sizes = there.group_by("_all", *scope).agg(
+        "_row",
+        is_block=pl.len() == pl.col("cell").n_unique() * pl.col("seed").n_unique(),
+    )
+    holed = sizes.filter(~pl.col("is_block"))["_row"]
+    if holed.is_empty():
+        return presence
+    is_kept = presence.to_numpy().copy()
+    for rows in holed:
+        is_kept[rows.to_numpy()] = _block_of(places[rows])
+    return pl.Series(is_kept)
+
+
+def _block_of(places: pl.DataFrame) -> Presence:
+    """Return which of these places lie in their largest block."""
+    cells, seeds = places["cell"].unique().sort(), places["seed"].unique().sort()
     presence = np.zeros((len(cells), len(seeds)), dtype=bool)
-    rows = cells.search_sorted(values["cell"]).to_numpy()
-    columns = seeds.search_sorted(values["seed"]).to_numpy()
+    rows = cells.search_sorted(places["cell"]).to_numpy()
+    columns = seeds.search_sorted(places["seed"]).to_numpy()
     presence[rows, columns] = True
     has_cell, has_seed = largest_block(presence)
-    return values.filter(pl.Series(has_cell[rows] & has_seed[columns]))
+    is_kept: Presence = has_cell[rows] & has_seed[columns]
+    return is_kept
 
 
-def average_within_seed(values: pl.DataFrame, scope: list[str]) -> pl.DataFrame:
-    """Return one row a scope, effect and seed: `value` averaged over cells, and `num_cells`."""
-    pooled = keep_blocks(values, scope)
-    return pooled.group_by(*scope, "effect", "seed", maintain_order=True).agg(
-        value=pl.when(pl.col("value").min() == pl.col("value").max())
-        .then(pl.col("value").min())
-        .otherwise(pl.col("value").mean()),
-        num_cells=pl.len().cast(pl.Int64),
+def average_within_seed(
+    values: pl.DataFrame, scope: list[str], effects: Sequence[str]
+) -> tuple[pl.DataFrame, Integers]:
+    """Return effects averaged over cells, and the number of cells in each average.
+
+    One row a scope and seed, sorted, with one column an effect, null where no cell has a value; and
+    of the same size ``[rows, effects]`` the numbers of cells. Arguments as in `keep_blocks`.
+    """
+    pooled = keep_blocks(values, scope, effects).sort(*scope, "seed", maintain_order=True)
+    starts = run_starts(pooled, [*scope, "seed"])
+    means, num_cells = average(pooled.select(effects).to_numpy(), starts)
+    columns = (
+        pl.Series(effect, mean).fill_nan(None)
+        for effect, mean in zip(effects, means.T, strict=True)
     )
+    return pooled[starts].select(*scope, "seed", *columns), num_cells

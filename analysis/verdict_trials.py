@@ -47,7 +47,7 @@ def _median(value: float | None, num_missing: int, num_trials: int) -> str:
 
 def tell_ends(trials: pl.DataFrame, origin: Origin) -> Paragraph:
     """Say how the trials ended, and whether the sweep is whole."""
-    lacking = unfinished(origin, trials["trial_id"].to_list())
+    lacking = unfinished(origin, trials["trial_id"])
     text = _how_they_ended(trials, is_whole=origin.is_planned and lacking is None)
     return Paragraph("Trials", f"{lacking}. {text[0].upper()}{text[1:]}" if lacking else text)
 

@@ -207,6 +207,7 @@ def test_cluster_that_asks_for_a_token_is_named_as_that(
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.faults
 def test_killed_driver_leaves_the_cluster_free_and_auto_finds_it_again(
     cluster: RayCluster, tmp_path: Path
 ) -> None:
@@ -233,6 +234,7 @@ def test_killed_driver_leaves_the_cluster_free_and_auto_finds_it_again(
     assert cluster.is_up()
 
 
+@pytest.mark.faults
 def test_groups_of_a_lost_node_are_trained_on_the_others(tmp_path: Path) -> None:
     write_study(tmp_path, backbone="meeting_net:build")
     with ray_cluster(num_cpus=1) as cluster:
@@ -253,6 +255,7 @@ def test_groups_of_a_lost_node_are_trained_on_the_others(tmp_path: Path) -> None
     assert count_mlflow_runs(tmp_path / "sweep") == {"FINISHED": NUM_TRIALS + 1}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL], ids=["sigterm", "sigkill"])
 def test_cluster_that_goes_away_ends_the_sweep_with_a_sentence(
     tmp_path: Path, sent: signal.Signals
