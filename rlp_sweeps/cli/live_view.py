@@ -64,6 +64,10 @@ class SweepView(ABC):
         self._progress.start(plan, finished)
         self._open(_headline(plan, num_groups, finished, self._directory))
 
+    def on_group_start(self, group_id: str, num_trials: int) -> None:
+        """Count a group's trials in once it reports."""
+        self._progress.group_started(group_id, num_trials)
+
     def on_group_progress(
         self, group_id: str, epoch: int, num_epochs: int, metrics: Mapping[str, float]
     ) -> None:

@@ -59,7 +59,6 @@ class SweepProgress:
         self._epochs_total = 0
         self._epochs_ended = 0
         self._trials_per_group: dict[str, int] = {}
-        self._default_trials_per_group = 1
         self._counts: Counter[str] = Counter()
         self._running: dict[str, tuple[int, int]] = {}  # epoch, num_epochs
         self._best_val_accuracy: float | None = None
@@ -71,9 +70,12 @@ class SweepProgress:
         self._num_trials = plan.num_trials
         self._counts = Counter(finished)
         self._trials_per_group = {group.group_id: len(group.trials) for group in plan.groups}
-        self._default_trials_per_group = len(plan.space.arms) * plan.space.num_seeds
         num_remaining = max(plan.num_trials - sum(finished.values()), 0)
         self._epochs_total = round(num_remaining * _epochs_per_trial(plan))
+
+    def group_started(self, group_id: str, num_trials: int) -> None:
+        """Take the size of a group that was started."""
+        self._trials_per_group[group_id] = num_trials
 
     def group_progress(
         self, group_id: str, epoch: int, num_epochs: int, metrics: Mapping[str, float]
@@ -123,7 +125,7 @@ class SweepProgress:
         return (done - first_done) / elapsed_s if done > first_done and elapsed_s > 0 else None
 
     def _num_trials_of(self, group_id: str) -> int:
-        return self._trials_per_group.get(group_id, self._default_trials_per_group)
+        return self._trials_per_group.get(group_id, 1)
 
 
 def _epochs_per_trial(plan: "SweepPlan") -> float:

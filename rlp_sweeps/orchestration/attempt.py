@@ -123,7 +123,9 @@ class _Listener(tune.Callback):
         self._progress = progress
         self._directory = attempt.job.directory.path
         self._slots = attempt.max_concurrent
+        self._groups = attempt.job.groups
         self._names: dict[str, str] = {}
+        self._sizes: dict[str, int] = {}
         self._written: frozenset[str] | None = None
         self._written_at = 0.0
 
@@ -131,7 +133,9 @@ class _Listener(tune.Callback):
         return {}  # Tune pickles its callbacks; a live view cannot be, and is never read again
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.log.running.add(self._name(trial))
+        name = self._name(trial)
+        self.log.running.add(name)
+        self._progress.on_group_start(name, self._sizes[name])
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -169,8 +173,10 @@ class _Listener(tune.Callback):
     def _name(self, trial: Any) -> str:
         if trial.trial_id not in self._names:
             config = trial.config
-            group_id = config.get("group_id") or json.loads(config["group"])["group_id"]
-            self._names[trial.trial_id] = group_id
+            text = config.get("group") or self._groups[config["group_id"]]
+            group = json.loads(text)
+            self._names[trial.trial_id] = group["group_id"]
+            self._sizes[group["group_id"]] = len(group["trials"])
         return self._names[trial.trial_id]
 
 

@@ -138,6 +138,9 @@ class ProgressListener(Protocol):
             finished: Rows that are there already, by status.
         """
 
+    def on_group_start(self, group_id: str, num_trials: int) -> None:
+        """Hear that a group of that many trials is on its way."""
+
     def on_group_progress(
         self, group_id: str, epoch: int, num_epochs: int, metrics: Mapping[str, float]
     ) -> None:
@@ -167,6 +170,9 @@ class SilentProgress:
     """A listener that shows nothing."""
 
     def on_start(self, plan: SweepPlan, num_groups: int, finished: Mapping[str, int]) -> None:
+        """Do nothing."""
+
+    def on_group_start(self, group_id: str, num_trials: int) -> None:
         """Do nothing."""
 
     def on_group_progress(

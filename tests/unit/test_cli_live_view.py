@@ -103,11 +103,12 @@ def test_progress_of_a_search_knows_its_trials_before_its_points() -> None:
     progress = SweepProgress(Clock())
 
     progress.start(make_search_plan(), {})
-    progress.group_progress("point0", 5, 10, {})
+    progress.group_started("two points", 8)
+    progress.group_progress("two points", 5, 10, {})
     state = progress.snapshot()
 
-    assert (state.num_trials, state.num_running) == (12, 4)  # two arms over two seeds
-    assert (state.epochs_done, state.epochs_total) == (20, 120)
+    assert (state.num_trials, state.num_running) == (12, 8)  # two arms over two seeds a point
+    assert (state.epochs_done, state.epochs_total) == (40, 120)
 
 
 def test_progress_ignores_an_accuracy_that_is_no_number() -> None:
