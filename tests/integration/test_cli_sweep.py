@@ -95,7 +95,7 @@ def test_run_writes_only_lines_with_a_time_to_its_log(
     lines = done.stderr.splitlines()
 
     assert all(re.match(r"\d\d:\d\d:\d\d  ", line) for line in lines), done.stderr
-    assert "sweep quickstart: 5 trials; 5 groups to train on cpu" in lines[0]
+    assert re.search(r"sweep quickstart: 5 trials; \d groups to train on cpu", lines[0])
     assert "trials 5 of 5 done" in lines[-1]
     assert "epochs 10 of 10" in lines[-1]
 
