@@ -36,6 +36,9 @@ NUM_EPOCHS = 10_000
 """Planned length of the trainings; none comes near its end."""
 
 
+_ONLY_ON_CUDA = "graph"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
     """A network at one group size.
@@ -150,7 +153,8 @@ def time_engines(case: Case, options: Options) -> dict[str, list[float]]:
     calls = {
         name: _Epochs(get_engine(name)(configs, data_dir="data", device=device), device)
         for name in case.engines
-        if name == SEQUENTIAL or _refusal(configs[0], name) is None
+        if name != _ONLY_ON_CUDA or device.type == "cuda"
+        if name in (SEQUENTIAL, _ONLY_ON_CUDA) or _refusal(configs[0], name) is None
     }
     return interleave(
         calls,
