@@ -33,7 +33,7 @@ def farewell(directory: Path, *, address: str | None) -> Iterator[None]:
 
     context = ray.get_runtime_context()
     here = context.get_node_id()
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray gives no types
     (raylet,) = (node["RayletSocketName"] for node in nodes if node["NodeID"] == here)
     witness = subprocess.Popen(
         [sys.executable, "-I", "-S", __file__, raylet, context.gcs_address, str(directory)]

@@ -124,7 +124,7 @@ def ray_session(options: RunOptions, resources: GroupResources) -> Iterator[int]
         folder = Path(tempfile.mkdtemp(prefix=f"{_SESSION_PREFIX}{os.getpid()}-"))
         try:
             _init_ray(options, folder)
-            nodes = ray.nodes()  # type: ignore[no-untyped-call]
+            nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray gives no types
             yield resources.slots(*(node["Resources"] for node in nodes if node["Alive"]))
         finally:
             ray.shutdown()

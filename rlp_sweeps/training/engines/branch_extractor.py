@@ -56,7 +56,7 @@ class BranchExtractor(StackedExtractor):
         """Run every member on a stream of its own, and join them."""
         main = torch.cuda.current_stream()
         while len(self._streams) < len(members):
-            stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
+            stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]  # torch gives no types
             self._streams.append(stream)
         features = []
         for stream, state, images_NCHW in zip(self._streams, members, images, strict=False):

@@ -86,8 +86,11 @@ class FlatOptimizer(StackedOptimizer):
         configs: Sequence[TrialConfig],
         backbone: Mapping[str, nn.Parameter],
         heads: Mapping[str, nn.Parameter],
+        *,
+        num_steps: int = 0,
     ) -> None:
         super().__init__({**backbone, **heads})
+        self._nesterov = configs[0].nesterov
         self.flat = FlatBuffer(self.parameters)
         of_backbone = [backbone_rates(config) for config in configs]
         of_heads = [heads_rates(config) for config in configs]
@@ -105,6 +108,8 @@ class FlatOptimizer(StackedOptimizer):
         self.decays = any(backbone_rates(c)[1] or heads_rates(c)[1] for c in configs)
         self.grad_P = torch.zeros_like(self.flat.values_P)
         self._states = {name: torch.zeros_like(self.flat.values_P) for name in self.state_names}
+        like = self.flat.values_P
+        self._num_steps = torch.full((), num_steps, dtype=torch.float64, device=like.device)
 
     def _spread(self, rates: Mapping[str, Sequence[float]]) -> Tensor:
         like = self.flat.values_P
@@ -120,15 +125,6 @@ class FlatSGD(FlatOptimizer):
 
     state_names = ("momentum_buffer",)
 
-    def __init__(
-        self,
-        configs: Sequence[TrialConfig],
-        backbone: Mapping[str, nn.Parameter],
-        heads: Mapping[str, nn.Parameter],
-    ) -> None:
-        super().__init__(configs, backbone, heads)
-        self.nesterov = configs[0].nesterov
-
     @torch.no_grad()
     def step(self, lr_factor: float | Tensor) -> None:
         """Take one step."""
@@ -137,7 +133,7 @@ class FlatSGD(FlatOptimizer):
         if self.decays:
             update_P.addcmul_(self.weight_decay_P, values_P)
         velocity_P = self._states["momentum_buffer"].mul_(momentum_P).add_(update_P)
-        if self.nesterov:
+        if self._nesterov:
             velocity_P = update_P.addcmul_(momentum_P, velocity_P)
         values_P.addcmul_(self.lr_P * lr_factor, velocity_P, value=-1.0)
 
@@ -147,26 +143,14 @@ class FlatAdamW(FlatOptimizer):
 
     state_names = ("exp_avg", "exp_avg_sq")
 
-    def __init__(
-        self,
-        configs: Sequence[TrialConfig],
-        backbone: Mapping[str, nn.Parameter],
-        heads: Mapping[str, nn.Parameter],
-        *,
-        num_steps: int,
-    ) -> None:
-        super().__init__(configs, backbone, heads)
-        like = self.flat.values_P
-        self.num_steps = torch.full((), num_steps, dtype=torch.float64, device=like.device)
-
     def tensors(self) -> list[Tensor]:
         """Return all that a step changes in place beside the parameters."""
-        return [*super().tensors(), self.num_steps]
+        return [*super().tensors(), self._num_steps]
 
     @torch.no_grad()
     def step(self, lr_factor: float | Tensor) -> None:
         """Take one step."""
-        self.num_steps += 1
+        self._num_steps += 1
         values_P, grad_P = self.flat.values_P, self.grad_P
         self.flat.gather_gradients(grad_P)
         lr_P = self.lr_P * lr_factor
@@ -176,7 +160,7 @@ class FlatAdamW(FlatOptimizer):
         exp_avg_P = self._states["exp_avg"].mul_(self.momentum_P).addcmul_(rest_P, grad_P)
         squares_P = self._states["exp_avg_sq"].mul_(ADAMW_BETA2)
         squares_P.addcmul_(grad_P, grad_P, value=1 - ADAMW_BETA2)
-        correction = (1 - ADAMW_BETA2**self.num_steps).sqrt()
+        correction = (1 - ADAMW_BETA2**self._num_steps).sqrt()
         scale_P = squares_P.sqrt().div_(correction).add_(ADAMW_EPSILON)
-        step_P = lr_P / (1 - self.momentum_P**self.num_steps)
+        step_P = lr_P / (1 - self.momentum_P**self._num_steps)
         values_P.addcdiv_(exp_avg_P * step_P, scale_P, value=-1.0)

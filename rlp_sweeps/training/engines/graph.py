@@ -5,7 +5,7 @@ run as parallel branches (`BranchExtractor`). Captured are forward, backward and
 batches, the schedule's factor and the losses pass through tensors that stay where they are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar, Protocol
 
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import DeviceError
-from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.engines.branch_extractor import BranchExtractor
 from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
 from rlp_sweeps.training.engines.stacked import StackedEngine
@@ -45,17 +44,7 @@ class GraphedGroup(StackedGroup):
     """M trials whose step is captured at its first batch, and again after members have ended."""
 
     capture: Callable[[Callable[[], None]], Replayable] = staticmethod(capture_on_cuda)
-
-    def __init__(
-        self,
-        configs: Sequence[TrialConfig],
-        data: Mapping[int, SplitDataset],
-        device: torch.device,
-        *,
-        stack: type[StackedExtractor],
-    ) -> None:
-        self._graph: Replayable | None = None
-        super().__init__(configs, data, device, stack=stack)
+    _graph: Replayable | None = None
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -101,7 +90,7 @@ class GraphedGroup(StackedGroup):
         """Run on a stream that waits for the current one; the capture waits for both."""
         if self._device.type != "cuda":
             return nullcontext()
-        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch gives no types
         stream.wait_stream(torch.cuda.current_stream())
         return torch.cuda.stream(stream)
 

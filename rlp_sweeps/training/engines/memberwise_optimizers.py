@@ -54,8 +54,13 @@ class MemberwiseOptimizer(StackedOptimizer):
         configs: Sequence[TrialConfig],
         backbone: Mapping[str, nn.Parameter],
         heads: Mapping[str, nn.Parameter],
+        *,
+        num_steps: int = 0,
     ) -> None:
         super().__init__({**backbone, **heads})
+        self._nesterov = configs[0].nesterov
+        some = next(iter(self.parameters.values()))
+        self._num_steps = torch.full((), num_steps, dtype=torch.float32, device=some.device)
         self._states = {
             name: {key: torch.zeros_like(p.detach()) for key, p in self.parameters.items()}
             for name in self.state_names
@@ -102,15 +107,6 @@ class MemberwiseSGD(MemberwiseOptimizer):
 
     state_names = ("momentum_buffer",)
 
-    def __init__(
-        self,
-        configs: Sequence[TrialConfig],
-        backbone: Mapping[str, nn.Parameter],
-        heads: Mapping[str, nn.Parameter],
-    ) -> None:
-        super().__init__(configs, backbone, heads)
-        self._nesterov = configs[0].nesterov
-
     def update(self, part: Part, grads: list[Tensor], *, lr: float) -> None:
         """Update one member's parameters and momentum."""
         torch.ops.aten._fused_sgd_(
@@ -131,18 +127,6 @@ class MemberwiseAdamW(MemberwiseOptimizer):
     """``torch.optim.AdamW(fused=True)`` of every member."""
 
     state_names = ("exp_avg", "exp_avg_sq")
-
-    def __init__(
-        self,
-        configs: Sequence[TrialConfig],
-        backbone: Mapping[str, nn.Parameter],
-        heads: Mapping[str, nn.Parameter],
-        *,
-        num_steps: int,
-    ) -> None:
-        super().__init__(configs, backbone, heads)
-        some = next(iter(self.parameters.values()))
-        self._num_steps = torch.full((), num_steps, dtype=torch.float32, device=some.device)
 
     def tensors(self) -> list[Tensor]:
         """Return all that a step changes in place beside the parameters."""

@@ -113,10 +113,9 @@ class StackedGroup:
         backbone = self._network.backbone_parameters()
         heads = self._network.heads_parameters()
         is_flat = self._device.type == "cuda"  # few launches there, one cache's worth here
-        if self.configs[0].optimizer == "adamw":
-            adamw = FlatAdamW if is_flat else MemberwiseAdamW
-            return adamw(self.configs, backbone, heads, num_steps=self.step)
-        return (FlatSGD if is_flat else MemberwiseSGD)(self.configs, backbone, heads)
+        sgd, adamw = (FlatSGD, FlatAdamW) if is_flat else (MemberwiseSGD, MemberwiseAdamW)
+        kind = adamw if self.configs[0].optimizer == "adamw" else sgd
+        return kind(self.configs, backbone, heads, num_steps=self.step)
 
     def train_epoch(self, epoch: int) -> list[float]:
         """Train one epoch; return each member's mean L_class over its steps, in nats.
