@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.errors import DeviceError
+from rlp_sweeps.errors import BackboneError, DeviceError
+from rlp_sweeps.training.datasets import split_dataset
 from rlp_sweeps.training.engines import get_engine
+from rlp_sweeps.training.engines.branch_extractor import BranchExtractor
 from rlp_sweeps.training.engines.graph import GraphedGroup, GraphEngine
 
 CPU = torch.device("cpu")
@@ -101,3 +103,39 @@ def test_a_captured_dropout_is_refused() -> None:
     outcome = ReplayedEngine([dropped], data_dir="", device=CPU).advance(1, evaluates=False)
 
     assert "takes extractors without dropout" in str(outcome[dropped.trial_id].error)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_warm_up_and_capture_leave_every_bit(optimizer: str) -> None:
+    config = dataclasses.replace(BASE, optimizer=optimizer, weight_decay=0.1)
+    data = {config.seed: split_dataset(config, data_dir="", device=CPU)}
+    group = ReplayedGroup([config], data, CPU, stack=BranchExtractor)
+    before = [tensor.clone() for tensor in group._trained_tensors()]
+
+    group._captured(next(group._batches(1)))
+
+    assert all(map(torch.equal, before, group._trained_tensors()))
+    assert all(p.grad is None for p in group._network.parameters())
+
+
+def break_capture(step: Callable[[], None]) -> Replay:
+    """Fail twice, as torch does: in the step, then at the end of the capture."""
+    try:
+        msg = "operation not permitted when stream is capturing\nSearch for it"
+        raise RuntimeError(msg)
+    finally:
+        msg = "operation failed due to a previous error during capture"
+        raise RuntimeError(msg)
+
+
+def test_a_step_that_cannot_be_captured_refuses_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReplayedGroup, "capture", staticmethod(break_capture))
+    engine = ReplayedEngine([BASE], data_dir="", device=CPU)
+
+    trace = str(engine.advance(1, evaluates=False)[BASE.trial_id].error)
+
+    assert trace.rstrip().splitlines()[-1] == (
+        f"{BackboneError.__module__}.BackboneError: engine 'graph' takes extractors whose step can "
+        "be captured, but this one raised 'operation not permitted when stream is capturing'; use "
+        "engine 'grouped', 'vmap' or 'sequential'."
+    )

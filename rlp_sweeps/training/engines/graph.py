@@ -5,19 +5,21 @@ run as parallel branches (`BranchExtractor`). Captured are forward, backward and
 batches, the schedule's factor and the losses pass through tensors that stay where they are.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.errors import DeviceError
+from rlp_sweeps.errors import BackboneError, DeviceError
 from rlp_sweeps.training.engines.branch_extractor import BranchExtractor
 from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
 from rlp_sweeps.training.engines.stacked import StackedEngine
 from rlp_sweeps.training.engines.stacked_group import StackedBatch, StackedGroup
+from rlp_sweeps.training.memory import is_out_of_memory
 
 WARMUP_STEPS = 3
 """Steps before the capture, undone afterwards: libraries choose kernels and reserve memory."""
@@ -41,7 +43,11 @@ def capture_on_cuda(step: Callable[[], None]) -> Replayable:
 
 
 class GraphedGroup(StackedGroup):
-    """M trials whose step is captured at its first batch, and again after members have ended."""
+    """M trials whose step is captured at its first batch, and again after members have ended.
+
+    Raises:
+        BackboneError: The step cannot be captured, for example because it reads a number back.
+    """
 
     capture: Callable[[Callable[[], None]], Replayable] = staticmethod(capture_on_cuda)
     _graph: Replayable | None = None
@@ -71,7 +77,20 @@ class GraphedGroup(StackedGroup):
                 self._run_step()
             for tensor, value in kept:
                 tensor.copy_(value)
-        return self.capture(self._run_step)
+        return self._capture()
+
+    def _capture(self) -> Replayable:
+        try:
+            with self._current_device():
+                return self.capture(self._run_step)
+        except RuntimeError as error:
+            if is_out_of_memory(traceback.format_exc()):
+                raise
+            msg = (
+                "engine 'graph' takes extractors whose step can be captured, but this one raised "
+                f"{_first_cause(error)!r}; use engine 'grouped', 'vmap' or 'sequential'."
+            )
+            raise BackboneError(msg) from error
 
     def _run_step(self) -> None:
         losses_M = self._backward(self._batch)
@@ -86,13 +105,33 @@ class GraphedGroup(StackedGroup):
             *self._optimizer.tensors(),
         ]
 
-    def _side_stream(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def _side_stream(self) -> Iterator[None]:
         """Run on a stream that waits for the current one; the capture waits for both."""
         if self._device.type != "cuda":
-            return nullcontext()
-        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch gives no types
-        stream.wait_stream(torch.cuda.current_stream())
-        return torch.cuda.stream(stream)
+            yield
+            return
+        with self._current_device():
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch gives no types
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                yield
+
+    @contextmanager
+    def _current_device(self) -> Iterator[None]:
+        """Make the group's device the current one: streams and graphs are made on that."""
+        if self._device.type != "cuda":
+            yield
+            return
+        with torch.cuda.device(self._device):
+            yield
+
+
+def _first_cause(error: BaseException) -> str:
+    """Return the first line of what went wrong first: the end of a broken capture raises too."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).strip().partition("\n")[0]
 
 
 class GraphEngine(StackedEngine):
