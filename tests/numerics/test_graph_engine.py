@@ -13,6 +13,7 @@ from rlp_sweeps.training.datasets import split_dataset
 from rlp_sweeps.training.engines import get_engine
 from rlp_sweeps.training.engines.branch_extractor import BranchExtractor
 from rlp_sweeps.training.engines.graph import GraphedGroup, GraphEngine
+from rlp_sweeps.training.engines.layout import StackLayout
 
 CPU = torch.device("cpu")
 BASE = TrialConfig(
@@ -139,3 +140,27 @@ def test_a_step_that_cannot_be_captured_refuses_the_engine(monkeypatch: pytest.M
         "be captured, but this one raised 'operation not permitted when stream is capturing'; use "
         "engine 'grouped', 'vmap' or 'sequential'."
     )
+
+
+class Reader(torch.nn.Module):
+    """Remembers the images that it was given."""
+
+    read: ClassVar[list[torch.Tensor]] = []
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        self.read.append(images_NCHW)
+        return images_NCHW.flatten(1)
+
+
+def test_branches_read_the_images_of_their_seed_in_the_layouts_format() -> None:
+    layout = StackLayout((2, 1), memory_format=torch.channels_last)
+    stack = BranchExtractor(
+        [Reader() for _ in range(3)], layout, image_shape=(3, 4, 4), verify=False
+    )
+    Reader.read.clear()
+    images_SNCHW = torch.arange(2 * 5 * 3 * 4 * 4.0).view(2, 5, 3, 4, 4)
+
+    stack(images_SNCHW)
+
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in Reader.read)
+    assert [int(torch.equal(x, images_SNCHW[1])) for x in Reader.read] == [0, 0, 1]

@@ -39,28 +39,43 @@ class BranchExtractor(StackedExtractor):
 
     def forward(self, images_SNCHW: Tensor) -> Tensor:
         """Return every member's features, ``[M, N, D]``, of one batch of images a seed."""
-        images = self.layout.per_member(images_SNCHW)
+        images = self._images_by_member(images_SNCHW)
         states = {n: t.unbind(0) for n, t in self.root.named_parameters()}
         states |= {n: t.unbind(0) for n, t in self.root.named_buffers()}
         members = [
             {name: tensors[member] for name, tensors in states.items()}
             for member in range(self.layout.num_members)
         ]
-        is_captured = images.is_cuda and torch.cuda.is_current_stream_capturing()
+        is_captured = images_SNCHW.is_cuda and torch.cuda.is_current_stream_capturing()
         if not is_captured:
             calls = zip(members, images, strict=True)
             return torch.stack([functional_call(self.root, s, (x,)) for s, x in calls])
         return self._fork(members, images)
 
-    def _fork(self, members: list[dict[str, Tensor]], images: Tensor) -> Tensor:
-        """Run every member on a stream of its own, and join them."""
+    def _images_by_member(self, images_SNCHW: Tensor) -> list[Tensor]:
+        """Return every member's images, those of one seed the same tensor, as the layout has it."""
+        memory_format = self.layout.memory_format
+        counts = self.layout.members_per_seed
+        return [
+            images_NCHW
+            for one_seed_NCHW, count in zip(images_SNCHW, counts, strict=True)
+            for images_NCHW in [one_seed_NCHW.contiguous(memory_format=memory_format)] * count
+        ]
+
+    def _fork(self, members: list[dict[str, Tensor]], images: list[Tensor]) -> Tensor:
+        """Run every member on a stream of its own, and join them.
+
+        The images belong to the main stream, but the branches' backward reads them too: without
+        `record_stream` the main stream could reuse their memory before the last branch is done.
+        """
         main = torch.cuda.current_stream()
         while len(self._streams) < len(members):
-            stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]  # torch gives no types
+            stream = torch.cuda.Stream(images[0].device)  # type: ignore[no-untyped-call]  # torch gives no types
             self._streams.append(stream)
         features = []
         for stream, state, images_NCHW in zip(self._streams, members, images, strict=False):
             stream.wait_stream(main)
+            images_NCHW.record_stream(stream)
             with torch.cuda.stream(stream):
                 features.append(functional_call(self.root, state, (images_NCHW,)))
         for stream in self._streams[: len(members)]:
