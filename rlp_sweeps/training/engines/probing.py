@@ -16,7 +16,7 @@ import torch
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import BackboneError, ConfigError, DeviceError
 from rlp_sweeps.training.datasets import split_dataset
-from rlp_sweeps.training.engines import get_engine
+from rlp_sweeps.training.engines import GraphEngine, get_engine
 from rlp_sweeps.training.memory import free_memory, is_out_of_memory
 
 Clock = Callable[[], float]
@@ -198,7 +198,7 @@ class Prober:
             epoch_s=epoch_s / group_size,
             evaluation_s=evaluation_s / group_size,
             sample_s=sample_s / group_size,
-            peak_memory_bytes=_peak_memory_bytes(self.device),
+            peak_memory_bytes=_peak_memory_bytes(self.device, engine),
         )
 
     def _time(
@@ -277,8 +277,12 @@ def last_line(trace: str) -> str:
     return line.removeprefix(_REFUSED)
 
 
-def _peak_memory_bytes(device: torch.device) -> int | None:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+def _peak_memory_bytes(device: torch.device, engine: str) -> int | None:
+    """Return the most memory held; a captured graph keeps its own though no tensor is in it."""
+    if device.type != "cuda":
+        return None
+    is_graph = engine == GraphEngine.name
+    return (torch.cuda.max_memory_reserved if is_graph else torch.cuda.max_memory_allocated)(device)
 
 
 def memory_limit(device: torch.device, *, share: float) -> int | None:
