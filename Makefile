@@ -32,7 +32,7 @@ test-faults: setup  ## only those that kill drivers, nodes and clusters (about 8
 	$(BIN)/python -m pytest -m faults
 
 test-gpu: setup  ## only those that need CUDA
-	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m pytest tests/gpu
 
 check: setup  ## format, lint, types, layers: changes nothing
 	$(BIN)/ruff format --check .

@@ -46,10 +46,8 @@ def test_random_labels_order_and_split_are_those_of_the_cpu() -> None:
     assert torch.equal(*orders)
 
 
-def test_one_epoch_follows_the_cpu_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-
+@pytest.mark.usefixtures("full_float32")
+def test_one_epoch_follows_the_cpu_in_fp32() -> None:
     losses = [build(device).train_epoch(1) for device in ("cpu", "cuda")]
 
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
@@ -86,12 +84,9 @@ def test_an_epoch_reads_nothing_back_from_the_device_before_its_end() -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.usefixtures("full_float32")
 @pytest.mark.parametrize("engine", ["grouped", "vmap", "graph"])
-def test_an_engines_members_follow_the_sequential_ones(
-    engine: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+def test_an_engines_members_follow_the_sequential_ones(engine: str) -> None:
     members = [dataclasses.replace(CONFIG, lr=lr, seed=s) for lr in (0.02, 0.05) for s in (0, 1)]
 
     losses = []
