@@ -25,11 +25,14 @@ MODULES = {
     "e": "benchmarks.scaling",
     "f": "benchmarks.analysis_size",
     "g": "benchmarks.gpu",
+    "h": "benchmarks.data_share",
+    "i": "benchmarks.precision",
 }
-"""Module of each row; its `measure` yields them. `a`, `b`, `c`, `g` need torch alone."""
+"""Module of each row; its `measure` yields them. `d`, `e` and `f` need more than torch, torchvision
+and scikit-learn."""
 
-CPU_ROWS = ("a", "b", "c", "d", "e", "f")
-GPU_ROWS = ("a", "b", "c", "g")
+CPU_ROWS = ("a", "b", "c", "d", "e", "f", "h", "i")
+GPU_ROWS = ("a", "b", "h", "c", "g")
 
 
 def parse_rows(text: str) -> list[str]:
@@ -52,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m benchmarks", description=__doc__.splitlines()[0]
     )
     parser.add_argument(
-        "--rows", type=parse_rows, help="for example a,b; default: a-f, on cuda a-c,g"
+        "--rows", type=parse_rows, help="for example a,b; default: all but g, on cuda a,b,h,c,g"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--output", type=Path, help="JSON file; written after every row")

@@ -1,4 +1,4 @@
-"""Row g: how much of a GPU a step uses, and what engines gain over eager training there.
+"""Row g: how much of a GPU a step uses, and what engines gain over usual training there.
 
 The ceiling is a large bf16 matrix product timed in the same run. On a CPU (``--rows g
 --quick``) the same code runs in small sizes, to see that the command works; the figures mean
@@ -7,20 +7,23 @@ nothing there.
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from benchmarks.groups import Case, members_of, time_engines
+from benchmarks.baselines.loader import LoaderTraining
+from benchmarks.compiled import measure_compiled
+from benchmarks.gpu_tiny import measure_tiny
+from benchmarks.groups import SEQUENTIAL, Case, members_of, time_engines
 from benchmarks.networks import (
     MLP,
     NETWORKS,
-    TINY_CNN,
-    WRN_16_1,
     WRN_16_4,
     build_config,
     load_data,
+    tf32,
     wait_for,
 )
 from benchmarks.options import Options
@@ -28,83 +31,128 @@ from benchmarks.passes import two_pass_step
 from benchmarks.step_time import heads_step, time_sides, time_steps
 from benchmarks.table import Goal, Row
 from benchmarks.timing import median_of, medians, paired_ratio
-from rlp_sweeps.training.engines import ENGINES
+from rlp_sweeps.training.datasets import SplitDataset
+from rlp_sweeps.training.member import Member
 from rlp_sweeps.training.network import RLPNetwork
+
+LOADER = "DataLoader, one model"
 
 _BACKWARD = 3
 """A step's products over those of its forward: itself, to the inputs, to the weights."""
 
-_STEP_CASE = {"batch_size": 256, "dataset": "synthetic:3,32,32,100,1024"}
+_IMAGES = {"dataset": "synthetic:3,32,32,100,8192"}
+
+_AUGMENTED = {"augmentation": "flip_crop"}
+
+WIDE_CASE = Case(
+    network=WRN_16_4,
+    group_size=4,
+    batch_size=256,
+    num_steps=24,
+    precision="bf16",
+    settings={**_IMAGES, **_AUGMENTED},
+    gpu_budget_s=24,
+)
+QUICK_CASE = Case(
+    network=MLP, group_size=4, num_steps=2, precision="bf16", settings=dict(_AUGMENTED)
+)
 
 
 def measure(options: Options) -> Iterator[Row]:
-    """Yield rows on the share of the ceiling, on precision and passes, on groups of tiny nets."""
-    yield from _share_rows(options)
-    yield from _eager_rows(options)
-    yield from _tiny_rows(options)
+    """Yield rows on the share of the ceiling, on usual training, tiny nets and compiling."""
+    settings = {**_wide_network(options), "precision": "bf16"}
+    flops = step_flops(settings)
+    ceiling = bf16_ceiling(torch.device(options.device), size=256 if options.is_quick else 8192)
+    yield _eager_share_row(settings, options, flops=flops, ceiling=ceiling)
+    yield from _group_rows(options, flops=flops, ceiling=ceiling)
+    yield _two_pass_row(options)
+    yield from measure_tiny(options)
+    yield from measure_compiled(_wide_name(options), settings, options)
 
 
-def _wide_network(options: Options) -> dict[str, object]:
-    settings = NETWORKS[MLP] if options.is_quick else {**NETWORKS[WRN_16_4], **_STEP_CASE}
-    return dict(settings)
+def _wide_network(options: Options) -> dict[str, Any]:
+    if options.is_quick:
+        return dict(NETWORKS[MLP])
+    return {**NETWORKS[WRN_16_4], **_IMAGES, "batch_size": 256}
 
 
 def _wide_name(options: Options) -> str:
     return MLP if options.is_quick else "WRN-16-4, 32×32, batch 256, K=R=100"
 
 
-def _share_rows(options: Options) -> Iterator[Row]:
-    settings = {**_wide_network(options), "precision": "bf16"}
+def _eager_share_row(
+    settings: Mapping[str, Any], options: Options, *, flops: float, ceiling: float
+) -> Row:
     seconds = time_steps(settings, {"eager bf16": heads_step}, options=options)["eager bf16"]
-    flops = step_flops(settings)
-    ceiling = bf16_ceiling(torch.device(options.device), size=256 if options.is_quick else 8192)
-    yield Row(
+    return Row(
         letter="g",
         what=f"{_wide_name(options)} with heads, bf16, one eager model",
         against="measured bf16 matrix ceiling",
         value=median_of([flops / s / ceiling for s in seconds]),
         measure="share",
-        goal=Goal(rule=">=", bound=0.25),
         how=f"{statistics.median(seconds) * 1e3:.3g} ms a step of {flops / 1e9:.0f} GFLOP; "
         f"ceiling {ceiling / 1e12:.3g} TFLOP/s",
     )
-    yield from _group_share_rows(options, flops=flops, ceiling=ceiling)
 
 
-def _group_share_rows(options: Options, *, flops: float, ceiling: float) -> Iterator[Row]:
-    """Yield the share that each engine reaches with four wide networks, from whole epochs."""
-    network = MLP if options.is_quick else WRN_16_4
-    case = Case(
-        network=network,
-        group_size=4,
-        batch_size=None if options.is_quick else 256,
-        num_steps=2 if options.is_quick else 3,
-        precision="bf16",
+def _group_rows(options: Options, *, flops: float, ceiling: float) -> Iterator[Row]:
+    """Yield what engines reach with four wide networks: of the ceiling, over usual training."""
+    case = QUICK_CASE if options.is_quick else WIDE_CASE
+    usual = LoaderTraining(
+        build_config({**members_of(case)[0].to_dict(), "precision": "fp32"}),
+        torch.device(options.device),
     )
-    config = members_of(case)[0]
-    seconds = time_engines(case, options)
-    samples = (config.train_samples or config.batch_size) + _probe_samples(config.batch_size)
-    epoch_flops = flops / config.batch_size * samples * case.group_size
-    for engine, times in seconds.items():
-        yield Row(
-            letter="g",
-            what=f"{engine}, {case.name}, bf16, whole epochs with their multiplier probe",
-            against="measured bf16 matrix ceiling",
-            value=median_of([epoch_flops / s / ceiling for s in times]),
-            measure="share",
-            goal=Goal(rule=">=", bound=0.25) if engine != "sequential" else None,
-            how=medians({engine: times}),
-        )
-    best = min(seconds, key=lambda engine: statistics.median(seconds[engine]))
+    seconds = time_engines(case, options, others={LOADER: usual})
+    engines = {name: times for name, times in seconds.items() if name != LOADER}
+    best = min(engines, key=lambda engine: statistics.median(engines[engine]))
+    yield from _share_rows(case, engines, best, rate=flops / ceiling)
+    how = f"epoch of {case.num_steps} steps: {medians(seconds)}"
     yield Row(
         letter="g",
         what=f"fastest engine ({best}), {case.name}, bf16",
         against="4 separate eager bf16 models",
-        value=paired_ratio(seconds, "sequential", best),
+        value=paired_ratio(seconds, SEQUENTIAL, best),
         measure="times faster",
         goal=Goal(rule=">=", bound=2.0),
-        how=medians(seconds),
+        how=how,
     )
+    four_models = [case.group_size * s for s in seconds[LOADER]]
+    yield Row(
+        letter="g",
+        what=f"fastest engine ({best}), {case.name}, bf16, crop and flip",
+        against="4 separate models, eager TF32, two passes, DataLoader with "
+        f"{usual.num_workers} workers",
+        value=paired_ratio({**seconds, LOADER: four_models}, LOADER, best),
+        measure="times faster",
+        goal=Goal(rule=">=", bound=4.0),
+        how=f"{how}; the engine's with its multiplier probe",
+    )
+
+
+def _share_rows(
+    case: Case, engines: Mapping[str, Sequence[float]], best: str, *, rate: float
+) -> Iterator[Row]:
+    """Yield the share of the ceiling that each engine reaches in whole epochs.
+
+    Args:
+        case: Its group.
+        engines: Seconds an epoch.
+        best: The fastest.
+        rate: Seconds of one member's step at the ceiling.
+    """
+    config = members_of(case)[0]
+    samples = (config.train_samples or config.batch_size) + _probe_samples(config.batch_size)
+    least_s = rate / config.batch_size * samples * case.group_size
+    for engine, times in engines.items():
+        yield Row(
+            letter="g",
+            what=f"{engine}, {case.name}, bf16, whole epochs with their multiplier probe",
+            against="measured bf16 matrix ceiling",
+            value=median_of([least_s / s for s in times]),
+            measure="share",
+            goal=Goal(rule=">=", bound=0.25) if engine == best else None,
+            how=medians({engine: times}),
+        )
 
 
 def _probe_samples(batch_size: int) -> int:
@@ -112,16 +160,15 @@ def _probe_samples(batch_size: int) -> int:
     return round(2 * batch_size * 7 / 3)
 
 
-def _eager_rows(options: Options) -> Iterator[Row]:
-    """Yield one step as this package takes it against fp32 with two passes, as usually written."""
+def _two_pass_row(options: Options) -> Row:
+    """Return one step as this package takes it against fp32 with two passes, data at hand."""
     settings = _wide_network(options)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     sides = {
-        "TF32, two passes": (settings, two_pass_step),
+        "TF32, two passes": (settings, _two_pass_tf32_step),
         "bf16": ({**settings, "precision": "bf16"}, heads_step),
     }
     seconds = time_sides(sides, options=options)
-    yield Row(
+    return Row(
         letter="g",
         what=f"{_wide_name(options)}, step with heads: bf16 channels_last, one pass",
         against="eager TF32 with two passes, data on the device",
@@ -131,28 +178,9 @@ def _eager_rows(options: Options) -> Iterator[Row]:
     )
 
 
-def _tiny_rows(options: Options) -> Iterator[Row]:
-    """Yield every engine on tiny networks, K = 64, against eager training one by one."""
-    group_size = 4 if options.is_quick else 64
-    for network in (MLP, TINY_CNN, WRN_16_1):
-        if options.is_quick and network == WRN_16_1:
-            continue
-        num_steps = 8 if network == WRN_16_1 else None
-        case = Case(network=network, group_size=group_size, num_steps=num_steps)
-        seconds = time_engines(case, options)
-        goal = None if network == WRN_16_1 else Goal(rule=">=", bound=20.0)
-        best = min(seconds, key=lambda engine: statistics.median(seconds[engine]))
-        for engine in ENGINES:
-            if engine in seconds and engine != "sequential":
-                yield Row(
-                    letter="g",
-                    what=f"{engine}, {case.name}",
-                    against=f"{group_size} separate eager models",
-                    value=paired_ratio(seconds, "sequential", engine),
-                    measure="times faster",
-                    goal=goal if engine == best else None,
-                    how=medians(seconds),
-                )
+def _two_pass_tf32_step(member: Member, data: SplitDataset) -> None:
+    with tf32():
+        two_pass_step(member, data)
 
 
 def step_flops(settings: dict[str, object]) -> float:

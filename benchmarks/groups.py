@@ -5,11 +5,13 @@ The engine `sequential` trains the members one after the other, each as if it we
 any cost of processes: the fair picture of K separate models. All engines of a case live in one
 process and take turns. Members differ in arm and learning rate and share seed and data, as the
 trials that a sweep plans together do. `chosen` is the engine that the planner picks for so many
-such trials from its stored calibration (on CUDA: from its probes).
+such trials from its stored calibration (on CUDA: from its probes), whose own few cases leave what
+row g measures to it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -23,7 +25,7 @@ from benchmarks.networks import (
     build_config,
     wait_for,
 )
-from benchmarks.options import Options
+from benchmarks.options import GPU_BUDGET_S, Options
 from benchmarks.table import Goal, Row
 from benchmarks.timing import interleave, medians, paired_ratio
 from rlp_sweeps.arms import ARMS
@@ -49,6 +51,8 @@ class Case:
         batch_size: In place of the network's own; None keeps it.
         num_steps: Steps of an epoch; None: as many as the data give.
         precision: ``fp32`` or ``bf16``.
+        settings: Of the trials, in place of the network's own.
+        gpu_budget_s: Seconds after which no further round starts on a GPU.
         goal: Least speed-up of `grouped`; None where none is stated.
         engines: Engines that take turns.
     """
@@ -58,6 +62,8 @@ class Case:
     batch_size: int | None = None
     num_steps: int | None = None
     precision: str = "fp32"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    gpu_budget_s: float = GPU_BUDGET_S
     goal: float | None = None
     engines: Sequence[str] = tuple(ENGINES)
 
@@ -87,12 +93,20 @@ CASES = (
         engines=(SEQUENTIAL, "grouped"),
     ),
 )
+CUDA_CASES = (
+    Case(network=MLP, group_size=16, num_steps=16),
+    Case(network=TINY_CNN, group_size=16, num_steps=16),
+    Case(network=SMALL_CNN, group_size=16),
+    Case(network=WRN_16_1, group_size=4, num_steps=8),
+    Case(network=WRN_16_4, group_size=4, num_steps=8),
+)
 QUICK_CASES = (Case(network=MLP, group_size=4), Case(network=TINY_CNN, group_size=4))
 
 
 def measure(options: Options) -> Iterator[Row]:
     """Yield one row a case and engine, and one for the engine that the planner picks."""
-    for case in QUICK_CASES if options.is_quick else CASES:
+    cases = CASES if options.device == "cpu" else CUDA_CASES
+    for case in QUICK_CASES if options.is_quick else cases:
         seconds = time_engines(case, options)
         for engine in seconds:
             if engine != SEQUENTIAL:
@@ -119,6 +133,7 @@ def members_of(case: Case) -> list[TrialConfig]:
     """Return the trials of a case: arms take turns, learning rates differ."""
     settings = {
         **NETWORKS[case.network],
+        **case.settings,
         "num_epochs": NUM_EPOCHS,
         "schedule": "constant",
         "precision": case.precision,
@@ -141,8 +156,15 @@ def members_of(case: Case) -> list[TrialConfig]:
     ]
 
 
-def time_engines(case: Case, options: Options) -> dict[str, list[float]]:
+def time_engines(
+    case: Case, options: Options, *, others: Mapping[str, Callable[[], object]] | None = None
+) -> dict[str, list[float]]:
     """Return seconds an epoch of all members by engine; engines that cannot train it are absent.
+
+    Args:
+        case: Network and group size.
+        options: Where.
+        others: What takes turns with the engines, by name.
 
     Raises:
         RuntimeError: A member raised.
@@ -150,21 +172,21 @@ def time_engines(case: Case, options: Options) -> dict[str, list[float]]:
     torch.set_num_threads(1)
     device = torch.device(options.device)
     configs = members_of(case)
-    calls = {
-        name: _Epochs(get_engine(name)(configs, data_dir="data", device=device), device)
+    calls: dict[str, Callable[[], object]] = {
+        name: Epochs(get_engine(name)(configs, data_dir="data", device=device), device)
         for name in case.engines
         if name != _ONLY_ON_CUDA or device.type == "cuda"
         if name in (SEQUENTIAL, _ONLY_ON_CUDA) or _refusal(configs[0], name) is None
     }
     return interleave(
-        calls,
+        {**calls, **(others or {})},
         num_rounds=2 if options.is_quick else 15,
         clock=options.clock,
-        budget_s=5 if options.is_quick else 40,
+        budget_s=options.budget_s(on_cpu=40, on_gpu=case.gpu_budget_s),
     )
 
 
-class _Epochs:
+class Epochs:
     """Calls that train an engine's members one epoch further each."""
 
     def __init__(self, engine: Engine, device: torch.device) -> None:
@@ -173,6 +195,11 @@ class _Epochs:
         self._epoch = 0
 
     def __call__(self) -> None:
+        """Train one epoch further.
+
+        Raises:
+            RuntimeError: A member raised.
+        """
         self._epoch += 1
         outcomes = self._engine.advance(self._epoch, evaluates=False)
         wait_for(self._device)

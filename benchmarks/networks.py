@@ -4,6 +4,8 @@ The sizes are those of a sweep's daily work: an MLP and small CNNs on 8×8 digit
 networks on generated 32×32 images.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -57,3 +59,15 @@ def wait_for(device: torch.device) -> None:
     """Return once the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+@contextmanager
+def tf32() -> Iterator[None]:
+    """Let a GPU round float32 products to TF32 inside; a CPU has no such thing."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before

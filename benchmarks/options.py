@@ -8,6 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+QUICK_BUDGET_S = 2.0
+"""Seconds of wall time for one case of a dry run."""
+
+GPU_BUDGET_S = 12.0
+"""Seconds of wall time for one case on a GPU, whose rows together shall end within ten minutes."""
+
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: processes of the benchmarks start here."""
 
@@ -28,6 +34,12 @@ class Options:
     def clock(self) -> Callable[[], float]:
         """Process CPU time for one thread on a CPU, wall time where a GPU works beside it."""
         return time.process_time if self.device == "cpu" else time.perf_counter
+
+    def budget_s(self, *, on_cpu: float, on_gpu: float = GPU_BUDGET_S) -> float:
+        """Return the seconds after which no further round of a case starts."""
+        if self.is_quick:
+            return QUICK_BUDGET_S
+        return on_cpu if self.device == "cpu" else on_gpu
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

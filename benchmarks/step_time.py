@@ -85,7 +85,7 @@ def time_sides(
         num_rounds=3 if options.is_quick else 41,
         calls_per_round=_calls_per_round(calls),
         clock=options.clock,
-        budget_s=2 if options.is_quick else 60,
+        budget_s=options.budget_s(on_cpu=60),
     )
 
 

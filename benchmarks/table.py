@@ -37,7 +37,7 @@ class Row:
     """One measured line of the table.
 
     Attributes:
-        letter: Row of the table, ``a`` to ``g``.
+        letter: Row of the table, ``a`` to ``i``.
         what: What was measured.
         against: What it was measured against; empty where the value stands for itself.
         value: The median, with its interval and the number of rounds.

@@ -52,12 +52,13 @@ def interleave(
         num_rounds: Most rounds.
         calls_per_round: Calls of an alternative that one number is the mean of.
         clock: Seconds.
-        budget_s: No round starts after this many seconds of wall time, but the first does.
+        budget_s: No round starts after this many seconds of wall time, but the first does; what
+            the calls before it cost (compiling, capturing, starting workers) is not counted.
     """
     seconds: dict[str, list[float]] = {name: [] for name in alternatives}
-    started = time.perf_counter()
     for call in alternatives.values():
         call()
+    started = time.perf_counter()
     for round_number in range(num_rounds):
         if round_number and time.perf_counter() - started > budget_s:
             break

@@ -4,10 +4,12 @@ import sys
 
 import pytest
 
+from benchmarks import step_time
 from benchmarks.__main__ import CPU_ROWS, GPU_ROWS, MODULES, main, parse_rows
 from benchmarks.document import BEGIN, END, PAGE, with_tables
 from benchmarks.machine import describe_machine
-from benchmarks.options import run_process
+from benchmarks.options import GPU_BUDGET_S, QUICK_BUDGET_S, Options, run_process
+from benchmarks.precision import has_amx
 from benchmarks.table import Goal, Row, Table
 from benchmarks.timing import Ratio, interleave, median_of, medians, paired_ratio
 
@@ -160,16 +162,50 @@ def test_a_process_that_fails_is_told_with_its_last_words(tmp_path):
         run_process(["-c", "raise ValueError('so it is')"], cwd=tmp_path)
 
 
+@pytest.mark.parametrize(("device", "bound"), [("cpu", 1.15), ("cuda", 1.03)])
+def test_heads_may_cost_less_on_a_gpu(device, bound, monkeypatch):
+    seconds = {"bare": [1.0], "with heads": [1.0]}
+    monkeypatch.setattr(step_time, "time_steps", lambda *_, **__: seconds)
+
+    (row,) = step_time.measure(Options(device=device, is_quick=True))
+
+    assert row.goal == Goal(rule="<=", bound=bound)
+
+
+def test_a_case_has_less_time_on_a_gpu_and_least_in_a_dry_run():
+    cpu, gpu = Options(device="cpu"), Options(device="cuda")
+
+    assert [o.budget_s(on_cpu=40) for o in (cpu, gpu)] == [40, GPU_BUDGET_S]
+    assert gpu.budget_s(on_cpu=40, on_gpu=24) == 24
+    assert Options(device="cuda", is_quick=True).budget_s(on_cpu=40) == QUICK_BUDGET_S
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "is_there"),
+    [("flags\t\t: fpu amx_bf16 amx_tile\n" * 2, True), ("flags\t\t: fpu\n", False), ("", False)],
+)
+def test_amx_is_read_from_the_cpus_flags(cpuinfo, is_there, tmp_path):
+    (tmp_path / "cpuinfo").write_text(cpuinfo, encoding="utf-8")
+
+    assert has_amx(tmp_path / "cpuinfo") == is_there
+
+
 @pytest.mark.slow
-def test_gpu_rows_load_where_only_torch_is_installed():
-    absent = ["ray", "mlflow", "optuna", "polars", "pandas", "joblib", "sklearn", "pydantic"]
-    modules = [MODULES[letter] for letter in GPU_ROWS]
+def test_every_gpu_goal_is_measured_where_only_torch_is_installed(tmp_path):
+    absent = ["ray", "mlflow", "optuna", "polars", "pandas", "pydantic", "typer", "rich"]
+    output = tmp_path / "bench.json"
     code = (
-        f"import importlib, sys; sys.modules.update(dict.fromkeys({absent!r}))\n"
-        f"for module in {modules!r}: importlib.import_module(module)"
+        f"import sys; sys.modules.update(dict.fromkeys({absent!r}))\n"
+        "from benchmarks.__main__ import main\n"
+        f"main(['--rows', {','.join(GPU_ROWS)!r}, '--quick', '--output', {str(output)!r}])"
     )
 
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+    rows = Table.from_json(output.read_text(encoding="utf-8")).rows
+    goals = {(row.letter, row.goal.bound) for row in rows if row.goal is not None}
+    assert goals >= {("g", 0.25), ("g", 2.0), ("g", 4.0), ("g", 20.0), ("g", 3.0), ("h", 0.02)}
+    assert any("compiled" in row.what for row in rows)
 
 
 @pytest.mark.slow
