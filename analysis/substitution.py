@@ -18,7 +18,7 @@ from analysis.intervals import Floats, infer
 from analysis.numbering import Integers, number_rows
 from analysis.pairing import Diverged
 from analysis.pooling import keep_blocks
-from analysis.selection import best_first, mean_of_others, most_frequent, pick, score_cells
+from analysis.selection import best_first, mean_of_others, most_frequent, pick, score_cells, widen
 from analysis.typed import Row, numbers_of, to_frame
 from rlp_sweeps.schema import Column
 
@@ -103,8 +103,8 @@ def estimate_substitution(
 
     All rows of a λ stand on one block: the same cells (lr, and whatever else varies) and seeds at
     every ε, averaged over cells within seed. The tuned ε of a seed is chosen on validation accuracy
-    of the other seeds (see `selection` for what that leaves out of account); of equal ones, the
-    smaller. One seed has no tuned rows.
+    of the other seeds; of equal ones, the smaller. Intervals and p of tuned rows are widened for
+    what these choices share (`selection.widen`). One seed has no tuned rows.
 
     Args:
         trials: As `load_trials` returns them.
@@ -184,7 +184,7 @@ def _estimate(block: _Block, *, margin: float | None) -> Iterator[Row]:
     ]
     if gain.shape[1] > 1:
         tuned = _tune(block)
-        values += [value for _, value in tuned]
+        values += [widen(value[:, None])[:, 0] for _, value in tuned]
         labels += [label | {"num_diverged": sum(num_diverged)} for label, _ in tuned]
     columns = np.stack(values, axis=1)
     inferred = infer(columns, np.array([0]))

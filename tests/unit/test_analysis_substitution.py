@@ -165,7 +165,7 @@ def test_an_effect_that_is_gone_is_not_called_vanished_without_a_margin():
     assert found["answer"] == "not_resolved"
     assert found["statement"] == (
         "At λ = 1 the effect on test accuracy is +4.00 points [+3.75, +4.25] at ε = 0 and 0.00 "
-        "points [−0.25, +0.25] with ε tuned (mostly 0.1 with the regularizer, 0.2 without), n = 3, "
+        "points [−0.39, +0.39] with ε tuned (mostly 0.1 with the regularizer, 0.2 without), n = 3, "
         "the largest ε tried being chosen: at the tuned ε it is not told from 0, which is not to "
         "say that it is 0."
     )
