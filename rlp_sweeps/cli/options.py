@@ -82,6 +82,18 @@ Settings = Annotated[
         help="Replace a fixed setting, or an axis by the value(s): --set lr=0.01,0.1. Repeatable.",
     ),
 ]
+SeedSpread = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Standard deviation over seeds of the pooled effect, in units of test accuracy: says "
+        "which effects the planned seeds can see.",
+    ),
+]
+Pilot = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="An analyzed run whose largest seed spread is taken instead."),
+]
 NoAnalyze = Annotated[bool, typer.Option("--no-analyze", help="Train only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

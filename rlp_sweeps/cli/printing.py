@@ -16,6 +16,7 @@ from rlp_sweeps.recipes import NamedSpace
 from rlp_sweeps.schema import STATUSES
 
 if TYPE_CHECKING:
+    from analysis.sensitivity import Sensitivity
     from analysis.tables import Analysis
     from rlp_sweeps.orchestration.best_points import BestPoint
     from rlp_sweeps.orchestration.estimates import SweepEstimate
@@ -79,8 +80,8 @@ def plan_as_dict(
     }
 
 
-def print_plan(plan: "SweepPlan", estimate: "SweepEstimate") -> None:
-    """Print what a sweep would train, where, and how long it would take."""
+def print_plan(plan: "SweepPlan", estimate: "SweepEstimate", sensitivity: "Sensitivity") -> None:
+    """Print what a sweep would train, where, how long it would take, and what it could see."""
     console = stdout()
     arms = ", ".join(f"{arm} {count}" for arm, count in plan.trials_by_arm.items())
     points = f", {plan.num_points} sampled points" if plan.num_points is not None else ""
@@ -101,6 +102,7 @@ def print_plan(plan: "SweepPlan", estimate: "SweepEstimate") -> None:
             "time": time,
             "disk": f"about {in_bytes(estimate.disk_bytes)}",
             "basis": estimate.basis,
+            "power": str(sensitivity),
         },
     )
 

@@ -38,14 +38,21 @@ def plan(  # noqa: PLR0913  # one parameter an option
     max_concurrent: opt.MaxConcurrent = None,
     cpus_per_group: opt.CpusPerGroup = 1.0,
     gpus_per_group: opt.GpusPerGroup = None,
+    seed_spread: opt.SeedSpread = None,
+    pilot: opt.Pilot = None,
     json: opt.AsJson = False,
 ) -> None:
     """Show what a sweep would train; start nothing.
 
-    Trials by arm, groups, resources, estimated time and disk.
+    Trials by arm, groups, resources, estimated time and disk, and the smallest effect that its
+    seeds can see.
     """
     size = opt.parse_group_size(group_size)
     named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds, first_seed=first_seed)
+
+    from analysis.sensitivity import judge_sensitivity
+
+    sensitivity = judge_sensitivity(named.space.num_seeds, seed_spread=seed_spread, pilot=pilot)
 
     from rlp_sweeps.cli.printing import plan_as_dict, print_json, print_plan
     from rlp_sweeps.orchestration.estimates import estimate_sweep, estimate_without_data
@@ -75,9 +82,10 @@ def plan(  # noqa: PLR0913  # one parameter an option
         planned = request(checks_data=False)
         estimate = estimate_without_data(planned, f"not timed: {error}")
     if json:
-        print_json(plan_as_dict(planned, estimate, run_options))
+        power = {"power": sensitivity.to_json()}
+        print_json(plan_as_dict(planned, estimate, run_options) | power)
     else:
-        print_plan(planned, estimate)
+        print_plan(planned, estimate, sensitivity)
 
 
 def run(  # noqa: PLR0913  # one parameter an option

@@ -235,6 +235,25 @@ def test_plan_prints_only_json_when_asked(estimate: list[RunOptions], capsys: Ca
     assert [options.max_concurrent for options in estimate] == [3]
 
 
+def test_plan_says_which_effects_its_seeds_can_see(
+    estimate: list[RunOptions], capsys: Capture
+) -> None:
+    command = ["plan", "quickstart", "--device", "cpu", "--seed-spread", "0.004"]
+    assert main(command) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    main([*command, "--json"])
+    power = json.loads(capsys.readouterr().out)["power"]
+
+    assert "power with 5 seeds and a seed spread of 0.0040, effects of 0.0067 on test_ac" in text
+    assert power["smallest_effect"] == pytest.approx(0.006728, abs=1e-6)
+
+
+def test_a_pilot_that_is_not_analyzed_is_a_wrong_request(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["plan", "quickstart", "--pilot", str(tmp_path)]) == 2
+
+    assert "a pilot must be an analyzed run" in capsys.readouterr().err
+
+
 # --- run, resume ----------------------------------------------------------------------------------
 
 
