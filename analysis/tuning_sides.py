@@ -11,7 +11,7 @@ from analysis.numbering import Integers
 from analysis.pairing import CONTROL
 from analysis.selection import best_first, expected_best, mean_of_others, most_frequent, pick, widen
 from analysis.typed import Row, numbers_of
-from analysis.wording import format_value
+from analysis.wording import format_short
 
 MAX_CURVE_POINTS = 100
 """Up to so many configurations the curve has every number tried; beyond, as many, log-spaced."""
@@ -57,11 +57,11 @@ class Side:
         return is_edge * int(lr.min() < lr.max())
 
     def choice(self) -> tuple[str, int]:
-        """Return the configuration that most seeds chose, in words, and how many did."""
+        """Return the configuration that most seeds chose, in short, and how many did."""
         row, count = most_frequent(self.order[0])
         varying = [name for name in self.settings.columns if self.settings[name].n_unique() > 1]
         setting = self.settings.select(varying or self.settings.columns).row(row, named=True)
-        text = ", ".join(f"{name}={format_value(value)}" for name, value in setting.items())
+        text = ", ".join(f"{name}={format_short(value)}" for name, value in setting.items())
         return text, count
 
 
