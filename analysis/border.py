@@ -176,7 +176,8 @@ def scan(parts: PartFiles, columns: Sequence[Column]) -> pl.LazyFrame:
     for name, dtype in parts.schema.items():
         column = dtypes.get(name)
         if column is not None and is_castable(dtype, column.dtype):
-            selected.append(pl.col(name).cast(DTYPES[column.dtype]))
+            wanted = DTYPES[column.dtype]
+            selected.append(pl.col(name) if dtype == wanted else pl.col(name).cast(wanted))
         elif name.startswith(CONFIG_PREFIX) or (column is not None and column.role == "config"):
             selected.append(pl.col(name))
     return scan_raw(parts).select(selected)

@@ -15,12 +15,27 @@ import polars as pl
 from analysis.estimators import ESTIMATORS, Estimator
 from analysis.intervals import holm, infer
 from analysis.numbering import Integers, run_starts
-from analysis.pairing import Diverged, Paired, check_outcomes, find_places, score_places
+from analysis.pairing import (
+    ARMS,
+    CONTROL,
+    Diverged,
+    Paired,
+    check_outcomes,
+    find_places,
+    score_places,
+)
 from analysis.pooling import average_within_seed, keep_blocks
+
+Scope = tuple[str, ...]
+_Counts = dict[Scope, dict[str, Integers]]
 
 FAMILY_ESTIMATOR = "arms"
 FAMILY_EFFECTS = ("effect_total", "effect_lr", "effect_memorization")
 """The confirmatory family: these effects of `arms` on the primary outcome, pooled for each λ."""
+
+CELL_SCOPE: Scope = ("cell",)
+POOLED: tuple[Scope, ...] = (("rlp_lambda",), ())
+"""Scopes, as the columns that tell them apart: every cell; every λ over its cells, and all."""
 
 MIN_COMPLETE_SEEDS = 2
 """Seeds with every arm from which on the total may keep to them."""
@@ -59,18 +74,19 @@ def estimate_effects(
     """
     check_outcomes(trials, outcomes, diverged=diverged)
     places = find_places(trials)
+    num_diverged = {scope: _count_diverged(places.seeds, scope) for scope in (CELL_SCOPE, *POOLED)}
     cells: list[pl.DataFrame] = []
     pooled: list[pl.DataFrame] = []
     for outcome in outcomes:
         paired = score_places(places, trials, outcome, diverged=diverged)
         for estimator in ESTIMATORS.values():
             names = {"outcome": outcome, "estimator": estimator.name}
-            cells.append(_label(_cell_effects(paired, estimator), names))
-            pooled.append(_label(_pooled_effects(paired, estimator), names))
-    of_cells = pl.concat(cells).join(
-        places.cells.drop("base"), on="cell", validate="m:1", maintain_order="left"
-    )
-    return _in_schema_order(of_cells), _with_family(pl.concat(pooled), primary)
+            values = per_seed_effects(paired, estimator)
+            cells.append(_label(_cell_effects(values, estimator, num_diverged), names))
+            pooled.append(_label(_pooled_effects(values, estimator, num_diverged), names))
+    of_cells = pl.concat(cells)
+    keys = places.cells.drop("cell", "base")[of_cells["cell"]]
+    return _in_schema_order(of_cells.hstack(keys)), _with_family(pl.concat(pooled), primary)
 
 
 def cell_names(effects: pl.DataFrame) -> list[str]:
@@ -91,7 +107,7 @@ def per_seed_effects(paired: Paired, estimator: Estimator) -> pl.DataFrame:
     )
 
 
-def _usable(values: pl.DataFrame, scope: list[str], effects: Sequence[str]) -> pl.DataFrame:
+def _usable(values: pl.DataFrame, scope: Scope, effects: Sequence[str]) -> pl.DataFrame:
     """Return the values with null wherever estimates of a scope do not stand on them."""
     if values["is_complete"].all():
         return values
@@ -114,7 +130,7 @@ def _usable(values: pl.DataFrame, scope: list[str], effects: Sequence[str]) -> p
     )
 
 
-def _completeness(values: pl.DataFrame, scope: list[str], keys: list[str]) -> pl.DataFrame:
+def _completeness(values: pl.DataFrame, scope: Scope, keys: list[str]) -> pl.DataFrame:
     """Return for each scope whether a seed is complete, and whether the total keeps to such seeds.
 
     Compared are the blocks that would be pooled, in places (cell and seed); in a cell, a place is a
@@ -141,7 +157,7 @@ def _completeness(values: pl.DataFrame, scope: list[str], keys: list[str]) -> pl
 
 def _estimate(
     values: pl.DataFrame,
-    scope: list[str],
+    scope: Scope,
     effects: Sequence[str],
     counts: Mapping[str, Integers],
 ) -> pl.DataFrame:
@@ -157,7 +173,7 @@ def _estimate(
     columns = {**infer(values.select(effects).to_numpy(), starts), **counts}
     scopes, numbers = np.divmod(np.arange(len(starts) * len(effects)), len(effects))
     return (
-        values[starts[scopes]]
+        values.select(*scope, "seed")[starts[scopes]]
         .select(
             *scope,
             pl.Series("effect", effects, dtype=pl.String).gather(numbers),
@@ -168,49 +184,55 @@ def _estimate(
     )
 
 
-def _cell_effects(paired: Paired, estimator: Estimator) -> pl.DataFrame:
-    values = _usable(per_seed_effects(paired, estimator), ["cell"], estimator.effects)
-    num_diverged = _count_diverged(paired, estimator, ["cell"])
-    return _estimate(values, ["cell"], estimator.effects, {"num_diverged": num_diverged})
+def _cell_effects(
+    values: pl.DataFrame, estimator: Estimator, num_diverged: _Counts
+) -> pl.DataFrame:
+    usable = _usable(values, CELL_SCOPE, estimator.effects)
+    counts = {"num_diverged": _sum_over_arms(num_diverged[CELL_SCOPE], estimator)}
+    return _estimate(usable, CELL_SCOPE, estimator.effects, counts)
 
 
-def _pooled_effects(paired: Paired, estimator: Estimator) -> pl.DataFrame:
-    values, effects = per_seed_effects(paired, estimator), estimator.effects
-    scopes = []
-    for scope in (["rlp_lambda"], []):
-        usable = _usable(values, scope, effects)
-        averaged, num_cells = average_within_seed(usable, scope, effects)
-        starts = run_starts(averaged, scope)
+def _pooled_effects(
+    values: pl.DataFrame, estimator: Estimator, num_diverged: _Counts
+) -> pl.DataFrame:
+    found = []
+    for scope in POOLED:
+        usable = _usable(values, scope, estimator.effects)
+        averaged, num_cells = average_within_seed(usable, scope, estimator.effects)
         counts = {
-            "num_diverged": _count_diverged(paired, estimator, scope),
-            "num_cells": np.maximum.reduceat(num_cells, starts),
+            "num_diverged": _sum_over_arms(num_diverged[scope], estimator),
+            "num_cells": np.maximum.reduceat(num_cells, run_starts(averaged, scope)),
         }
-        scopes.append(_estimate(averaged, scope, effects, counts))
-    return pl.concat(scopes, how="diagonal")
+        found.append(_estimate(averaged, scope, estimator.effects, counts))
+    return pl.concat(found, how="diagonal")
 
 
-def _count_diverged(paired: Paired, estimator: Estimator, scope: list[str]) -> Integers:
-    """Return for each scope and effect the diverged trials of its arms, each counted once.
+def _count_diverged(seeds: pl.DataFrame, scope: Scope) -> dict[str, Integers]:
+    """Return for each arm the diverged trials in every scope, each counted once.
 
     A control trial serves several λ; in a scope over all of them it still counts once.
+
+    Args:
+        seeds: As in `Places`.
+        scope: Columns that tell scopes apart.
     """
     is_first = pl.struct("base", "seed").is_first_distinct()
-    has_twins = "cell" not in scope and paired.seeds["diverged_control"].sum() > 0
-    counts = {
-        arm: (
-            pl.col(f"diverged_{arm}").filter(is_first)
-            if arm == "control" and has_twins
-            else pl.col(f"diverged_{arm}")
-        ).sum()
-        for arm in {arm for arms in estimator.arms.values() for arm in arms}
-    }
-    exprs = [
-        pl.sum_horizontal([counts[arm] for arm in arms]).cast(pl.Int64).alias(effect)
-        for effect, arms in estimator.arms.items()
+    has_twins = scope != CELL_SCOPE and seeds["diverged_control"].sum() > 0
+    is_counted = {CONTROL: is_first} if has_twins else {}
+    counts = (
+        (pl.col(f"diverged_{arm}") * is_counted.get(arm, 1)).sum().cast(pl.Int64).alias(arm)
+        for arm in ARMS
+    )
+    grouped = seeds.with_columns(_all=pl.lit(0)).group_by("_all", *scope).agg(counts)
+    return {arm: grouped.sort("_all", *scope)[arm].to_numpy() for arm in ARMS}
+
+
+def _sum_over_arms(counts: Mapping[str, Integers], estimator: Estimator) -> Integers:
+    """Return the sum of the counts of the arms that each effect reads, ``[scopes, effects]``."""
+    sums: list[Integers] = [
+        np.sum([counts[arm] for arm in arms], axis=0) for arms in estimator.arms.values()
     ]
-    seeds = paired.seeds.with_columns(_all=pl.lit(0))
-    grouped = seeds.group_by("_all", *scope).agg(exprs)
-    return grouped.sort("_all", *scope).select(estimator.effects).to_numpy()
+    return np.stack(sums, axis=1)
 
 
 def _label(frame: pl.DataFrame, names: dict[str, str]) -> pl.DataFrame:

@@ -67,20 +67,24 @@ def _draw_panel(axes: "Axes", data: pl.DataFrame) -> None:
     share_axis(axes)
 
 
-def curve_data(analysis: Analysis) -> pl.DataFrame:
-    """Return one row an lr, arm, metric and epoch: `mean`, `low`, `high`, `num_trials`."""
-    trials = analysis.trials.select("trial_id", "arm", "lr", "rlp_lambda")
-    largest = trials["rlp_lambda"].max()
+def drawn_trials(trials: pl.DataFrame) -> pl.DataFrame:
+    """Return the trials that curves are of: `trial_id`, `lr`, `rlp_lambda`, `arm`."""
     is_drawn = (pl.col("arm") == CONTROL) | (
-        pl.col("arm").is_in(REGULARIZED_ARMS) & (pl.col("rlp_lambda") == largest)
+        pl.col("arm").is_in(REGULARIZED_ARMS) & (pl.col("rlp_lambda") == trials["rlp_lambda"].max())
     )
     lrs = spread_out(trials["lr"].unique().sort().to_list(), MAX_PANELS)
-    drawn = trials.filter(is_drawn & pl.col("lr").is_in(lrs))
+    return trials.select("trial_id", "lr", "rlp_lambda", "arm").filter(
+        is_drawn & pl.col("lr").is_in(lrs)
+    )
+
+
+def curve_data(analysis: Analysis) -> pl.DataFrame:
+    """Return one row an lr, arm, metric and epoch: `mean`, `low`, `high`, `num_trials`."""
     metrics = [name for name in CURVES if name in analysis.epochs.columns]
     value = pl.col("value")
     return (
         analysis.epochs.select("trial_id", "epoch", *metrics)
-        .join(drawn, on="trial_id", validate="m:1")
+        .join(drawn_trials(analysis.trials), on="trial_id", validate="m:1")
         .unpivot(
             on=metrics,
             index=["lr", "rlp_lambda", "arm", "epoch"],

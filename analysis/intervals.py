@@ -102,7 +102,8 @@ def sign_flip(values: Floats) -> Floats:
         rows = slice(start, start + chunk)
         sums = values[rows] @ signs
         np.abs(sums, out=sums)
-        counts[rows] = (sums >= threshold[rows, None]).sum(axis=1)
+        is_as_far = np.packbits(sums >= threshold[rows, None], axis=1)
+        counts[rows] = np.bitwise_count(is_as_far).sum(axis=1)
     p_value: Floats = counts / signs.shape[1]
     return p_value if is_exact else (counts + 1) / (signs.shape[1] + 1)
 

@@ -85,6 +85,7 @@ def load_epochs(
     *,
     columns: Sequence[str] | None = None,
     kept: pl.DataFrame | None = None,
+    trial_ids: pl.Series | None = None,
 ) -> pl.DataFrame:
     """Return one row a trial and evaluation; an empty frame where no directory holds epochs.
 
@@ -95,6 +96,8 @@ def load_epochs(
         kept: Which directory's row of each trial was kept (`Origin.kept` of the same directories):
             a trial's epochs are read there and nowhere else. Default: each trial's epochs are those
             of the first directory that holds any.
+        trial_ids: Ids of the trials to read; where a file holds no row of these, its other columns
+            are not even decoded. Default: all.
 
     Raises:
         RunDirectoryError: A directory does not exist.
@@ -105,13 +108,15 @@ def load_epochs(
     is_several = len(directories) > 1
     frames = [pl.LazyFrame(schema=schema | ({DIRECTORY: pl.Int32()} if is_several else {}))]
     groups: list[PartFiles] = []
+    is_wanted = None if trial_ids is None else pl.col("trial_id").is_in(trial_ids.implode())
     for number, directory in enumerate(directories):
         parts = find_parts(directory, "epochs")
         groups += parts
         for part in parts:
             _check_parts([part], EPOCHS, ("trial_id", "epoch"), where=directory, table="epochs")
             place = [pl.lit(number, pl.Int32()).alias(DIRECTORY)] * is_several
-            frames.append(scan(part, tuple(wanted.values())).with_columns(place))
+            frame = scan(part, tuple(wanted.values())).with_columns(place)
+            frames.append(frame if is_wanted is None else frame.filter(is_wanted))
     epochs = collect(frames, groups)
     if is_several:
         first = epochs.group_by("trial_id").agg(pl.col(DIRECTORY).min())

@@ -4,7 +4,8 @@ Keys of several columns are costly to sort, join and group by; their numbers are
 rows as the columns themselves would.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,52 @@ _SPARSE = 4
 """A range of codes up to so many times the rows is numbered by a table, beyond by sorting."""
 
 
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """One column as numbers.
+
+    Attributes:
+        codes: Each row's place among the column's distinct values, sorted, null last, ``[rows]``.
+        num: Distinct values.
+    """
+
+    codes: Integers
+    num: int
+
+    def of_rows(self, rows: Integers) -> "Levels":
+        """Return the levels of some rows; not every value need occur among them."""
+        return Levels(self.codes[rows], self.num)
+
+
+def find_levels(column: pl.Series) -> Levels:
+    """Return the column's levels; nulls are equal."""
+    values = column.drop_nulls().unique().sort()
+    if values.is_empty():
+        return Levels(np.zeros(len(column), dtype=np.int64), 1)
+    codes = values.search_sorted(column).to_numpy().astype(np.int64)
+    if column.has_nulls():
+        codes[column.is_null().to_numpy()] = len(values)
+    return Levels(codes, len(values) + column.has_nulls())
+
+
+def number_levels(columns: Iterable[Levels]) -> Integers:
+    """Return a number for each row, as `number_rows` does, from the levels of its columns."""
+    first, *further = columns
+    codes, bound = first.codes, first.num
+    for levels in further:
+        codes, bound = codes * levels.num + levels.codes, bound * levels.num
+        if bound > _MAX_CODE:
+            codes = number_codes(codes)
+            bound = int(codes.max(initial=0)) + 1
+    return number_codes(codes)
+
+
 def number_rows(frame: pl.DataFrame, columns: Sequence[str]) -> Integers:
     """Return a number for each row, ``[rows]``: 0, 1, 2 … in the order of the columns' values.
 
     Rows have the same number where all columns are equal, nulls included; nulls come last.
     """
-    codes, bound = np.zeros(len(frame), dtype=np.int64), 1
-    for name in columns:
-        levels, num_levels = _levels(frame, name)
-        codes, bound = codes * num_levels + levels, bound * num_levels
-        if bound > _MAX_CODE:
-            codes = number_codes(codes)
-            bound = int(codes.max(initial=0)) + 1
-    return number_codes(codes)
+    return number_levels(find_levels(frame[name]) for name in columns)
 
 
 def number_codes(codes: npt.NDArray[np.integer[Any]]) -> Integers:
@@ -52,13 +86,3 @@ def run_starts(frame: pl.DataFrame, columns: Sequence[str]) -> Integers:
     for name in columns:
         is_first |= frame.select(pl.col(name).ne_missing(pl.col(name).shift(1)))[name].to_numpy()
     return np.flatnonzero(is_first)
-
-
-def _levels(frame: pl.DataFrame, name: str) -> tuple[Integers, int]:
-    """Return each row's place among the sorted distinct values of a column, and their number."""
-    column = frame.select(name)
-    levels = column.unique().sort(name, nulls_last=True).with_row_index("_level")
-    found = column.join(
-        levels, on=name, how="left", nulls_equal=True, validate="m:1", maintain_order="left"
-    )
-    return found["_level"].cast(pl.Int64).to_numpy(), len(levels)

@@ -4,14 +4,21 @@ A cell is everything held equal but arm and seed. Seeds are replicates: arms of 
 initialization, order, split and random labels, so that their difference is an effect.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from analysis.numbering import Integers, number_codes, number_rows
+from analysis.numbering import (
+    Integers,
+    Levels,
+    find_levels,
+    number_codes,
+    number_levels,
+    run_starts,
+)
 from rlp_sweeps.errors import ArgumentError, SchemaError
 from rlp_sweeps.schema import CONFIG_PREFIX, METRICS, TRIALS
 
@@ -126,7 +133,7 @@ class Places:
     Attributes:
         cells: As in `Paired`.
         seeds: One row a place, as in `Paired`: `cell`, `base`, `rlp_lambda`, `seed`, and for each
-            arm `row_<arm>`, the row of its trial, null where missing.
+            arm `row_<arm>`, the row of its trial, null where missing, and `diverged_<arm>`.
     """
 
     cells: pl.DataFrame
@@ -151,17 +158,16 @@ def score_places(
     places: Places, trials: pl.DataFrame, outcome: str, *, diverged: Diverged
 ) -> Paired:
     """Return the places of the trials with the outcome of every arm."""
-    y, has_diverged = trials.select(
-        score(outcome, diverged=diverged).alias("y"),
-        (pl.col("status") == "diverged").cast(pl.Int64).alias("diverged"),
+    y = trials.select(score(outcome, diverged=diverged).alias("y"))["y"]
+    seeds = places.seeds
+    return Paired(
+        places.cells,
+        seeds.select(
+            *("cell", "base", "rlp_lambda", "seed"),
+            *(y.gather(seeds[f"row_{arm}"]).alias(f"y_{arm}") for arm in ARMS),
+            *(f"diverged_{arm}" for arm in ARMS),
+        ),
     )
-    columns: list[pl.Series] = []
-    for arm in ARMS:
-        rows = places.seeds[f"row_{arm}"]
-        columns.append(y.gather(rows).alias(f"y_{arm}"))
-        columns.append(has_diverged.gather(rows).fill_null(0).alias(f"diverged_{arm}"))
-    identity = places.seeds.select("cell", "base", "rlp_lambda", "seed")
-    return Paired(places.cells, identity.with_columns(columns))
 
 
 def find_places(trials: pl.DataFrame) -> Places:
@@ -172,45 +178,60 @@ def find_places(trials: pl.DataFrame) -> Places:
     """
     cell = cell_columns(trials)
     base = [name for name in cell if name != "rlp_lambda"]
-    numbers = number_rows(trials, [*cell, "seed"])
-    _check_one_trial_a_place(trials, numbers, [*cell, "arm", "seed"])
-    numbered = trials.select("arm", "rlp_lambda", number=numbers, row=pl.int_range(pl.len()))
-    regularized = numbered.filter(
-        pl.col("arm").is_in(REGULARIZED_ARMS) & (pl.col("rlp_lambda") > 0)
+    levels = {name: find_levels(trials[name]) for name in (*cell, "seed", "arm")}
+    numbers = number_levels(levels[name] for name in (*cell, "seed"))
+    _check_one_trial_a_place(trials, numbers, levels["arm"], [*cell, "arm", "seed"])
+    rows = _rows_by_place(trials, numbers)
+    some_row = np.max([rows[arm] for arm in REGULARIZED_ARMS], axis=0)
+    shared = number_levels(levels[name] for name in (*base, "seed"))
+    controls = np.flatnonzero(trials["arm"] == CONTROL)
+    rows[CONTROL] = _row_by_number(shared, controls)[shared[some_row]]
+    seeds = trials.select("rlp_lambda", "seed")[some_row].select(
+        pl.Series("cell", number_levels(levels[name].of_rows(some_row) for name in cell)),
+        pl.Series("base", number_levels(levels[name].of_rows(some_row) for name in base)),
+        *("rlp_lambda", "seed"),
+        *_trials_there(trials, rows),
     )
-    regularized = regularized.with_columns(place=number_codes(regularized["number"].to_numpy()))
-    rows = {f"row_{arm}": _rows_by_place(regularized, arm) for arm in REGULARIZED_ARMS}
-    places = trials.select(*cell, "seed")[_rows_by_place(regularized, None)]
-    places = places.with_columns(
-        cell=number_rows(places, cell), base=number_rows(places, base), **rows
-    )
-    cells = places.unique("cell", keep="first").sort("cell").select("cell", "base", *cell)
-    is_control = numbered["arm"] == CONTROL
-    controls = trials.select(*base, "seed", row_control=pl.int_range(pl.len())).filter(is_control)
-    seeds = places.join(
-        controls,
-        on=[*base, "seed"],
-        how="left",
-        nulls_equal=True,
-        validate="m:1",
-        maintain_order="left",
-    )
-    arms = [f"row_{arm}" for arm in ARMS]
-    return Places(cells, seeds.select("cell", "base", "rlp_lambda", "seed", *arms))
+    first = run_starts(seeds, ["cell"])
+    cells = seeds.select("cell", "base")[first].hstack(trials.select(cell)[some_row[first]])
+    return Places(cells, seeds)
 
 
-def _rows_by_place(trials: pl.DataFrame, arm: str | None) -> pl.Series:
-    """Return a row of each place: that of the arm, null where missing; of any arm for None."""
-    num_places = trials.select(pl.col("place").max() + 1).item() or 0
-    chosen = trials if arm is None else trials.filter(pl.col("arm") == arm)
-    rows = np.full(num_places, -1)
-    rows[chosen["place"].to_numpy()] = chosen["row"].to_numpy()
-    return pl.Series(rows).replace(-1, None)
+def _rows_by_place(trials: pl.DataFrame, numbers: Integers) -> dict[str, Integers]:
+    """Return for each regularized arm the row of its trial in every place, -1 where missing.
+
+    Places are the numbers of cell and seed that have a regularized trial, in their order.
+    """
+    is_regularized = trials["arm"].is_in(REGULARIZED_ARMS) & (trials["rlp_lambda"] > 0)
+    trained = np.flatnonzero(is_regularized)
+    places = np.full(len(trials), -1)
+    places[trained] = number_codes(numbers[trained])
+    return {
+        arm: _row_by_number(places, np.flatnonzero(is_regularized & (trials["arm"] == arm)))
+        for arm in REGULARIZED_ARMS
+    }
 
 
-def _check_one_trial_a_place(trials: pl.DataFrame, numbers: Integers, place: list[str]) -> None:
-    arms = number_rows(trials, ["arm"])
-    codes = number_codes(numbers * (arms.max(initial=0) + 1) + arms)
+def _trials_there(trials: pl.DataFrame, rows: dict[str, Integers]) -> Iterator[pl.Series]:
+    """Yield for each arm the row of its trial in every place, and whether that diverged."""
+    has_diverged = (trials["status"] == "diverged").cast(pl.Int64)
+    for arm in ARMS:
+        row = pl.Series(f"row_{arm}", rows[arm]).replace(-1, None)
+        yield row
+        yield has_diverged.gather(row).fill_null(0).alias(f"diverged_{arm}")
+
+
+def _row_by_number(numbers: Integers, rows: Integers) -> Integers:
+    """Return for each number up to the largest which of these rows has it; -1 where none has."""
+    found = np.full(numbers.max(initial=-1) + 1, -1)
+    found[numbers[rows]] = rows
+    return found
+
+
+def _check_one_trial_a_place(
+    trials: pl.DataFrame, numbers: Integers, arms: Levels, place: list[str]
+) -> None:
+    codes = number_codes(numbers * arms.num + arms.codes)
     if len(codes) == codes.max(initial=-1) + 1:
         return
     doubled = trials.filter(pl.struct(place).is_duplicated()).sort(*place, "trial_id")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from analysis.intervals import average
-from analysis.numbering import Integers, run_starts
+from analysis.numbering import Integers, number_rows, run_starts
 
 Presence = npt.NDArray[np.bool_]
 
@@ -36,7 +36,7 @@ def largest_block(presence: Presence) -> tuple[Presence, Presence]:
     return holds[best], candidates[best]
 
 
-def keep_blocks(values: pl.DataFrame, scope: list[str], effects: Sequence[str]) -> pl.DataFrame:
+def keep_blocks(values: pl.DataFrame, scope: Sequence[str], effects: Sequence[str]) -> pl.DataFrame:
     """Return the values with null wherever a place lies outside the block of its scope and effect.
 
     Args:
@@ -57,7 +57,7 @@ def keep_blocks(values: pl.DataFrame, scope: list[str], effects: Sequence[str]) 
     return values.with_columns(kept)
 
 
-def _in_block(places: pl.DataFrame, presence: pl.Series, scope: list[str]) -> pl.Series:
+def _in_block(places: pl.DataFrame, presence: pl.Series, scope: Sequence[str]) -> pl.Series:
     """Return which places lie in the block of their scope, by which of them have a value."""
     there = places.with_row_index("_row").with_columns(_all=pl.lit(0)).filter(presence)
     sizes = there.group_by("_all", *scope).agg(
@@ -86,14 +86,15 @@ def _block_of(places: pl.DataFrame) -> Presence:
 
 
 def average_within_seed(
-    values: pl.DataFrame, scope: list[str], effects: Sequence[str]
+    values: pl.DataFrame, scope: Sequence[str], effects: Sequence[str]
 ) -> tuple[pl.DataFrame, Integers]:
     """Return effects averaged over cells, and the number of cells in each average.
 
     One row a scope and seed, sorted, with one column an effect, null where no cell has a value; and
     of the same size ``[rows, effects]`` the numbers of cells. Arguments as in `keep_blocks`.
     """
-    pooled = keep_blocks(values, scope, effects).sort(*scope, "seed", maintain_order=True)
+    numbers = number_rows(values, [*scope, "seed"])
+    pooled = keep_blocks(values, scope, effects)[np.argsort(numbers, kind="stable")]
     starts = run_starts(pooled, [*scope, "seed"])
     means, num_cells = average(pooled.select(effects).to_numpy(), starts)
     columns = (

@@ -29,7 +29,8 @@ class Analysis:
 
     Attributes:
         trials: One row a trial, whatever its end.
-        epochs: One row a trial and evaluation, the columns `EPOCH_COLUMNS`; may be empty.
+        epochs: One row a trial and evaluation, the columns `EPOCH_COLUMNS`, at least of the trials
+            that curves are drawn of; may be empty.
         cells: One row a cell and arm, see `cells.summarize_cells`.
         effects: One row a cell, outcome, estimator and effect (`schema.EFFECTS`).
         effects_pooled: The same pooled over cells (`schema.EFFECTS_POOLED`).

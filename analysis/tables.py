@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.figure_curves import drawn_trials
 from analysis.load import load_epochs, load_sweep
 from analysis.output import write_analysis
 from analysis.pairing import Diverged, check_outcomes
@@ -37,7 +38,8 @@ def analyze(
     trials, origin = load_sweep(paths)
     check_outcomes(trials, [outcome], diverged=diverged)
     columns = list(dict.fromkeys([*EPOCH_COLUMNS, outcome]))
-    epochs = load_epochs(paths, columns=columns, kept=origin.kept)
+    drawn = drawn_trials(trials)["trial_id"]
+    epochs = load_epochs(paths, columns=columns, kept=origin.kept, trial_ids=drawn)
     result = build_analysis(trials, epochs, outcome=outcome, diverged=diverged, origin=origin)
     write_analysis(result, Path(output) if output is not None else paths[0] / "analysis")
     return result

@@ -12,7 +12,7 @@ import resource
 import time
 from pathlib import Path
 
-from analysis.figure_curves import curve_data
+from analysis.figure_curves import curve_data, drawn_trials
 from analysis.load import load_epochs, load_sweep
 from analysis.output import write_analysis
 from analysis.result import EPOCH_COLUMNS, build_analysis
@@ -27,7 +27,8 @@ def main(given: list[str] | None = None) -> None:
     arguments = parser.parse_args(given)
     start, cpu_start = time.perf_counter(), time.process_time()
     trials, origin = load_sweep([arguments.directory])
-    epochs = load_epochs([arguments.directory], columns=list(EPOCH_COLUMNS))
+    drawn = drawn_trials(trials)["trial_id"]
+    epochs = load_epochs([arguments.directory], columns=list(EPOCH_COLUMNS), trial_ids=drawn)
     loaded = time.perf_counter()
     result = build_analysis(trials, epochs, origin=origin)
     curves = curve_data(result)
