@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from analysis.intervals import summarize, t_interval
-from analysis.numbering import Integers, number_rows, run_starts
+from analysis.numbering import Integers, group_rows, number_rows
 from analysis.pairing import Diverged, cell_columns, score
 from rlp_sweeps.schema import STATUSES
 
@@ -35,10 +35,8 @@ def summarize_cells(
     """
     metrics = list(dict.fromkeys([outcome, *CELL_METRICS]))
     keys = [*cell_columns(trials), "arm"]
-    numbers = number_rows(trials, keys)
-    order = np.argsort(numbers, kind="stable")
+    order, starts = group_rows(number_rows(trials, keys))
     scores = (score(name, diverged=diverged).alias(name) for name in metrics)
-    starts = run_starts(pl.DataFrame({"number": numbers[order]}), ["number"])
     scored = trials.select("status", *scores)
     return trials.select(keys)[order[starts]].select(
         *keys,

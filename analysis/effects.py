@@ -82,11 +82,11 @@ def estimate_effects(
         for estimator in ESTIMATORS.values():
             names = {"outcome": outcome, "estimator": estimator.name}
             values = per_seed_effects(paired, estimator)
-            cells.append(_label(_cell_effects(values, estimator, num_diverged), names))
+            found = _cell_effects(values, estimator, num_diverged)
+            keys = places.cells.drop("cell", "base")[found["cell"]]
+            cells.append(_label(found.hstack(keys), names))
             pooled.append(_label(_pooled_effects(values, estimator, num_diverged), names))
-    of_cells = pl.concat(cells)
-    keys = places.cells.drop("cell", "base")[of_cells["cell"]]
-    return _in_schema_order(of_cells.hstack(keys)), _with_family(pl.concat(pooled), primary)
+    return _in_schema_order(pl.concat(cells)), _with_family(pl.concat(pooled), primary)
 
 
 def cell_names(effects: pl.DataFrame) -> list[str]:

@@ -79,6 +79,17 @@ def number_codes(codes: npt.NDArray[np.integer[Any]]) -> Integers:
     return ranks
 
 
+def group_rows(numbers: Integers) -> tuple[Integers, Integers]:
+    """Return the order that puts rows of one number side by side, and each group's first place.
+
+    Args:
+        numbers: As `number_rows` returns them: every number from 0 to the largest occurs.
+    """
+    narrow = numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))
+    sizes = np.bincount(numbers)
+    return np.argsort(narrow, kind="stable"), np.cumsum(sizes) - sizes
+
+
 def run_starts(frame: pl.DataFrame, columns: Sequence[str]) -> Integers:
     """Return the first row of each run of rows that are equal in these columns, ``[runs]``."""
     is_first = np.zeros(len(frame), dtype=bool)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from analysis.intervals import average
-from analysis.numbering import Integers, number_rows, run_starts
+from analysis.numbering import Integers, group_rows, number_rows
 
 Presence = npt.NDArray[np.bool_]
 
@@ -60,13 +60,11 @@ def keep_blocks(values: pl.DataFrame, scope: Sequence[str], effects: Sequence[st
 def _in_block(places: pl.DataFrame, presence: pl.Series, scope: Sequence[str]) -> pl.Series:
     """Return which places lie in the block of their scope, by which of them have a value."""
     there = places.with_row_index("_row").with_columns(_all=pl.lit(0)).filter(presence)
-    sizes = there.group_by("_all", *scope).agg(
-        "_row",
-        is_block=pl.len() == pl.col("cell").n_unique() * pl.col("seed").n_unique(),
-    )
-    holed = sizes.filter(~pl.col("is_block"))["_row"]
-    if holed.is_empty():
+    scopes = there.lazy().group_by("_all", *scope)
+    is_block = pl.len() == pl.col("cell").n_unique() * pl.col("seed").n_unique()
+    if scopes.agg(is_block=is_block).collect()["is_block"].all():
         return presence
+    holed = scopes.agg("_row", is_block=is_block).filter(~pl.col("is_block")).collect()["_row"]
     is_kept = presence.to_numpy().copy()
     for rows in holed:
         is_kept[rows.to_numpy()] = _block_of(places[rows])
@@ -93,12 +91,12 @@ def average_within_seed(
     One row a scope and seed, sorted, with one column an effect, null where no cell has a value; and
     of the same size ``[rows, effects]`` the numbers of cells. Arguments as in `keep_blocks`.
     """
-    numbers = number_rows(values, [*scope, "seed"])
-    pooled = keep_blocks(values, scope, effects)[np.argsort(numbers, kind="stable")]
-    starts = run_starts(pooled, [*scope, "seed"])
-    means, num_cells = average(pooled.select(effects).to_numpy(), starts)
+    order, starts = group_rows(number_rows(values, [*scope, "seed"]))
+    pooled = keep_blocks(values, scope, effects).select(effects)[order]
+    means, num_cells = average(pooled.to_numpy(), starts)
     columns = (
         pl.Series(effect, mean).fill_nan(None)
         for effect, mean in zip(effects, means.T, strict=True)
     )
-    return pooled[starts].select(*scope, "seed", *columns), num_cells
+    groups = values.select(*scope, "seed")[order[starts]]
+    return groups.with_columns(columns), num_cells
