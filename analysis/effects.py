@@ -8,6 +8,7 @@ all of the latter. Where no seed is complete, each effect stands on the seeds wi
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -75,18 +76,30 @@ def estimate_effects(
     check_outcomes(trials, outcomes, diverged=diverged)
     places = find_places(trials)
     num_diverged = {scope: _count_diverged(places.seeds, scope) for scope in (CELL_SCOPE, *POOLED)}
-    cells: list[pl.DataFrame] = []
-    pooled: list[pl.DataFrame] = []
-    for outcome in outcomes:
-        paired = score_places(places, trials, outcome, diverged=diverged)
-        for estimator in ESTIMATORS.values():
-            names = {"outcome": outcome, "estimator": estimator.name}
-            values = per_seed_effects(paired, estimator)
-            found = _cell_effects(values, estimator, num_diverged)
-            keys = places.cells.drop("cell", "base")[found["cell"]]
-            cells.append(_label(found.hstack(keys), names))
-            pooled.append(_label(_pooled_effects(values, estimator, num_diverged), names))
-    return _in_schema_order(pl.concat(cells)), _with_family(pl.concat(pooled), primary)
+    keys = places.cells.drop("cell", "base")
+
+    def estimate(outcome: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+        cells, pooled = _estimate_outcome(
+            score_places(places, trials, outcome, diverged=diverged), num_diverged
+        )
+        name = pl.lit(outcome).alias("outcome")
+        return cells.hstack(keys[cells["cell"]]).with_columns(name), pooled.with_columns(name)
+
+    with ThreadPoolExecutor() as pool:  # NumPy and Polars compute outside the interpreter's lock
+        found = list(pool.map(estimate, outcomes))
+    of_cells, of_pools = (pl.concat(tables) for tables in zip(*found, strict=True))
+    return _in_schema_order(of_cells), _with_family(of_pools, primary)
+
+
+def _estimate_outcome(paired: Paired, num_diverged: _Counts) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the effects of cells and the pooled ones by every estimator."""
+    cells, pooled = [], []
+    for estimator in ESTIMATORS.values():
+        values = per_seed_effects(paired, estimator)
+        name = pl.lit(estimator.name).alias("estimator")
+        cells.append(_cell_effects(values, estimator, num_diverged).with_columns(name))
+        pooled.append(_pooled_effects(values, estimator, num_diverged).with_columns(name))
+    return pl.concat(cells), pl.concat(pooled)
 
 
 def cell_names(effects: pl.DataFrame) -> list[str]:
@@ -235,17 +248,11 @@ def _sum_over_arms(counts: Mapping[str, Integers], estimator: Estimator) -> Inte
     return np.stack(sums, axis=1)
 
 
-def _label(frame: pl.DataFrame, names: dict[str, str]) -> pl.DataFrame:
-    return frame.with_columns(
-        *(pl.lit(value).alias(name) for name, value in names.items()),
-        p_holm=pl.lit(None, pl.Float64),
-    )
-
-
 def _in_schema_order(effects: pl.DataFrame) -> pl.DataFrame:
     identity = ["outcome", "lr", "rlp_lambda", "label_smoothing"]
     known = {*identity, "estimator", "effect", *VALUE_COLUMNS, "cell"}
     further = [name for name in effects.columns if name not in known]
+    effects = effects.with_columns(p_holm=pl.lit(None, pl.Float64))
     return effects.select(*identity, *further, "estimator", "effect", *VALUE_COLUMNS)
 
 

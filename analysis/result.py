@@ -1,6 +1,7 @@
 """The analysis as a value: every table, the notes, the verdict, from trials and epochs."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,18 +109,24 @@ def build_analysis(
     outcomes = list(dict.fromkeys([outcome, *DEFAULT_OUTCOMES]))
     check_outcomes(trials, outcomes, diverged=diverged)
     origin = origin or Origin()
-    effects, pooled = estimate_effects(trials, outcomes, primary=outcome, diverged=diverged)
-    separation = judge_separation(trials, pooled, outcome=outcome, origin=origin)
+    with ThreadPoolExecutor(1) as beside:  # NumPy and Polars compute outside the interpreter's lock
+        cells = beside.submit(summarize_cells, trials, outcome=outcome, diverged=diverged)
+        effects, pooled = estimate_effects(trials, outcomes, primary=outcome, diverged=diverged)
+        separation = judge_separation(trials, pooled, outcome=outcome, origin=origin)
+        paragraphs = beside.submit(
+            write_verdict, trials, pooled, separation, outcome=outcome, origin=origin
+        )
+        notes = write_notes(trials, (effects, pooled), outcomes, diverged=diverged, origin=origin)
     return Analysis(
         trials=trials,
         epochs=epochs,
-        cells=summarize_cells(trials, outcome=outcome, diverged=diverged),
+        cells=cells.result(),
         effects=effects,
         effects_pooled=pooled,
         counts=count_trials(trials),
-        notes=write_notes(trials, (effects, pooled), outcomes, diverged=diverged, origin=origin),
+        notes=notes,
         separation=separation,
-        paragraphs=write_verdict(trials, pooled, separation, outcome=outcome, origin=origin),
+        paragraphs=paragraphs.result(),
         outcome=outcome,
         diverged=diverged,
     )
