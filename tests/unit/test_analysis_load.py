@@ -447,6 +447,18 @@ def test_analyze_draws_the_epochs_of_the_kept_trial_row(tmp_path):
     assert (epochs["val_accuracy"] > 0).all()
 
 
+def test_load_epochs_reads_the_trials_that_are_asked_for(tmp_path):
+    trials = make_trials(seeds=(0,))
+    written = make_epochs(trials)
+    directory = write_directory(tmp_path / "a", trials, epochs=written)
+    asked = trials["trial_id"].head(2)
+
+    epochs = load_epochs([directory], trial_ids=asked).select(written.columns)
+
+    expected = written.filter(pl.col("trial_id").is_in(asked.implode()))
+    assert_frame_equal(epochs, expected, check_row_order=False)
+
+
 def test_load_epochs_refuses_a_table_without_its_key(tmp_path):
     trials = make_trials()
     directory = write_directory(tmp_path / "a", trials, epochs=make_epochs(trials).drop("epoch"))

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.numbering import number_codes, number_rows, run_starts
+from analysis.numbering import find_levels, group_rows, number_codes, number_rows, run_starts
 
 
 def test_number_rows_orders_as_the_columns_do_with_nulls_last():
@@ -25,6 +25,30 @@ def test_number_codes_ranks_near_and_far_codes_alike(codes):
     expected = [sorted(set(codes)).index(code) for code in codes]
 
     assert number_codes(np.array(codes, dtype=np.int64)).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "codes"),
+    [
+        ([2.0, None, float("nan"), -0.0, 0.0], [1, 3, 2, 0, 0]),
+        (["b", None, "a"], [1, 2, 0]),
+        ([True, False, None], [1, 0, 2]),
+        ([None, None], [0, 0]),
+        ([], []),
+    ],
+)
+def test_find_levels_ranks_values_with_null_last(values, codes):
+    levels = find_levels(pl.Series(values))
+
+    assert levels.codes.tolist() == codes
+    assert levels.num >= len(set(codes))
+
+
+def test_group_rows_keeps_the_order_within_a_group():
+    order, starts = group_rows(np.array([1, 0, 2, 1, 0]))
+
+    assert order.tolist() == [1, 4, 0, 3, 2]
+    assert starts.tolist() == [0, 2, 4]
 
 
 def test_run_starts_are_where_a_column_changes():
