@@ -1,12 +1,14 @@
 """The numbers of the analysis in pandas, as someone who knows pandas would write them.
 
-    python -m benchmarks.baselines.pandas_analysis DIR OUTPUT
+    python -m benchmarks.baselines.pandas_analysis DIR OUTPUT [--drawn-only]
 
 Reads ``DIR/trials`` and ``DIR/epochs`` and writes to OUTPUT, as Parquet: effects of every cell and
 pooled over cells, with t intervals, t tests and sign-flip tests over seeds; means of every cell and
 arm with intervals; learning curves. Only the columns that this needs are read, groups are by
-vectorized aggregations, nothing is looped over but outcomes and metrics. The t quantiles come from
-SciPy and the sign-flip test is the analysis' own NumPy function, so that it costs both alike.
+vectorized aggregations, nothing is looped over but outcomes and metrics. With `--drawn-only` a
+filter leaves out the evaluations that no curve is drawn of, as the package does. The t quantiles
+come from SciPy and the sign-flip test is the analysis' own NumPy function, so that it costs both
+alike.
 
 What the package's analysis does beside this, and is timed with it there: it checks the schema and
 every value, treats trials that diverged or are missing, finds the largest block of cells and seeds
@@ -40,8 +42,8 @@ NO_SPREAD = 1e-12
 TABLES = ("effects", "pooled", "cells", "curves")
 
 
-def load(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return trials and epochs, each row once.
+def load_trials(directory: Path) -> pd.DataFrame:
+    """Return the completed trials, each once.
 
     Raises:
         ValueError: Another setting than lr, λ, ε, arm and seed varies.
@@ -53,10 +55,15 @@ def load(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     if not varying <= {*CELL, "arm", "seed"}:
         msg = f"only {CELL}, arm and seed may vary here, but {sorted(varying)} do."
         raise ValueError(msg)
-    epochs = pd.read_parquet(
-        directory / "epochs", columns=["trial_id", "epoch", *CURVES]
-    ).drop_duplicates(["trial_id", "epoch"])
-    return trials[trials["status"] == "completed"], epochs
+    return trials[trials["status"] == "completed"]
+
+
+def load_epochs(directory: Path, trial_ids: list[str] | None) -> pd.DataFrame:
+    """Return the evaluations of these trials, or of all, each once."""
+    filters = None if trial_ids is None else [("trial_id", "in", trial_ids)]
+    columns = ["trial_id", "epoch", *CURVES]
+    epochs = pd.read_parquet(directory / "epochs", columns=columns, filters=filters)
+    return epochs.drop_duplicates(["trial_id", "epoch"])
 
 
 def pair(trials: pd.DataFrame, outcome: str) -> pd.DataFrame:
@@ -156,11 +163,15 @@ def summarize_cells(trials: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).reset_index()
 
 
-def draw_curves(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Return mean and range of the curves by lr, arm and epoch, at the largest λ."""
+def drawn_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials that curves are drawn of: at the largest λ and in the control arm."""
     lrs = spread_out(sorted(trials["lr"].unique().tolist()), MAX_PANELS)
     is_drawn = (trials["arm"] == "control") | (trials["rlp_lambda"] == trials["rlp_lambda"].max())
-    drawn = trials.loc[is_drawn & trials["lr"].isin(lrs), ["trial_id", "lr", "rlp_lambda", "arm"]]
+    return trials.loc[is_drawn & trials["lr"].isin(lrs), ["trial_id", "lr", "rlp_lambda", "arm"]]
+
+
+def draw_curves(drawn: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    """Return mean and range of the curves by lr, arm and epoch."""
     joined = epochs.merge(drawn, on="trial_id", validate="m:1")
     grouped = joined.groupby(["lr", "rlp_lambda", "arm", "epoch"])[list(CURVES)]
     moments = grouped.agg(["mean", "min", "max", "count"])
@@ -173,11 +184,15 @@ def main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--drawn-only", action="store_true")
     arguments = parser.parse_args(given)
     start, cpu_start = time.perf_counter(), time.process_time()
-    trials, epochs = load(arguments.directory)
+    trials = load_trials(arguments.directory)
+    drawn = drawn_trials(trials)
+    trial_ids = drawn["trial_id"].tolist() if arguments.drawn_only else None
+    epochs = load_epochs(arguments.directory, trial_ids)
     loaded = time.perf_counter()
-    tables = (*estimate_effects(trials), summarize_cells(trials), draw_curves(trials, epochs))
+    tables = (*estimate_effects(trials), summarize_cells(trials), draw_curves(drawn, epochs))
     end = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(
