@@ -1,0 +1,1 @@
+"""Sweeps simulated from a stated model: do the estimators' intervals cover what they estimate?"""
