@@ -26,10 +26,33 @@ ARM_COLORS = {
     "class_term": "#e08a1e",
     "uniform_term": "#18a07a",
     "sham": "#c065b0",
+    "sham_norm": "#8d4fd1",
+    "class_mean": "#b5651d",
+    "mean_rest": "#0f6b57",
+    "orthogonal": "#c23b4e",
+    "grafted": "#7a8a1c",
+    "rescaled": "#1b4f8f",
+    "rescaled_class_term": "#9c7a2e",
+    "rescaled_uniform_term": "#4f9d9d",
 }
-"""One colour an arm, in every figure; told apart by colour-blind readers, on light and dark."""
+"""One colour an arm, in every figure; told apart on light and dark; of the
+first five by colour-blind readers, too, of all by their marker."""
 
-ARM_MARKERS = {"control": "o", "full": "s", "class_term": "^", "uniform_term": "v", "sham": "D"}
+ARM_MARKERS = {
+    "control": "o",
+    "full": "s",
+    "class_term": "^",
+    "uniform_term": "v",
+    "sham": "D",
+    "sham_norm": "d",
+    "class_mean": "<",
+    "mean_rest": ">",
+    "orthogonal": "P",
+    "grafted": "X",
+    "rescaled": "p",
+    "rescaled_class_term": "h",
+    "rescaled_uniform_term": "H",
+}
 
 _STYLE: Any = {
     "svg.fonttype": "none",

@@ -7,7 +7,7 @@ import polars as pl
 
 from analysis.intervals import summarize, t_interval
 from analysis.numbering import Integers, group_rows, number_rows
-from analysis.pairing import Diverged, cell_columns, score
+from analysis.pairing import ARMS, Diverged, cell_columns, score
 from rlp_sweeps.schema import STATUSES
 
 CELL_METRICS = (
@@ -82,8 +82,5 @@ def count_trials(trials: pl.DataFrame) -> pl.DataFrame:
     return counts.sort(order, "arm")
 
 
-ARM_ORDER = {
-    arm: number
-    for number, arm in enumerate(("control", "full", "class_term", "uniform_term", "sham"))
-}
+ARM_ORDER = {arm: number for number, arm in enumerate(ARMS)}
 """Order of the arms in tables and figures."""

@@ -1,14 +1,17 @@
 """Effects with their intervals: one row a cell, or pooled over cells, for each λ and for all.
 
 An effect needs all the arms it reads. As long as some seed of a scope (a cell, or the cells pooled
-over) has every arm of an estimator, the parts stand on those complete seeds only. So does the
-total, and the parts sum to it, unless that would throw away most of it: complete seeds must be at
-least two, and at least half of those that have the total's own arms; otherwise the total stands on
-all of the latter. Where no seed is complete, each effect stands on the seeds with its own arms.
+over) has every core effect of an estimator, the parts stand on those complete seeds only. So does
+the total, and the parts sum to it, unless that would throw away most of it: complete seeds must be
+at least two, and at least half of those that have the total's own arms; otherwise the total stands
+on all of the latter. Where no seed is complete, each effect stands on the seeds with its own arms.
+Further effects always do.
 """
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -73,33 +76,86 @@ def estimate_effects(
         ArgumentError: An outcome is unknown.
         SchemaError: Two trials share cell, arm and seed.
     """
+    estimates = estimate(trials, outcomes, primary=primary, diverged=diverged)
+    return estimates.cells, estimates.pooled
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimates:
+    """Effects, and what their estimators have to say.
+
+    Attributes:
+        cells: One row a cell, outcome, estimator and effect (`schema.EFFECTS`).
+        pooled: The same pooled over cells (`schema.EFFECTS_POOLED`).
+        absent: Why an estimator has no value anywhere, by its name; on the primary outcome.
+        remarks: Sentences on single cells; on the primary outcome.
+    """
+
+    cells: pl.DataFrame
+    pooled: pl.DataFrame
+    absent: Mapping[str, str]
+    remarks: tuple[str, ...]
+
+
+def estimate(
+    trials: pl.DataFrame,
+    outcomes: Sequence[str],
+    *,
+    primary: str,
+    diverged: Diverged = "chance",
+) -> Estimates:
+    """Return what `estimate_effects` does, and why estimates are missing; arguments as there."""
     check_outcomes(trials, outcomes, diverged=diverged)
     places = find_places(trials)
     num_diverged = {scope: _count_diverged(places.seeds, scope) for scope in (CELL_SCOPE, *POOLED)}
     keys = places.cells.drop("cell", "base")
 
-    def estimate(outcome: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-        cells, pooled = _estimate_outcome(
+    def estimate_one(outcome: str) -> _OfOutcome:
+        found = _estimate_outcome(
             score_places(places, trials, outcome, diverged=diverged), num_diverged
         )
         name = pl.lit(outcome).alias("outcome")
-        return cells.hstack(keys[cells["cell"]]).with_columns(name), pooled.with_columns(name)
+        cells = found.cells.hstack(keys[found.cells["cell"]]).with_columns(name)
+        return found._replace(cells=cells, pooled=found.pooled.with_columns(name))
 
     with ThreadPoolExecutor() as pool:  # NumPy and Polars compute outside the interpreter's lock
-        found = list(pool.map(estimate, outcomes))
-    of_cells, of_pools = (pl.concat(tables) for tables in zip(*found, strict=True))
-    return _in_schema_order(of_cells), _with_family(of_pools, primary)
+        found = dict(zip(outcomes, pool.map(estimate_one, outcomes), strict=True))
+    of_primary = found.get(primary)
+    return Estimates(
+        cells=_in_schema_order(pl.concat(part.cells for part in found.values())),
+        pooled=_with_family(pl.concat(part.pooled for part in found.values()), primary),
+        absent=of_primary.absent if of_primary else {},
+        remarks=tuple(of_primary.remarks) if of_primary else (),
+    )
 
 
-def _estimate_outcome(paired: Paired, num_diverged: _Counts) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the effects of cells and the pooled ones by every estimator."""
+class _OfOutcome(NamedTuple):
+    """What is found on one outcome, as in `Estimates`."""
+
+    cells: pl.DataFrame
+    pooled: pl.DataFrame
+    absent: Mapping[str, str]
+    remarks: Sequence[str]
+
+
+def _estimate_outcome(paired: Paired, num_diverged: _Counts) -> _OfOutcome:
+    """Return the effects of cells and the pooled ones by every estimator whose arms are there."""
     cells, pooled = [], []
+    absent: dict[str, str] = {}
+    remarks: list[str] = []
     for estimator in ESTIMATORS.values():
-        values = per_seed_effects(paired, estimator)
+        if why := estimator.why_absent(paired):
+            absent[estimator.name] = why
+            if estimator.name != FAMILY_ESTIMATOR:
+                continue
+        frame = estimator.per_seed(paired)
+        values = _values(frame, estimator)
         name = pl.lit(estimator.name).alias("estimator")
         cells.append(_cell_effects(values, estimator, num_diverged).with_columns(name))
         pooled.append(_pooled_effects(values, estimator, num_diverged).with_columns(name))
-    return pl.concat(cells), pl.concat(pooled)
+        if estimator.explain is not None:
+            remarks += estimator.explain(frame)
+    return _OfOutcome(pl.concat(cells), pl.concat(pooled), absent, remarks)
 
 
 def cell_names(effects: pl.DataFrame) -> list[str]:
@@ -111,12 +167,15 @@ def cell_names(effects: pl.DataFrame) -> list[str]:
 def per_seed_effects(paired: Paired, estimator: Estimator) -> pl.DataFrame:
     """Return one row a cell and seed: one column an effect (null where missing), `is_complete`.
 
-    `is_complete`: every effect of the estimator has a value in that cell and seed.
+    `is_complete`: every core effect of the estimator has a value in that cell and seed.
     """
-    effects = list(estimator.effects)
-    return estimator.per_seed(paired.seeds).select(
-        *("cell", "base", "rlp_lambda", "seed", *effects),
-        is_complete=pl.all_horizontal(pl.col(effects).is_not_null()),
+    return _values(estimator.per_seed(paired), estimator)
+
+
+def _values(frame: pl.DataFrame, estimator: Estimator) -> pl.DataFrame:
+    return frame.select(
+        *("cell", "base", "rlp_lambda", "seed", *estimator.effects),
+        is_complete=pl.all_horizontal(pl.col(estimator.core).is_not_null()),
     )
 
 
@@ -200,7 +259,7 @@ def _estimate(
 def _cell_effects(
     values: pl.DataFrame, estimator: Estimator, num_diverged: _Counts
 ) -> pl.DataFrame:
-    usable = _usable(values, CELL_SCOPE, estimator.effects)
+    usable = _usable(values, CELL_SCOPE, estimator.core)
     counts = {"num_diverged": _sum_over_arms(num_diverged[CELL_SCOPE], estimator)}
     return _estimate(usable, CELL_SCOPE, estimator.effects, counts)
 
@@ -210,7 +269,7 @@ def _pooled_effects(
 ) -> pl.DataFrame:
     found = []
     for scope in POOLED:
-        usable = _usable(values, scope, estimator.effects)
+        usable = _usable(values, scope, estimator.core)
         averaged, num_cells = average_within_seed(usable, scope, estimator.effects)
         counts = {
             "num_diverged": _sum_over_arms(num_diverged[scope], estimator),

@@ -53,7 +53,7 @@ def draw_plane(analysis: Analysis) -> Figure | None:
 
 
 def _draw_plane(axes: "Axes", data: pl.DataFrame) -> None:
-    for arm in (CONTROL, *REGULARIZED_ARMS):
+    for arm in (CONTROL, *(arm for arm in REGULARIZED_ARMS if arm in data["arm"])):
         rows = data.filter(pl.col("arm") == arm)
         if arm == CONTROL:
             rows = data.unique(["x_control", "y_control"]).select(x="x_control", y="y_control")

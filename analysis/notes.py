@@ -4,17 +4,23 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
+from analysis.effects import Estimates
+from analysis.estimators import ESTIMATORS
+from analysis.notes_estimators import estimator_notes
 from analysis.notes_pooling import pooling_notes, split_notes
 from analysis.origin import Origin, unfinished
 from analysis.pairing import CONTROL, REGULARIZED_ARMS, Diverged, score
 from analysis.places import name_places, without_control
 
+_READ_ARMS = sorted(
+    {arm for estimator in ESTIMATORS.values() for arms in estimator.arms.values() for arm in arms}
+)
 _AT_CHANCE = "at chance (accuracy 1/K, loss log K)"
 
 
 def write_notes(
     trials: pl.DataFrame,
-    effects: tuple[pl.DataFrame, pl.DataFrame],
+    estimates: Estimates,
     outcomes: Sequence[str],
     *,
     diverged: Diverged,
@@ -24,18 +30,19 @@ def write_notes(
 
     Args:
         trials: As `load_trials` returns them.
-        effects: Effects of cells, and pooled.
+        estimates: Effects of cells, and pooled.
         outcomes: Outcomes that effects are on, the primary one first.
         diverged: What a diverged trial scores.
         origin: Where the trials come from.
     """
-    of_cells, pooled = effects
+    of_cells, pooled = estimates.cells, estimates.pooled
     return (
         *_origin_notes(trials, origin),
         *_end_notes(trials, outcomes, diverged=diverged),
         *_design_notes(trials),
         *pooling_notes(trials, pooled, outcomes[0], diverged=diverged),
         *split_notes(of_cells, pooled, outcomes[0]),
+        *estimator_notes(estimates),
         *_optimizer_notes(trials),
         *_provenance_notes(trials),
     )
@@ -105,7 +112,7 @@ def _design_notes(trials: pl.DataFrame) -> Iterator[str]:
             f"{_count(len(at_zero), 'trial')} of regularized arms at λ = 0: part of no effect, "
             "because without a strength there is no regularizer."
         )
-    unknown = trials.filter(~pl.col("arm").is_in([CONTROL, *REGULARIZED_ARMS]))
+    unknown = trials.filter(~pl.col("arm").is_in(_READ_ARMS))
     if len(unknown):
         arms = unknown["arm"].unique().sort().to_list()
         yield f"Arms {arms} are in the cells table; no estimator here reads them."

@@ -21,7 +21,10 @@ _BASIS = ("num_seeds", "num_cells")
 def pooling_notes(
     trials: pl.DataFrame, pooled: pl.DataFrame, outcome: str, *, diverged: Diverged
 ) -> Iterator[str]:
-    """Yield which total effects leave out cells or seeds, and why."""
+    """Yield which total effects leave out cells or seeds, and why.
+
+    Estimators that explain their cells themselves are left to do so.
+    """
     there = (
         trials.lazy()
         .filter(pl.col("arm").is_in(REGULARIZED_ARMS))
@@ -35,8 +38,9 @@ def pooling_notes(
     is_partial = (pl.col("num_cells") < pl.col("cells_there")) | (
         pl.col("num_seeds") < pl.col("seeds_there")
     )
+    explained = [name for name, estimator in ESTIMATORS.items() if estimator.explain is not None]
     rows = _totals_and_parts(pooled, outcome).join(there, on="rlp_lambda", validate="m:1")
-    rows = rows.filter(is_partial)
+    rows = rows.filter(is_partial & ~pl.col("estimator").is_in(explained))
     if rows.is_empty():
         return
     seeds = pair_arms(trials, outcome, diverged=diverged).seeds
@@ -70,7 +74,7 @@ def _reason(row: dict[str, Any], seeds: pl.DataFrame) -> str:
 
 
 def _all_arms(estimator: Estimator) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(arm for arms in estimator.arms.values() for arm in arms))
+    return tuple(dict.fromkeys(arm for effect in estimator.core for arm in estimator.arms[effect]))
 
 
 def _count_places(seeds: pl.DataFrame, arms: tuple[str, ...]) -> int:

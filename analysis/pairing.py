@@ -31,8 +31,26 @@ Random-label outcomes of a diverged trial are missing in each case.
 DIVERGED: tuple[Diverged, ...] = ("chance", "last", "exclude")
 CELL = ("lr", "rlp_lambda", "label_smoothing")
 CONTROL = "control"
-REGULARIZED_ARMS = ("full", "class_term", "uniform_term", "sham")
+REGULARIZED_ARMS = (
+    "full",
+    "class_term",
+    "uniform_term",
+    "sham",
+    "sham_norm",
+    "class_mean",
+    "mean_rest",
+    "orthogonal",
+    "grafted",
+    "rescaled",
+    "rescaled_class_term",
+    "rescaled_uniform_term",
+)
+"""Arms that stand at a λ > 0; the rescaled ones are controls matched to the trials of that cell."""
+
 ARMS = (CONTROL, *REGULARIZED_ARMS)
+EXTRACTOR_SCALE = "extractor_scale"
+KAPPA_ARMS = ("full", "class_term", "uniform_term")
+"""Arms whose measured multiplier estimators read."""
 
 _CLASS_ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy")
 _CLASS_LOSSES = ("train_loss", "val_loss", "test_loss")
@@ -53,11 +71,21 @@ class Paired:
         cells: One row a cell: `cell` (its number), `base` (number of the cell without its λ, whose
             control trials it shares) and the cell columns.
         seeds: One row a cell and seed: `cell`, `base`, `rlp_lambda`, `seed`, and for each arm
-            `y_<arm>` (scored outcome, null where missing) and `diverged_<arm>` (0 or 1).
+            `y_<arm>` (scored outcome, null where missing) and `diverged_<arm>` (0 or 1); for each
+            of `KAPPA_ARMS` `kappa_<arm>`, the trial's `lr_multiplier` over its own
+            `extractor_scale` (1: as its control), null where it is not finite.
+        controls: One row a control trial, of whatever cell: the cell columns without λ, `seed`, and
+            `y`, its scored outcome.
     """
 
     cells: pl.DataFrame
     seeds: pl.DataFrame
+    controls: pl.DataFrame
+
+    def has(self, *arms: str) -> bool:
+        """Tell whether each of these arms has a value somewhere."""
+        seeds = self.seeds
+        return all(seeds[f"y_{arm}"].null_count() < len(seeds) for arm in arms)
 
 
 def cell_columns(trials: pl.DataFrame) -> list[str]:
@@ -134,10 +162,12 @@ class Places:
         cells: As in `Paired`.
         seeds: One row a place, as in `Paired`: `cell`, `base`, `rlp_lambda`, `seed`, and for each
             arm `row_<arm>`, the row of its trial, null where missing, and `diverged_<arm>`.
+        controls: As in `Paired`, with `row_control`, the row of the trial, in place of `y`.
     """
 
     cells: pl.DataFrame
     seeds: pl.DataFrame
+    controls: pl.DataFrame
 
 
 def pair_arms(trials: pl.DataFrame, outcome: str, *, diverged: Diverged = "chance") -> Paired:
@@ -159,15 +189,28 @@ def score_places(
 ) -> Paired:
     """Return the places of the trials with the outcome of every arm."""
     y = trials.select(score(outcome, diverged=diverged).alias("y"))["y"]
-    seeds = places.seeds
+    kappa = _relative_multiplier(trials)
+    seeds, controls = places.seeds, places.controls
     return Paired(
         places.cells,
         seeds.select(
             *("cell", "base", "rlp_lambda", "seed"),
             *(y.gather(seeds[f"row_{arm}"]).alias(f"y_{arm}") for arm in ARMS),
             *(f"diverged_{arm}" for arm in ARMS),
+            *(kappa.gather(seeds[f"row_{arm}"]).alias(f"kappa_{arm}") for arm in KAPPA_ARMS),
         ),
+        controls.drop("row_control").with_columns(y=y.gather(controls["row_control"])),
     )
+
+
+def _relative_multiplier(trials: pl.DataFrame) -> pl.Series:
+    """Return each trial's κ relative to that of its control, whose scale κ measures as well."""
+    if "lr_multiplier" not in trials.columns:
+        return pl.Series([None], dtype=pl.Float64).new_from_index(0, len(trials))
+    kappa = pl.col("lr_multiplier")
+    if EXTRACTOR_SCALE in trials.columns:
+        kappa = kappa / pl.col(EXTRACTOR_SCALE).fill_null(1.0)
+    return trials.select(kappa=pl.when(kappa.is_finite()).then(kappa))["kappa"]
 
 
 def find_places(trials: pl.DataFrame) -> Places:
@@ -194,7 +237,8 @@ def find_places(trials: pl.DataFrame) -> Places:
     )
     first = run_starts(seeds, ["cell"])
     cells = seeds.select("cell", "base")[first].hstack(trials.select(cell)[some_row[first]])
-    return Places(cells, seeds)
+    of_controls = trials.select(*base, "seed")[controls]
+    return Places(cells, seeds, of_controls.with_columns(row_control=pl.Series(controls)))
 
 
 def _rows_by_place(trials: pl.DataFrame, numbers: Integers) -> dict[str, Integers]:
@@ -206,8 +250,12 @@ def _rows_by_place(trials: pl.DataFrame, numbers: Integers) -> dict[str, Integer
     trained = np.flatnonzero(is_regularized)
     places = np.full(len(trials), -1)
     places[trained] = number_codes(numbers[trained])
+    there, nowhere = set(trials["arm"].unique()), np.arange(0)
     return {
-        arm: _row_by_number(places, np.flatnonzero(is_regularized & (trials["arm"] == arm)))
+        arm: _row_by_number(
+            places,
+            np.flatnonzero(is_regularized & (trials["arm"] == arm)) if arm in there else nowhere,
+        )
         for arm in REGULARIZED_ARMS
     }
 

@@ -23,11 +23,32 @@ EFFECT_LABELS = {
     "effect_memorization_first": "uniform term, added first",
     "effect_memorization_last": "uniform term, added last",
 }
-_SHAM_LABELS = {
+_MECHANISM_LABELS = {
     "effect_total": "total",
-    "effect_lr": "sham − control",
-    "effect_memorization": "full − sham",
+    "effect_lr": "learning rate",
+    "effect_memorization": "beyond learning rate",
 }
+_LABELS = {
+    "sham": {
+        "effect_total": "total",
+        "effect_lr": "sham − control",
+        "effect_memorization": "full − sham",
+        "specificity": "full − sham_norm",
+    },
+    "matched": {
+        **_MECHANISM_LABELS,
+        "learning_rate_of_class_term": "learning rate of the class term",
+        "class_term_beyond_lr": "class term beyond learning rate",
+        "uniform_term_last": "uniform term, added last",
+        "uniform_term_beyond_lr": "uniform term beyond learning rate",
+    },
+    "curve": {
+        **_MECHANISM_LABELS,
+        "effect_lr_class_term_first": "learning rate of the class term, added first",
+    },
+    "alignment": _MECHANISM_LABELS,
+}
+"""What effects are called, by estimator, where not as in `EFFECT_LABELS`."""
 _CELL_COLUMNS = (
     "test_loss",
     "random_label_accuracy",
@@ -87,7 +108,7 @@ _EFFECT_HEADER = (
 
 
 def _effect_cells(row: dict[str, Any], quantity: Quantity) -> tuple[str, ...]:
-    labels = _SHAM_LABELS if row["estimator"] == "sham" else EFFECT_LABELS
+    labels = _LABELS.get(row["estimator"], EFFECT_LABELS)
     return (
         f"{labels[row['effect']]}",
         quantity.number(row["estimate"]),

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from analysis.cells import count_trials, summarize_cells
-from analysis.effects import estimate_effects
+from analysis.effects import estimate
 from analysis.estimators import IS_LEG
 from analysis.notes import write_notes
 from analysis.origin import Origin
@@ -111,17 +111,18 @@ def build_analysis(
     origin = origin or Origin()
     with ThreadPoolExecutor(1) as beside:  # NumPy and Polars compute outside the interpreter's lock
         cells = beside.submit(summarize_cells, trials, outcome=outcome, diverged=diverged)
-        effects, pooled = estimate_effects(trials, outcomes, primary=outcome, diverged=diverged)
+        estimates = estimate(trials, outcomes, primary=outcome, diverged=diverged)
+        pooled = estimates.pooled
         separation = judge_separation(trials, pooled, outcome=outcome, origin=origin)
         paragraphs = beside.submit(
             write_verdict, trials, pooled, separation, outcome=outcome, origin=origin
         )
-        notes = write_notes(trials, (effects, pooled), outcomes, diverged=diverged, origin=origin)
+        notes = write_notes(trials, estimates, outcomes, diverged=diverged, origin=origin)
     return Analysis(
         trials=trials,
         epochs=epochs,
         cells=cells.result(),
-        effects=effects,
+        effects=estimates.cells,
         effects_pooled=pooled,
         counts=count_trials(trials),
         notes=notes,

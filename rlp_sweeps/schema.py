@@ -47,8 +47,9 @@ class Column:
 # fmt: off
 CONFIG_COLUMNS = (
     Column("arm", "str", "", "config",
-           "Intervention on the extractor: control, full, class_term, uniform_term, "
-           "sham.", required=True),
+           "Intervention on the extractor: control, full, class_term, uniform_term, sham, "
+           "sham_norm, class_mean, mean_rest, orthogonal, grafted; or a control at a measured κ: "
+           "rescaled, rescaled_class_term, rescaled_uniform_term.", required=True),
     Column("lr", "f64", "per step", "config",
            "Peak learning rate η.", required=True),
     Column("rlp_lambda", "f64", "≥ 0", "config",
@@ -156,6 +157,8 @@ TRIALS = (
            "completed, diverged, stopped (by a scheduler) or failed.", required=True),
     *CONFIG_COLUMNS,
     *_METRIC_COLUMNS,
+    Column("matched_multiplier", "f64", "1: no rescaling", "provenance",
+           "κ that a rescaled control's extractor gradient is scaled by; 1 or null in other arms."),
     Column("weight_class_term", "f64", "", "provenance",
            "w_c of the arm."),
     Column("weight_uniform_term", "f64", "", "provenance",
@@ -225,10 +228,12 @@ EPOCHS = (
 
 _EFFECT_VALUE_COLUMNS = (
     Column("estimator", "str", "", "identity",
-           "arms or sham (docs/method.md).", required=True),
+           "arms, matched, curve, alignment, sham or block_mean (docs/method.md).",
+           required=True),
     Column("effect", "str", "", "identity",
-           "effect_total, effect_lr, effect_memorization, interaction; in the tables "
-           "*_legs.parquet the Shapley legs, which end in _first and _last.", required=True),
+           "effect_total, effect_lr, effect_memorization, interaction, specificity; in the tables "
+           "*_legs.parquet the legs and further pieces that docs/method.md names.",
+           required=True),
     Column("estimate", "f64", "of the outcome", "outcome",
            "Mean over seeds of the per-seed effect.", required=True),
     Column("ci_low", "f64", "of the outcome", "outcome",
