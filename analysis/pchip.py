@@ -72,6 +72,13 @@ class Curves:
             derivative = a + t * (2 * curvature + 3 * t * twist)
         return np.where(is_inside, value, np.nan), np.where(is_inside, derivative, np.nan)
 
+    def sample(self, num: int) -> Floats:
+        """Return values at so many even places of each curve, first and last knot included."""
+        low, high = self.ends()
+        x = low[:, None] + (high - low)[:, None] * np.linspace(0.0, 1.0, num)
+        curve = np.broadcast_to(np.arange(len(low))[:, None], x.shape)
+        return self.evaluate(curve, x)[0]
+
     def _left_knot(self, curve: Integers, x: Floats) -> Integers:
         """Return the knot before each point; curves are laid end to end for one binary search."""
         origin = self.x.min()

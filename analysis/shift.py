@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from analysis.intervals import Floats
 from analysis.numbering import Integers
-from analysis.pchip import Curves
+from analysis.pchip import TIE, Curves
 
 Mask = npt.NDArray[np.bool_]
 
@@ -26,7 +26,10 @@ MIN_POINTS = 3
 _NUM_SHIFTS = 64
 """Steps between the smallest and the largest admissible shift in the first search."""
 
-_NUM_REFINEMENTS = 12
+_NUM_SAMPLES = 512
+"""Even samples of a curve that the first search reads between, in place of the curve itself."""
+
+_NUM_REFINEMENTS = 8
 _NUM_PARAMETERS = 2
 
 
@@ -83,15 +86,14 @@ class Fit:
 def fit_shifts(curves: Curves, rows: Rows) -> Fit:
     """Return the best shift and offset of every row.
 
-    A shift of exactly 0 is tried first and kept on ties. Then a grid over the admissible shifts,
-    then Gauss–Newton steps that are kept only where they lower the criterion.
+    A shift of exactly 0 is tried first and kept on ties. Then the best of a grid over the
+    admissible shifts, then Gauss–Newton steps that are kept only where they lower the criterion.
     """
     low, high = _admissible(curves, rows)
     step = (high - low) / _NUM_SHIFTS
     best: Floats = np.zeros(len(rows.curve))
     least = _criterion(curves, rows, best)
-    for number in range(_NUM_SHIFTS + 1):
-        best, least = _improve(curves, rows, (best, least), low + number * step)
+    best, least = _improve(curves, rows, (best, least), _best_on_grid(curves, rows, low, step))
     start = best
     damping: Floats = np.ones(len(best))
     for _ in range(_NUM_REFINEMENTS):
@@ -123,6 +125,32 @@ def _admissible(curves: Curves, rows: Rows) -> tuple[Floats, Floats]:
     largest = np.where(has_enough, high - from_below, np.nan)
     is_empty = ~(smallest <= largest)
     return np.where(is_empty, np.nan, smallest), np.where(is_empty, np.nan, largest)
+
+
+def _best_on_grid(curves: Curves, rows: Rows, low: Floats, step: Floats) -> Floats:
+    """Return the best of the shifts ``low + k · step``, ``[R]``, by samples of the curves."""
+    table = curves.sample(_NUM_SAMPLES).ravel()
+    first, last = (end[rows.curve] for end in curves.ends())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spacing = (last - first) / (_NUM_SAMPLES - 1)
+        origin = (rows.x - first[:, None]) / spacing[:, None]
+    offset = (rows.curve * _NUM_SAMPLES)[:, None]
+    needed = _num_needed(rows.num_points())
+    best, least = np.full(len(low), np.nan), np.full(len(low), np.inf)
+    for number in range(_NUM_SHIFTS + 1):
+        shift = low + number * step
+        with np.errstate(divide="ignore", invalid="ignore"):
+            place = origin + (shift / spacing)[:, None]
+            is_inside = (place >= -TIE) & (place <= _NUM_SAMPLES - 1 + TIE)
+        left = np.where(is_inside, place, 0.0).astype(np.int64)
+        left = offset + np.clip(left, 0, _NUM_SAMPLES - 2)
+        value = table[left] + (place - (left - offset)) * (table[left + 1] - table[left])
+        difference = np.where(is_inside, rows.y - value, np.nan)
+        is_used = ~np.isnan(difference)
+        error = _prediction_error(_centred(difference, is_used)[0], is_used.sum(axis=1), needed)
+        is_better = error < least
+        best, least = np.where(is_better, shift, best), np.where(is_better, error, least)
+    return best
 
 
 def _num_needed(num_points: Integers) -> Integers:
@@ -192,10 +220,13 @@ def _without(column: Floats, other: Floats) -> Floats:
 def _criterion(curves: Curves, rows: Rows, shift: Floats) -> Floats:
     """Return the final prediction error, ``[R]``; infinite where too few points are left."""
     state = _State.at(curves, rows, shift)
-    n = state.num_points()
+    return _prediction_error(state.residual, state.num_points(), _num_needed(rows.num_points()))
+
+
+def _prediction_error(residual: Floats, n: Integers, needed: Integers) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = state.misfit() / n * (n + _NUM_PARAMETERS) / (n - _NUM_PARAMETERS)
-    return np.where(n >= _num_needed(rows.num_points()), error, np.inf)
+        error = _dot(residual, residual) / n * (n + _NUM_PARAMETERS) / (n - _NUM_PARAMETERS)
+    return np.where(n >= needed, error, np.inf)
 
 
 def _improve(

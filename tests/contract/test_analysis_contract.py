@@ -12,6 +12,7 @@ from analysis.border import DTYPES
 from analysis.effects import FAMILY_EFFECTS, estimate_effects
 from analysis.estimators import ESTIMATORS
 from analysis.figures import FIGURES
+from analysis.pairing import ARMS, Paired, pair_arms
 from rlp_sweeps.schema import EFFECTS, EFFECTS_POOLED, STATUSES
 
 MODULES = sorted(module.name for module in pkgutil.iter_modules(analysis.__path__))
@@ -56,26 +57,39 @@ def test_effects_have_the_columns_and_types_of_the_schema(status):
         assert frame.columns == list(expected)
 
 
+def paired_trials(*, lost: str | None = None) -> Paired:
+    """Return trials of every arm at five lr, one arm without a value; κ = 1, y bends over lr."""
+    trials = pl.concat(
+        two_trials(arm=arm, rlp_lambda=0.0 if arm == "control" else 1.0)
+        .head(1)
+        .with_columns(
+            trial_id=pl.format("{}-{}", pl.lit(arm), pl.lit(n)),
+            lr=pl.lit(0.1 * 2.0**n),
+            test_accuracy=pl.lit(None if arm == lost else 0.5 + 0.01 * n**2, pl.Float64),
+            lr_multiplier=pl.lit(1.0),
+        )
+        for arm in ARMS
+        for n in range(5)
+    )
+    return pair_arms(trials, "test_accuracy")
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=lambda estimator: estimator.name)
 def test_every_estimator_gives_total_and_parts_of_the_arms_it_names(estimator):
-    arms = {arm for arms in estimator.arms.values() for arm in arms}
-    paired = pl.DataFrame({f"y_{arm}": [0.1 * n] for n, arm in enumerate(sorted(arms))})
-
-    values = estimator.per_seed(paired)
+    values = estimator.per_seed(paired_trials())
 
     assert set(FAMILY_EFFECTS) <= set(estimator.effects) <= set(values.columns)
+    assert len(values) == 5
     assert values.select(estimator.effects).null_count().row(0) == (0,) * len(estimator.effects)
+    assert set(estimator.further) <= set(estimator.effects)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=lambda estimator: estimator.name)
 def test_every_effect_is_missing_without_an_arm_it_names(estimator):
-    arms = sorted({arm for arms in estimator.arms.values() for arm in arms})
-
-    for lost in arms:
-        values = {f"y_{arm}": [None if arm == lost else 0.5] for arm in arms}
-        found = estimator.per_seed(pl.DataFrame(values, schema_overrides={f"y_{lost}": pl.Float64}))
+    for lost in sorted({arm for arms in estimator.arms.values() for arm in arms}):
+        found = estimator.per_seed(paired_trials(lost=lost))
         for effect, read in estimator.arms.items():
-            assert found[effect].is_null().item() == (lost in read)
+            assert set(found[effect].is_null()) == {lost in read}
 
 
 def test_every_figure_has_a_name_of_its_own():

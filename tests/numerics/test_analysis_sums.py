@@ -11,18 +11,20 @@ import pytest
 
 from analysis.effects import estimate_effects, per_seed_effects
 from analysis.estimators import ESTIMATORS
-from analysis.pairing import pair_arms
+from analysis.pairing import ARMS, pair_arms
 
 f = pl.col
-ARMS = ("control", "full", "class_term", "uniform_term", "sham")
+CURVE_LRS = tuple(0.05 * 2.0**n for n in range(7))
 
 
-def random_trials(seed: int, *, share_lost: float) -> pl.DataFrame:
-    """Return a random table of 3 lr, 2 λ, 6 seeds and five arms, some of its trials lost."""
+def random_trials(
+    seed: int, *, share_lost: float, lrs: tuple[float, ...] = (0.1, 0.1 + 0.2, 1.0)
+) -> pl.DataFrame:
+    """Return a random table of 2 λ, 6 seeds and every arm, some of its trials lost."""
     generator = np.random.default_rng(seed)
     rows = [
         {"arm": arm, "lr": lr, "rlp_lambda": rlp_lambda, "seed": replicate}
-        for lr, replicate in itertools.product((0.1, 0.1 + 0.2, 1.0), range(6))
+        for lr, replicate in itertools.product(lrs, range(6))
         for arm in ARMS
         for rlp_lambda in ((0.0,) if arm == "control" else (0.7, 7.0))
     ]
@@ -35,6 +37,7 @@ def random_trials(seed: int, *, share_lost: float) -> pl.DataFrame:
         label_smoothing=0.0,
         num_random_labels=10,
         num_classes=10,
+        lr_multiplier=pl.Series(generator.uniform(0.5, 2.0, len(rows))),
         **{
             name: pl.Series(generator.uniform(size=len(rows)))
             for name in ("test_accuracy", "test_loss", "random_label_accuracy")
@@ -45,7 +48,9 @@ def random_trials(seed: int, *, share_lost: float) -> pl.DataFrame:
 @pytest.mark.parametrize("estimator", sorted(ESTIMATORS))
 @pytest.mark.parametrize("seed", range(5))
 def test_parts_sum_to_the_total_in_every_cell_and_seed(estimator, seed):
-    paired = pair_arms(random_trials(seed, share_lost=0.1), "test_accuracy")
+    trials = random_trials(seed, share_lost=0.1, lrs=CURVE_LRS)
+    bump = 1 - (f("lr").log() + 0.8) ** 2 / 8 + 0.01 * f("test_accuracy")
+    paired = pair_arms(trials.with_columns(test_accuracy=bump), "test_accuracy")
 
     wide = per_seed_effects(paired, ESTIMATORS[estimator]).filter("is_complete")
 

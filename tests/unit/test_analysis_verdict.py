@@ -20,6 +20,11 @@ from analysis.result import build_analysis
 from analysis.wording import format_p, format_short, format_value, quantity_of
 
 f = pl.col
+NOT_ESTIMATED = (
+    "Not estimated: matched (no trial of arm rescaled, which `rlp-sweeps follow-up DIR` adds); "
+    "curve (it takes control trials at two or more lr); alignment (it takes 4 lr); block_mean (no "
+    "trial of arm class_mean, mean_rest)."
+)
 SHAM_LEAD = "with nothing to unlearn, the same regularizer changed test accuracy by"
 
 
@@ -227,7 +232,7 @@ def test_verdict_and_notes_say_that_a_sweep_is_not_finished(tmp_path):
     analysis = analysis_of(tmp_path, trials, plan=plan)
 
     lacking = "10 of 165 planned trials have a row: the sweep is not finished."
-    assert analysis.notes == (lacking,)
+    assert analysis.notes == (lacking, NOT_ESTIMATED)
     ended = "All 10 that are here were trained to their end; none diverged."
     assert str(analysis.paragraphs[-2]) == f"Trials: {lacking} {ended}"
 
@@ -238,7 +243,7 @@ def test_verdict_calls_a_sweep_whole_where_every_planned_trial_has_a_row(tmp_pat
     analysis = analysis_of(tmp_path, trials, plan=trials["trial_id"])
 
     assert "Trials: all 10 planned were trained to their end" in analysis.verdict
-    assert analysis.notes == ()
+    assert analysis.notes == (NOT_ESTIMATED,)
 
 
 @pytest.mark.parametrize("plan", [None, []], ids=["foreign", "search"])
@@ -258,6 +263,7 @@ def test_notes_tell_trials_with_other_outcomes_in_a_later_directory(tmp_path):
     assert notes == (
         "10 trials with other outcomes in a later directory: the row of the first directory is "
         "kept.",
+        NOT_ESTIMATED,
     )
 
 
@@ -381,8 +387,24 @@ def test_a_control_that_failed_is_named_as_missing(tmp_path):
     assert "label_smoothing=0, seed 1. Train them" in notes
 
 
-def test_notes_are_empty_where_nothing_lacks(tmp_path):
-    assert analysis_of(tmp_path, make_trials(optimizer="sgd")).notes == ()
+def test_notes_of_five_arms_name_what_is_not_estimated_in_one_sentence(tmp_path):
+    assert analysis_of(tmp_path, make_trials(optimizer="sgd")).notes == (NOT_ESTIMATED,)
+
+
+def test_notes_say_where_the_equivalent_lr_lies_outside_the_sweep(tmp_path):
+    notes = analysis_of(tmp_path, make_trials(lrs=(0.1, 0.125), lr_multiplier=1.25)).notes
+
+    assert notes[0] == (
+        "Estimator curve has no value in 2 of 4 cells and seeds: in 1 of 2 cells the equivalent "
+        "lr, 0.156, lies outside the swept 0.1 … 0.125, and nothing is extrapolated."
+    )
+    assert "curve" not in notes[1]
+
+
+def test_notes_do_not_list_estimators_where_there_is_no_total(tmp_path):
+    notes = analysis_of(tmp_path, make_trials(arms=("control", "sham"))).notes
+
+    assert not any("Not estimated" in note for note in notes)
 
 
 def test_notes_on_pooling_stop_after_some_lambdas(tmp_path):
@@ -391,7 +413,7 @@ def test_notes_on_pooling_stop_after_some_lambdas(tmp_path):
 
     notes = analysis_of(tmp_path, trials).notes
 
-    assert notes[-1].startswith("So it is at 12 further λ")
+    assert notes[-2].startswith("So it is at 12 further λ")
 
 
 def test_to_json_is_finite_and_holds_verdict_and_pooled_rows(tmp_path):
