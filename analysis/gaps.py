@@ -27,8 +27,8 @@ _TEXTS = {
     Reason.NO_KAPPA: "full has no positive `lr_multiplier`",
     Reason.FEW_CONTROLS: "the seed has one control trial over lr, which is no curve",
     Reason.FEW_LRS: "the row has fewer than four lr",
-    Reason.NO_CURVATURE: "the outcome bends too little over lr, against its noise, to tell a shift "
-    "along lr from an offset",
+    Reason.NO_CURVATURE: "the control bends too little over lr, against what the best shift misses "
+    "of the row, to tell a shift along lr from an offset",
     Reason.AT_EDGE: "the best shift lies at the edge of what the swept lr allow",
     Reason.OUTSIDE: "the equivalent lr, {wanted}, lies outside the swept {swept}, and nothing is "
     "extrapolated",
