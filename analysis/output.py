@@ -17,7 +17,7 @@ from rlp_sweeps.errors import RunDirectoryError
 
 
 def write_analysis(analysis: Analysis, output: Path) -> None:
-    """Write effects, their Shapley legs and cells as Parquet, the figures with data, the report.
+    """Write effects, their legs and cells as Parquet, the figures with data, the report.
 
     Files of an earlier analysis are replaced; figures that this one does not have are removed.
 

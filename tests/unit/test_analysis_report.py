@@ -6,11 +6,13 @@ import polars as pl
 import pytest
 from analysis_frames import ARMS, make_epochs, make_trials, where_arm, write_directory
 
+from analysis.estimators import EFFECTS_OF_CONTRACT, ESTIMATORS
 from analysis.figure_attribution import draw_attribution
 from analysis.figure_curves import draw_curves
 from analysis.figure_maps import draw_heat_map
 from analysis.figure_plane import draw_plane
 from analysis.load import load_trials
+from analysis.pairing import ARMS as EVERY_ARM
 from analysis.report import render_report
 from analysis.result import build_analysis
 from analysis.tables import analyze
@@ -264,3 +266,24 @@ def test_effects_hold_the_contracts_names_and_the_legs_stand_beside_them(analyze
 
     assert set(effects) == {"effect_total", "effect_lr", "effect_memorization", "interaction"}
     assert all(name.endswith(("_first", "_last")) for name in legs)
+
+
+def test_a_table_of_every_arm_gives_every_estimator_in_files_and_report(tmp_path):
+    levels = {arm: 0.5 + 0.01 * number for number, arm in enumerate(EVERY_ARM)}
+    trials = make_trials(
+        arms=EVERY_ARM, levels=levels, lrs=tuple(0.1 * 2.0**n for n in range(6)), seeds=(0, 1, 2)
+    )
+    bend = (f("lr") / 0.4).log() ** 2 / 20
+    trials = noisy(trials.with_columns(test_accuracy=f("test_accuracy") - bend))
+    assert "matched_multiplier" not in trials.columns
+    directory = write_directory(tmp_path / "run", trials)
+
+    analyze([directory])
+
+    output = directory / "analysis"
+    effects = pl.read_parquet(output / "effects.parquet").filter(f("outcome") == "test_accuracy")
+    legs = pl.read_parquet(output / "effects_pooled_legs.parquet")
+    assert set(effects["estimator"]) == set(ESTIMATORS)
+    assert set(effects["effect"]) == set(EFFECTS_OF_CONTRACT)
+    assert {"class_term_beyond_lr", "effect_lr_class_term_first"} <= set(legs["effect"])
+    assert "class term beyond learning rate" in (output / "report.html").read_text("utf-8")
