@@ -46,7 +46,8 @@ def random_trials(seed: int) -> pl.DataFrame:
         for rlp_lambda in ((0.0,) if arm == "control" else LAMBDAS)
         if generator.uniform() > 0.05
     ]
-    frame = pl.DataFrame(rows).with_row_index("trial_id").with_columns(pl.col("trial_id").cast(str))
+    frame = pl.DataFrame(rows, infer_schema_length=None).with_row_index("trial_id")
+    frame = frame.with_columns(pl.col("trial_id").cast(str))
     ends = generator.choice(["completed", "failed", "diverged"], len(rows), p=[0.9, 0.03, 0.07])
     values = generator.uniform(size=(3, len(rows)))
     values[generator.uniform(size=values.shape) < 0.01] = np.nan
