@@ -103,8 +103,17 @@ def estimate(
     *,
     primary: str,
     diverged: Diverged = "chance",
+    estimators: Sequence[str] = tuple(ESTIMATORS),
 ) -> Estimates:
-    """Return what `estimate_effects` does, and why estimates are missing; arguments as there."""
+    """Return what `estimate_effects` does, and why estimates are missing.
+
+    Args:
+        trials: As there.
+        outcomes: As there.
+        primary: As there.
+        diverged: As there.
+        estimators: Names out of `ESTIMATORS`, in their order.
+    """
     check_outcomes(trials, outcomes, diverged=diverged)
     places = find_places(trials)
     num_diverged = {scope: _count_diverged(places.seeds, scope) for scope in (CELL_SCOPE, *POOLED)}
@@ -112,7 +121,7 @@ def estimate(
 
     def estimate_one(outcome: str) -> _OfOutcome:
         found = _estimate_outcome(
-            score_places(places, trials, outcome, diverged=diverged), num_diverged
+            score_places(places, trials, outcome, diverged=diverged), num_diverged, estimators
         )
         name = pl.lit(outcome).alias("outcome")
         cells = found.cells.hstack(keys[found.cells["cell"]]).with_columns(name)
@@ -138,12 +147,14 @@ class _OfOutcome(NamedTuple):
     remarks: Sequence[str]
 
 
-def _estimate_outcome(paired: Paired, num_diverged: _Counts) -> _OfOutcome:
+def _estimate_outcome(
+    paired: Paired, num_diverged: _Counts, estimators: Sequence[str]
+) -> _OfOutcome:
     """Return the effects of cells and the pooled ones by every estimator whose arms are there."""
     cells, pooled = [], []
     absent: dict[str, str] = {}
     remarks: list[str] = []
-    for estimator in ESTIMATORS.values():
+    for estimator in map(ESTIMATORS.__getitem__, estimators):
         if why := estimator.why_absent(paired):
             absent[estimator.name] = why
             if estimator.name != FAMILY_ESTIMATOR:

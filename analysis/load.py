@@ -15,12 +15,13 @@ from analysis.border import (
 )
 from analysis.duplicates import DIRECTORY, PART, one_row_a_trial
 from analysis.origin import Origin, read_plans
+from analysis.pairing import EXTRACTOR_SCALE, REGULARIZED_ARMS, RESCALED_ARMS
 from analysis.precision import check_one_precision
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
 from rlp_sweeps.schema import EPOCHS, STATUSES, TRIALS, Column
 
 REQUIRED_TRIAL_COLUMNS = tuple(column.name for column in TRIALS if column.required)
-_READ_PROVENANCE = ("num_classes", "error", "point", "code_version")
+_READ_PROVENANCE = ("num_classes", "error", "point", "code_version", "matched_multiplier")
 _READ = tuple(c for c in TRIALS if c.role != "provenance" or c.name in _READ_PROVENANCE)
 _ROUNDING = 1e-6
 """How far a share may lie outside [0, 1]: another program may have averaged in Float32."""
@@ -213,7 +214,33 @@ def _with_derived(trials: pl.DataFrame) -> pl.DataFrame:
     memorization = (pl.col("random_label_accuracy") - chance) / (1 - chance)
     is_control = pl.col("arm") == "control"
     multiplier = pl.when(is_control).then(1.0).otherwise(pl.col("lr_multiplier"))
-    return trials.with_columns(absent).with_columns(
-        pl.coalesce("memorization", memorization),
-        pl.coalesce("equivalent_lr", multiplier * pl.col("lr")),
+    return (
+        _without_matched_scale(trials)
+        .with_columns(absent)
+        .with_columns(
+            pl.coalesce("memorization", memorization),
+            pl.coalesce("equivalent_lr", multiplier * pl.col("lr")),
+        )
+    )
+
+
+def _without_matched_scale(trials: pl.DataFrame) -> pl.DataFrame:
+    """Return the trials with rescaled ones in the cell that they are matched to.
+
+    Another program may keep their κ in `extractor_scale`, which would put them in cells of their
+    own. Where it is not in `matched_multiplier` and the regularized trials have one scale, it is
+    taken as κ.
+    """
+    if EXTRACTOR_SCALE not in trials.columns:
+        return trials
+    is_rescaled = pl.col("arm").is_in(RESCALED_ARMS)
+    if "matched_multiplier" in trials.columns:
+        is_rescaled &= pl.col("matched_multiplier").is_null()
+    others = pl.col("arm").is_in(set(REGULARIZED_ARMS) - set(RESCALED_ARMS))
+    scales = trials.filter(others)[EXTRACTOR_SCALE].unique()
+    if len(scales) != 1:
+        return trials
+    own = pl.lit(scales.item(), pl.Float64)
+    return trials.with_columns(
+        pl.when(is_rescaled).then(own).otherwise(pl.col(EXTRACTOR_SCALE)).alias(EXTRACTOR_SCALE)
     )

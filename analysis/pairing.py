@@ -31,6 +31,7 @@ Random-label outcomes of a diverged trial are missing in each case.
 DIVERGED: tuple[Diverged, ...] = ("chance", "last", "exclude")
 CELL = ("lr", "rlp_lambda", "label_smoothing")
 CONTROL = "control"
+RESCALED_ARMS = ("rescaled", "rescaled_class_term", "rescaled_uniform_term")
 REGULARIZED_ARMS = (
     "full",
     "class_term",
@@ -41,9 +42,7 @@ REGULARIZED_ARMS = (
     "mean_rest",
     "orthogonal",
     "grafted",
-    "rescaled",
-    "rescaled_class_term",
-    "rescaled_uniform_term",
+    *RESCALED_ARMS,
 )
 """Arms that stand at a λ > 0; the rescaled ones are controls matched to the trials of that cell."""
 

@@ -1,6 +1,7 @@
 """The analysis as a value: every table, the notes, the verdict, from trials and epochs."""
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import polars as pl
 
 from analysis.cells import count_trials, summarize_cells
 from analysis.effects import estimate
-from analysis.estimators import IS_LEG
+from analysis.estimators import ESTIMATORS, IS_LEG
 from analysis.notes import write_notes
 from analysis.origin import Origin
 from analysis.pairing import Diverged, check_outcomes
@@ -92,6 +93,7 @@ def build_analysis(
     outcome: str = "test_accuracy",
     diverged: Diverged = "chance",
     origin: Origin | None = None,
+    estimators: Sequence[str] = tuple(ESTIMATORS),
 ) -> Analysis:
     """Return the analysis of loaded tables; writes nothing.
 
@@ -101,6 +103,7 @@ def build_analysis(
         outcome: The primary outcome.
         diverged: What a diverged trial scores in effects.
         origin: Where the trials come from, as `load_sweep` returns it. Default: nothing is known.
+        estimators: Names out of `ESTIMATORS`, in their order; `arms` among them.
 
     Raises:
         ArgumentError: The outcome or the treatment of divergence is unknown.
@@ -111,7 +114,9 @@ def build_analysis(
     origin = origin or Origin()
     with ThreadPoolExecutor(1) as beside:  # NumPy and Polars compute outside the interpreter's lock
         cells = beside.submit(summarize_cells, trials, outcome=outcome, diverged=diverged)
-        estimates = estimate(trials, outcomes, primary=outcome, diverged=diverged)
+        estimates = estimate(
+            trials, outcomes, primary=outcome, diverged=diverged, estimators=estimators
+        )
         pooled = estimates.pooled
         separation = judge_separation(trials, pooled, outcome=outcome, origin=origin)
         paragraphs = beside.submit(

@@ -15,7 +15,7 @@ from analysis_frames import (
 from polars.testing import assert_frame_equal
 
 from analysis.load import load_epochs, load_sweep, load_trials
-from analysis.pairing import pair_arms
+from analysis.pairing import cell_columns, pair_arms
 from analysis.tables import analyze
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
 
@@ -472,3 +472,22 @@ def test_load_trials_refuses_tables_without_a_row(tmp_path):
 
     with pytest.raises(RunDirectoryError, match=r"at least one trial, but .* have no row"):
         load_trials([directory])
+
+
+@pytest.mark.parametrize("has_multiplier", [True, False])
+def test_rescaled_trials_join_the_cell_they_are_matched_to_wherever_their_kappa_stands(
+    tmp_path, has_multiplier
+) -> None:
+    levels = {"control": 0.5, "full": 0.44, "rescaled": 0.47}
+    trials = make_trials(arms=tuple(levels), levels=levels, extractor_scale=1.0)
+    is_rescaled = pl.col("arm") == "rescaled"
+    kappa = pl.when(is_rescaled).then(2.5)
+    if has_multiplier:
+        trials = trials.with_columns(matched_multiplier=kappa)
+    else:
+        trials = trials.with_columns(extractor_scale=kappa.otherwise(1.0))
+
+    loaded = load_trials([write_directory(tmp_path / "a", trials)])
+
+    assert loaded["extractor_scale"].to_list() == [1.0] * len(trials)
+    assert cell_columns(loaded) == ["lr", "rlp_lambda", "label_smoothing"]
