@@ -1,7 +1,8 @@
 """Class heads and RLP heads of all members of a group, one batched product each.
 
 The gradients are those of ``heads.py``; here λ, the arm's weights, ε and the planted scale are one
-number a member.
+number a member. Samples come last, ``[M, …, N]``: a CPU's softmax over outputs that lie apart works
+on many samples at once, and over ten neighbouring outputs takes fifteen times as long.
 
 Shapes: M members, N samples, D features, K classes, R random labels, J = K·R outputs, H = 2 heads
 (adversary first, observer second).
@@ -13,7 +14,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from rlp_sweeps.training.heads import ADVERSARY, ExtractorWeights, NestedJointHeads
 
@@ -68,9 +68,9 @@ class StackedLinear(nn.Module):
         self.bias.requires_grad_(layers[0].bias is not None)
 
     def forward(self, features_MND: Tensor) -> Tensor:
-        """Return ``[M, N, K]``."""
-        weight_MDK = self.weight.transpose(1, 2)
-        return torch.baddbmm(self.bias.unsqueeze(1), features_MND, weight_MDK)
+        """Return ``[M, N, K]``, in memory ``[M, K, N]``."""
+        features_MDN = features_MND.transpose(1, 2)
+        return torch.baddbmm(self.bias.unsqueeze(2), self.weight, features_MDN).transpose(1, 2)
 
 
 def _bias_of(layer: nn.Linear) -> Tensor:
@@ -90,15 +90,17 @@ class StackedHeads(nn.Module):
 
     def forward(self, features_MND: Tensor) -> Tensor:
         """Return all outputs, ``[M, N, H, K, R]``."""
-        logits_MNHJ = _linear(features_MND, self.weight_MHJD, self.bias_MHJ)
-        return logits_MNHJ.view(*logits_MNHJ.shape[:3], self.num_classes, self.num_random_labels)
+        logits_MHJN = _linear(features_MND, self.weight_MHJD, self.bias_MHJ)
+        blocks = (self.num_classes, self.num_random_labels)
+        return torch.unflatten(logits_MHJN, 2, blocks).permute(0, 4, 1, 2, 3)
 
     def adversary(self, features_MND: Tensor) -> Tensor:
         """Return the adversaries' outputs alone, ``[M, N, K, R]``."""
-        weight_MDJ = self.weight_MHJD[:, ADVERSARY].transpose(1, 2)
-        bias_M1J = self.bias_MHJ[:, ADVERSARY].unsqueeze(1)
-        logits_MNJ = torch.baddbmm(bias_M1J, features_MND, weight_MDJ)
-        return logits_MNJ.view(*logits_MNJ.shape[:2], self.num_classes, self.num_random_labels)
+        bias_MJ1 = self.bias_MHJ[:, ADVERSARY].unsqueeze(2)
+        weight_MJD = self.weight_MHJD[:, ADVERSARY]
+        logits_MJN = torch.baddbmm(bias_MJ1, weight_MJD, features_MND.transpose(1, 2))
+        blocks = (self.num_classes, self.num_random_labels)
+        return torch.unflatten(logits_MJN, 1, blocks).permute(0, 3, 1, 2)
 
     def one_pass_loss(
         self,
@@ -129,9 +131,11 @@ class StackedHeads(nn.Module):
 
 
 def _linear(features_MND: Tensor, weight_MHJD: Tensor, bias_MHJ: Tensor) -> Tensor:
-    weight_MDO = weight_MHJD.flatten(1, 2).transpose(1, 2)
-    flat_MNO = torch.baddbmm(bias_MHJ.flatten(1).unsqueeze(1), features_MND, weight_MDO)
-    return flat_MNO.view(*flat_MNO.shape[:2], weight_MHJD.shape[1], -1)
+    """Return ``[M, H, J, N]``."""
+    weight_MOD = weight_MHJD.flatten(1, 2)
+    bias_MO1 = bias_MHJ.flatten(1).unsqueeze(2)
+    flat_MON = torch.baddbmm(bias_MO1, weight_MOD, features_MND.transpose(1, 2))
+    return flat_MON.view(*weight_MHJD.shape[:3], -1)
 
 
 class _Settings(NamedTuple):
@@ -154,44 +158,45 @@ class _StackedOnePass(torch.autograd.Function):
         targets_MNH: Tensor,
         settings: _Settings,
     ) -> Tensor:
-        log_p_MNHJ = F.log_softmax(_linear(features_MND, weight_MHJD, bias_MHJ), dim=3)
-        ctx.save_for_backward(features_MND, weight_MHJD, log_p_MNHJ, targets_MNH)
+        logits_MHJN = _linear(features_MND, weight_MHJD, bias_MHJ)
+        p_MHJN = logits_MHJN.softmax(2)
+        targets_MH1N = targets_MNH.transpose(1, 2).unsqueeze(2)
+        ctx.save_for_backward(features_MND, weight_MHJD, logits_MHJN, p_MHJN, targets_MH1N)
         ctx.settings = settings
-        hit_MO = log_p_MNHJ.gather(3, targets_MNH.unsqueeze(3)).flatten(1)
-        return hit_MO.sum(1) / -features_MND.shape[1]
+        log_norms_MHN = logits_MHJN.amax(2) - p_MHJN.amax(2).log_()  # of the largest: p̂ = e^z / Σ
+        hit_MHN = logits_MHJN.gather(2, targets_MH1N).squeeze(2)
+        return (log_norms_MHN - hit_MHN).flatten(1).sum(1) / features_MND.shape[1]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_M: Tensor) -> tuple[Tensor | None, ...]:
-        features_MND, weight_MHJD, log_p_MNHJ, targets_MNH = ctx.saved_tensors
+        features_MND, weight_MHJD, logits_MHJN, p_MHJN, targets_MH1N = ctx.saved_tensors
         grad_M11 = (grad_M / features_MND.shape[1]).view(-1, 1, 1)
-        p_MNHJ = log_p_MNHJ.exp()
         features_grad = None
         settings: _Settings = ctx.settings
         if settings.weights.regularizes_any:
-            logits_grad_MNJ = _regularizer_grad(
-                p_MNHJ[:, :, ADVERSARY], log_p_MNHJ[:, :, ADVERSARY], settings
+            logits_grad_MJN = _regularizer_grad(
+                p_MHJN[:, ADVERSARY], logits_MHJN[:, ADVERSARY], settings
             )
+            logits_grad_MNJ = logits_grad_MJN.transpose(1, 2)
             features_grad = (logits_grad_MNJ @ weight_MHJD[:, ADVERSARY]).mul_(grad_M11)
             if not settings.weights.regularizes_all:
                 is_free_M11 = settings.weights.regularizes_M.logical_not().view(-1, 1, 1)
                 features_grad.masked_fill_(is_free_M11, 0.0)
-        minus_one = p_MNHJ.new_full((), -1.0).expand(*targets_MNH.shape, 1)
-        p_MNHJ.scatter_add_(3, targets_MNH.unsqueeze(3), minus_one)
-        head_grad_MNO = p_MNHJ.flatten(2).mul_(grad_M11)
-        weight_grad = (head_grad_MNO.transpose(1, 2) @ features_MND).view_as(weight_MHJD)
-        bias_grad = head_grad_MNO.sum(1).view(weight_MHJD.shape[:3])
+        minus_one = p_MHJN.new_full((), -1.0).expand(targets_MH1N.shape)
+        head_grad_MON = p_MHJN.scatter_add(2, targets_MH1N, minus_one).flatten(1, 2)
+        weight_grad = (head_grad_MON @ (features_MND * grad_M11)).view_as(weight_MHJD)
+        bias_grad = (head_grad_MON.sum(2, keepdim=True) * grad_M11).view(weight_MHJD.shape[:3])
         return features_grad, weight_grad, bias_grad, None, None
 
 
-def _regularizer_grad(p_MNJ: Tensor, log_p_MNJ: Tensor, settings: _Settings) -> Tensor:
-    """Return the adversaries' weighted regularizer gradients at their logits, ``[M, N, J]``."""
+def _regularizer_grad(p_MJN: Tensor, logits_MJN: Tensor, settings: _Settings) -> Tensor:
+    """Return the adversaries' weighted regularizer gradients at their logits, ``[M, J, N]``."""
     num_random_labels, weights, labels_MN = settings
     class_M11 = weights.class_term_M.view(-1, 1, 1)
     uniform_M11 = weights.uniform_term_M.view(-1, 1, 1)
-    block_MNR = labels_MN.unsqueeze(2) * num_random_labels + torch.arange(
-        num_random_labels, device=labels_MN.device
-    )
-    q_MNR = log_p_MNJ.gather(2, block_MNR).softmax(2)
-    in_block_MNR = (uniform_M11 - class_M11) * q_MNR - uniform_M11 / num_random_labels
-    return (class_M11 * p_MNJ).scatter_add_(2, block_MNR, in_block_MNR)
+    within_R1 = torch.arange(num_random_labels, device=labels_MN.device).unsqueeze(1)
+    block_MRN = labels_MN.unsqueeze(1) * num_random_labels + within_R1
+    q_MRN = logits_MJN.gather(1, block_MRN).softmax(1)
+    in_block_MRN = (uniform_M11 - class_M11) * q_MRN - uniform_M11 / num_random_labels
+    return (class_M11 * p_MJN).scatter_add_(1, block_MRN, in_block_MRN)

@@ -6,10 +6,11 @@ heads.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from rlp_sweeps.training.backbones import ImageShape
@@ -165,9 +166,37 @@ def smoothed_cross_entropies(
         labels_MN: Class indices, int64.
         label_smoothing_M: ε of each member; None where all are 0.
     """
-    log_p_MNK = F.log_softmax(logits_MNK, dim=2)
-    loss_M = -log_p_MNK.gather(2, labels_MN.unsqueeze(2)).flatten(1).mean(1)
-    if label_smoothing_M is None:
-        return loss_M
-    uniform_M = -log_p_MNK.flatten(1).mean(1)
-    return (1 - label_smoothing_M) * loss_M + label_smoothing_M * uniform_M
+    losses_M: Tensor = _CrossEntropies.apply(
+        logits_MNK.transpose(1, 2), labels_MN.unsqueeze(1), label_smoothing_M
+    )
+    return losses_M
+
+
+class _CrossEntropies(torch.autograd.Function):
+    """`smoothed_cross_entropies` of ``[M, K, N]``, in few operations."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits_MKN: Tensor, labels_M1N: Tensor, label_smoothing_M: Tensor | None
+    ) -> Tensor:
+        log_p_MKN = F.log_softmax(logits_MKN, dim=1)
+        ctx.save_for_backward(log_p_MKN, labels_M1N, label_smoothing_M)
+        loss_M = -log_p_MKN.gather(1, labels_M1N).flatten(1).mean(1)
+        if label_smoothing_M is None:
+            return loss_M
+        uniform_M = -log_p_MKN.flatten(1).mean(1)
+        return (1 - label_smoothing_M) * loss_M + label_smoothing_M * uniform_M
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_M: Tensor) -> tuple[Tensor | None, ...]:
+        log_p_MKN, labels_M1N, label_smoothing_M = ctx.saved_tensors
+        _, num_classes, num_samples = log_p_MKN.shape
+        grad_MKN = log_p_MKN.exp()
+        minus_target = grad_MKN.new_full((), -1.0)
+        if label_smoothing_M is not None:
+            smoothing_M11 = label_smoothing_M.view(-1, 1, 1)
+            grad_MKN -= smoothing_M11 / num_classes
+            minus_target = smoothing_M11 - 1
+        grad_MKN.scatter_add_(1, labels_M1N, minus_target.expand(labels_M1N.shape))
+        return grad_MKN.mul_((grad_M / num_samples).view(-1, 1, 1)), None, None
