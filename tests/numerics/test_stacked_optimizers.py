@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.training.engines.broadcast_optimizers import BroadcastSGD
 from rlp_sweeps.training.engines.flat_optimizers import FlatAdamW, FlatSGD
 from rlp_sweeps.training.engines.memberwise_optimizers import MemberwiseAdamW, MemberwiseSGD
 from rlp_sweeps.training.engines.stacked_optimizer import StackedOptimizer
 
-SGD = {"memberwise": MemberwiseSGD, "flat": FlatSGD}
+SGD = {"memberwise": MemberwiseSGD, "flat": FlatSGD, "broadcast": BroadcastSGD}
 ADAMW = {"memberwise": MemberwiseAdamW, "flat": FlatAdamW}
 FACTORS = (1.0, 0.7, 0.1)
 BASE = TrialConfig(arm="control", lr=0.1, rlp_lambda=0.0, seed=0, head_lr=0.3)

@@ -8,7 +8,7 @@ of an epoch.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from rlp_sweeps.arms import get_arm
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.datasets import SplitDataset
+from rlp_sweeps.training.engines.broadcast_optimizers import LARGEST_MEMBER, BroadcastSGD
 from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
 from rlp_sweeps.training.engines.flat_optimizers import FlatAdamW, FlatSGD
 from rlp_sweeps.training.engines.layout import StackLayout
@@ -113,8 +114,14 @@ class StackedGroup:
         backbone = self._network.backbone_parameters()
         heads = self._network.heads_parameters()
         is_flat = self._device.type == "cuda"  # few launches there, one cache's worth here
-        sgd, adamw = (FlatSGD, FlatAdamW) if is_flat else (MemberwiseSGD, MemberwiseAdamW)
-        kind = adamw if self.configs[0].optimizer == "adamw" else sgd
+        num_parameters = sum(p[0].numel() for p in (*backbone.values(), *heads.values()))
+        kind: Callable[..., StackedOptimizer]
+        if self.configs[0].optimizer == "adamw":
+            kind = FlatAdamW if is_flat else MemberwiseAdamW
+        elif is_flat:
+            kind = FlatSGD
+        else:  # by the size of one member, for its bits must not depend on how many there are
+            kind = BroadcastSGD if num_parameters <= LARGEST_MEMBER else MemberwiseSGD
         return kind(self.configs, backbone, heads, num_steps=self.step)
 
     def train_epoch(self, epoch: int) -> list[float]:
