@@ -27,6 +27,7 @@ from rlp_sweeps.training.datasets import load_image_arrays
 from rlp_sweeps.training.engines import ENGINES
 from rlp_sweeps.training.engines.probing import ShortTraining
 from rlp_sweeps.training.engines.traits import engine_refusal, net_traits
+from rlp_sweeps.training.memory import keep_freed_memory
 
 GROUP_SIZES = (4, 8, 16)
 NUM_STEPS = 16
@@ -174,6 +175,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=stored)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     kept = {}
     if arguments.only and arguments.output.exists():
         table = Calibration.from_text(arguments.output.read_text(encoding="utf-8"))

@@ -32,6 +32,7 @@ from rlp_sweeps.arms import ARMS
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.datasets import load_image_arrays
 from rlp_sweeps.training.engines import ENGINES, Engine, get_engine
+from rlp_sweeps.training.memory import keep_freed_memory
 
 SEQUENTIAL = "sequential"
 NUM_EPOCHS = 10_000
@@ -170,6 +171,7 @@ def time_engines(
         RuntimeError: A member raised.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     device = torch.device(options.device)
     configs = members_of(case)
     calls: dict[str, Callable[[], object]] = {

@@ -28,6 +28,7 @@ from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.heads import ExtractorWeights
 from rlp_sweeps.training.losses import smoothed_cross_entropy
 from rlp_sweeps.training.member import Member
+from rlp_sweeps.training.memory import keep_freed_memory
 
 STEP_S = 0.05
 """Steps that together take about this long make one timed number."""
@@ -70,6 +71,7 @@ def time_sides(
     The sides share data set, seed and device.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     device = torch.device(options.device)
     configs = {name: build_config(dict(settings)) for name, (settings, _) in sides.items()}
     data = load_data(next(iter(configs.values())), device)

@@ -23,6 +23,7 @@ from rlp_sweeps.spaces import SearchSpace
 from rlp_sweeps.tracking.mlflow_tracker import MlflowTarget, TrialLogger
 from rlp_sweeps.tracking.run_directory import RunDirectory, code_version
 from rlp_sweeps.training.loop import GroupContext, GroupProgress, TrialResult, train_group
+from rlp_sweeps.training.memory import keep_freed_memory
 
 REPORTED_METRICS = ("val_accuracy", "val_loss", "memorization")
 """Means over a group's members that Tune's schedulers and the live view see."""
@@ -89,6 +90,7 @@ def rlp_trainable(config: dict[str, Any], *, job: SweepJob) -> None:
     clear_stop_request()
     sys.path.extend(path for path in job.import_paths if path not in sys.path)
     torch.set_num_threads(job.num_threads)
+    keep_freed_memory()
     GroupRun(job, job.group_of(config), report=tune.report).run()
 
 

@@ -1,6 +1,8 @@
-"""Memory of a device: whether an error says that it ran out, and how it is given back."""
+"""Memory: whether an error says that it ran out, how it is given back, and when it is kept."""
 
+import ctypes
 import gc
+import sys
 
 import torch
 
@@ -14,6 +16,11 @@ _PHRASES = (
 """What torch and the libraries below it say; not all of them raise `torch.OutOfMemoryError`."""
 
 
+_KEPT_BYTES = 2**28
+_MALLOC_OPTIONS = {-1: _KEPT_BYTES, -2: 2**26, -3: 2**25}
+"""`M_TRIM_THRESHOLD`, `M_TOP_PAD` and `M_MMAP_THRESHOLD` of glibc's malloc.h, in bytes."""
+
+
 def is_out_of_memory(trace: str) -> bool:
     """Return whether a trace, or an error's text, says that memory ran out."""
     return any(phrase in trace for phrase in _PHRASES)
@@ -24,3 +31,18 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, up to `_KEPT_BYTES`, for its next use.
+
+    glibc gives the top of its heap back to the system and asks for it again, which costs a page
+    fault for every 4 KiB: a step of sixteen small networks had 650 of them, an eighth of its time.
+    Does nothing where there is no glibc.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, num_bytes in _MALLOC_OPTIONS.items():
+            mallopt(parameter, num_bytes)
