@@ -3,7 +3,8 @@
 Both are nested joint heads: one linear layer D → K·R with one softmax over all K·R outputs. One
 forward and one backward a step serve the heads' own loss and the regularizer, because the two
 gradients meet at the same logits and part there: the head's goes to its weights, the regularizer's
-to the features.
+to the features. There samples come last, ``[H, J, N]``: a CPU's softmax over outputs that lie apart
+works on many samples at once.
 
 Shapes: N samples, D features, K classes, R random labels, J = K·R outputs, H = 2 heads (adversary
 first, observer second).
@@ -56,9 +57,9 @@ class NestedJointHeads(nn.Module):
 
     def forward(self, features_ND: Tensor) -> Tensor:
         """Return both heads' outputs, ``[H, N, K, R]``."""
-        logits_NHJ = _linear(features_ND, self.weight_HJD, self.bias_HJ)
-        shape = (-1, 2, self.num_classes, self.num_random_labels)
-        return logits_NHJ.view(shape).transpose(0, 1)
+        logits_HJN = _linear(features_ND, self.weight_HJD, self.bias_HJ)
+        blocks = (self.num_classes, self.num_random_labels)
+        return torch.unflatten(logits_HJN, 1, blocks).permute(0, 3, 1, 2)
 
     def adversary(self, features_ND: Tensor) -> Tensor:
         """Return the adversary's outputs alone, ``[N, K, R]``."""
@@ -104,9 +105,9 @@ def _init_linear(shape: tuple[int, int], seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _linear(features_ND: Tensor, weight_HJD: Tensor, bias_HJ: Tensor) -> Tensor:
-    num_heads, num_outputs, num_features = weight_HJD.shape
-    flat_NO = F.linear(features_ND, weight_HJD.view(-1, num_features), bias_HJ.view(-1))
-    return flat_NO.view(-1, num_heads, num_outputs)
+    """Return ``[H, J, N]``."""
+    weight_OD, bias_O1 = weight_HJD.flatten(0, 1), bias_HJ.view(-1, 1)
+    return torch.addmm(bias_O1, weight_OD, features_ND.T).view(*bias_HJ.shape, -1)
 
 
 class _OnePass(torch.autograd.Function):
@@ -126,44 +127,45 @@ class _OnePass(torch.autograd.Function):
         targets_NH: Tensor,
         settings: tuple[int, float, float],
     ) -> Tensor:
-        log_p_NHJ = F.log_softmax(_linear(features_ND, weight_HJD, bias_HJ), dim=2)
-        ctx.save_for_backward(features_ND, weight_HJD, log_p_NHJ, targets_NH)
+        logits_HJN = _linear(features_ND, weight_HJD, bias_HJ)
+        p_HJN = logits_HJN.softmax(1)
+        targets_H1N = targets_NH.T.unsqueeze(1)
+        ctx.save_for_backward(features_ND, weight_HJD, logits_HJN, p_HJN, targets_H1N)
         ctx.settings = settings
-        return -log_p_NHJ.gather(2, targets_NH.unsqueeze(2)).sum() / features_ND.shape[0]
+        log_norms_HN = logits_HJN.amax(1) - p_HJN.amax(1).log_()  # of the largest: p̂ = e^z / Σ
+        hit_HN = logits_HJN.gather(1, targets_H1N).squeeze(1)
+        return (log_norms_HN - hit_HN).sum() / features_ND.shape[0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        features_ND, weight_HJD, log_p_NHJ, targets_NH = ctx.saved_tensors
+        features_ND, weight_HJD, logits_HJN, p_HJN, targets_H1N = ctx.saved_tensors
         settings = ctx.settings
         grad_per_sample = grad / features_ND.shape[0]
-        p_NHJ = log_p_NHJ.exp()
         features_grad = None
         if settings[1] != 0 or settings[2] != 0:
-            labels_N = targets_NH[:, ADVERSARY] // settings[0]
-            regularizer_NJ = _regularizer_grad(
-                p_NHJ[:, ADVERSARY], log_p_NHJ[:, ADVERSARY], labels_N, settings
+            labels_N = targets_H1N[ADVERSARY, 0] // settings[0]
+            logits_grad_JN = _regularizer_grad(
+                p_HJN[ADVERSARY], logits_HJN[ADVERSARY], labels_N, settings
             )
-            features_grad = (regularizer_NJ @ weight_HJD[ADVERSARY]) * grad_per_sample
-        minus_one = p_NHJ.new_full((), -1.0).expand(*targets_NH.shape, 1)
-        p_NHJ.scatter_add_(2, targets_NH.unsqueeze(2), minus_one)
-        head_grad_NO = p_NHJ.flatten(1) * grad_per_sample
-        weight_grad = (head_grad_NO.T @ features_ND).view_as(weight_HJD)
-        bias_grad = head_grad_NO.sum(0).view(weight_HJD.shape[:2])
+            features_grad = (logits_grad_JN.T @ weight_HJD[ADVERSARY]).mul_(grad_per_sample)
+        minus_one = p_HJN.new_full((), -1.0).expand(targets_H1N.shape)
+        head_grad_ON = p_HJN.scatter_add(1, targets_H1N, minus_one).flatten(0, 1)
+        weight_grad = (head_grad_ON @ (features_ND * grad_per_sample)).view_as(weight_HJD)
+        bias_grad = (head_grad_ON.sum(1) * grad_per_sample).view(weight_HJD.shape[:2])
         return features_grad, weight_grad, bias_grad, None, None
 
 
 def _regularizer_grad(
-    p_NJ: Tensor, log_p_NJ: Tensor, labels_N: Tensor, settings: tuple[int, float, float]
+    p_JN: Tensor, logits_JN: Tensor, labels_N: Tensor, settings: tuple[int, float, float]
 ) -> Tensor:
-    """Return the adversary's weighted regularizer gradient at its logits, ``[N, J]``."""
+    """Return the adversary's weighted regularizer gradient at its logits, ``[J, N]``."""
     num_random_labels, class_weight, uniform_weight = settings
-    block_NR = labels_N.unsqueeze(1) * num_random_labels + torch.arange(
-        num_random_labels, device=labels_N.device
-    )
-    q_NR = log_p_NJ.gather(1, block_NR).softmax(1)
-    in_block_NR = (uniform_weight - class_weight) * q_NR - uniform_weight / num_random_labels
-    return (class_weight * p_NJ).scatter_add_(1, block_NR, in_block_NR)
+    within_R1 = torch.arange(num_random_labels, device=labels_N.device).unsqueeze(1)
+    block_RN = labels_N * num_random_labels + within_R1
+    q_RN = logits_JN.gather(0, block_RN).softmax(0)
+    in_block_RN = (uniform_weight - class_weight) * q_RN - uniform_weight / num_random_labels
+    return (class_weight * p_JN).scatter_add_(0, block_RN, in_block_RN)
 
 
 class _ScaleGradient(torch.autograd.Function):
