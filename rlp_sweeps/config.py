@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, Self, get_args, get_type_hints
 
-from rlp_sweeps.arms import get_arm
+from rlp_sweeps.arms import ARMS, get_arm
 from rlp_sweeps.errors import ConfigError
 
 SCALARS = (
@@ -23,9 +23,13 @@ SCALARS = (
     "weight_decay",
     "momentum",
     "extractor_scale",
+    "matched_multiplier",
     "seed",
 )
 """Settings that may differ between the trials of one group."""
+
+_ADDED_SETTINGS = ("matched_multiplier",)
+"""Settings that came after the first trials were named; where they are None, no id holds them."""
 
 HEADS = ("nested_joint",)
 OPTIMIZERS = ("sgd", "adamw")
@@ -54,6 +58,7 @@ class TrialConfig:
     weight_decay: float = 0.0
     momentum: float = 0.9
     extractor_scale: float = 1.0
+    matched_multiplier: float | None = None
     dataset: str = "digits"
     train_samples: int | None = None
     val_samples: int | None = None
@@ -83,6 +88,7 @@ class TrialConfig:
             if checked is not None and name in _RULES:
                 _check_rule(name, checked)
         _check_arm(self.arm, self.rlp_lambda)
+        _check_multiplier(self.arm, self.matched_multiplier)
         _check_combinations(self)
 
     @classmethod
@@ -106,12 +112,30 @@ class TrialConfig:
     @property
     def trial_id(self) -> str:
         """Hash of the canonical configuration: 16 hexadecimal digits, the same on every machine."""
-        return _digest(self.to_dict())
+        return _digest(self._identity())
 
     @property
     def group_key(self) -> str:
-        """Hash of everything but the scalars: trials with the same key can be trained together."""
-        return _digest({k: v for k, v in self.to_dict().items() if k not in SCALARS})
+        """Hash of everything but the scalars: trials with the same key can be trained together.
+
+        Projection arms need a step of their own and form groups among themselves.
+        """
+        shared = {k: v for k, v in self.to_dict().items() if k not in SCALARS}
+        return _digest({**shared, "is_projected": True} if self.is_projected else shared)
+
+    @property
+    def is_projected(self) -> bool:
+        """Whether the arm combines gradients on the extractor's parameters."""
+        return get_arm(self.arm).projection != "none"
+
+    @property
+    def class_loss_scale(self) -> float:
+        """Factor on the extractor's gradient of L_class: the planted scale times the matched κ."""
+        return self.extractor_scale * (self.matched_multiplier or 1.0)
+
+    def _identity(self) -> dict[str, Scalar]:
+        values = self.to_dict()
+        return {k: v for k, v in values.items() if v is not None or k not in _ADDED_SETTINGS}
 
 
 def _digest(values: Mapping[str, Scalar]) -> str:
@@ -134,6 +158,7 @@ _RULES: dict[str, _Rule] = {
     "weight_decay": ("0 <= weight_decay < inf", lambda v: 0 <= v < float("inf")),
     "momentum": ("0 <= momentum < 1", lambda v: 0 <= v < 1),
     "extractor_scale": ("0 < extractor_scale < inf", lambda v: 0 < v < float("inf")),
+    "matched_multiplier": ("0 < matched_multiplier < inf", lambda v: 0 < v < float("inf")),
     "train_samples": ("1 <= train_samples", lambda v: v >= 1),
     "val_samples": ("1 <= val_samples", lambda v: v >= 1),
     "test_samples": ("1 <= test_samples", lambda v: v >= 1),
@@ -240,8 +265,7 @@ def _check_rule(name: str, value: Any) -> None:
 
 
 def _check_arm(name: str, rlp_lambda: float) -> None:
-    arm = get_arm(name)
-    is_control = arm.weight_class_term == arm.weight_uniform_term == 0
+    is_control = not get_arm(name).has_lambda
     if is_control and rlp_lambda != 0:
         msg = f"`rlp_lambda == 0` must hold in arm {name!r}, but got rlp_lambda={rlp_lambda!r}."
         raise ConfigError(msg)
@@ -249,6 +273,24 @@ def _check_arm(name: str, rlp_lambda: float) -> None:
         msg = (
             f"`rlp_lambda > 0` must hold in arm {name!r}, but got rlp_lambda={rlp_lambda!r}; "
             "the trial without regularizer is the arm 'control'."
+        )
+        raise ConfigError(msg)
+
+
+def _check_multiplier(arm: str, multiplier: float | None) -> None:
+    matched_to = get_arm(arm).matched_to
+    if matched_to is not None and multiplier is None:
+        msg = (
+            f"arm {arm!r} must state the κ of the {matched_to!r} trials that it is matched to, "
+            "`matched_multiplier`; `rlp-sweeps follow-up DIR` measures and schedules it."
+        )
+        raise ConfigError(msg)
+    if matched_to is None and multiplier is not None:
+        matched = [name for name, known in ARMS.items() if known.matched_to is not None]
+        msg = (
+            f"`matched_multiplier` belongs to the arms {matched}, but got "
+            f"matched_multiplier={multiplier!r} in arm {arm!r}; a scale of any arm's class "
+            "gradient is `extractor_scale`."
         )
         raise ConfigError(msg)
 

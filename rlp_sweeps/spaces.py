@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from rlp_sweeps.arms import ARMS, get_arm
+from rlp_sweeps.arms import MAIN_ARMS, get_arm
 from rlp_sweeps.axes import Axis, ChoiceAxis, LinearAxis, LogAxis, as_values
 from rlp_sweeps.config import Scalar, TrialConfig, check_value
 from rlp_sweeps.errors import SearchSpaceError
@@ -89,8 +89,8 @@ class SearchSpace:
         claim: The statement the study tests, one sentence.
         source: Where the statement stands: paper, figure.
         axes: Parameter name to axis.
-        arms: Arms that each point trains; a grid needs ``control``. Where not given: all five, or
-            ``control`` alone in a space without λ.
+        arms: Arms that each point trains; a grid needs ``control``. Where not given: `MAIN_ARMS`,
+            or ``control`` alone in a space without λ.
         fixed: Settings that do not vary, by name.
         num_seeds: Replicates.
         first_seed: Number of the first replicate.
@@ -116,7 +116,7 @@ class SearchSpace:
         object.__setattr__(self, "axes", dict(self.axes))
         object.__setattr__(self, "fixed", dict(self.fixed))
         has_lambda = "rlp_lambda" in self.axes or "rlp_lambda" in self.fixed
-        arms = self.arms or (tuple(ARMS) if has_lambda else ("control",))
+        arms = self.arms or (MAIN_ARMS if has_lambda else ("control",))
         object.__setattr__(self, "arms", as_values("arms", arms))
         _check_design(self)
         _check_arms(self)
@@ -246,7 +246,12 @@ def _check_design(space: SearchSpace) -> None:
 
 def _check_arms(space: SearchSpace) -> None:
     for arm in space.arms:
-        get_arm(arm)
+        if (matched_to := get_arm(arm).matched_to) is not None:
+            msg = (
+                f"the arms of a space must be known before it is trained, but {arm!r} needs the "
+                f"multiplier measured in {matched_to!r}; `rlp-sweeps follow-up DIR` adds it."
+            )
+            raise SearchSpaceError(msg)
     if len(set(space.arms)) < len(space.arms):
         msg = f"no two arms of a space may be alike, but got arms={space.arms!r}."
         raise SearchSpaceError(msg)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-shared_settings = attrgetter(*(name for name in FIELD_TYPES if name not in SCALARS))
+shared_settings = attrgetter(*(name for name in FIELD_TYPES if name not in SCALARS), "is_projected")
 """Returns the values that the trials of a group share."""
 
 

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from rlp_sweeps.arms import Projection
 from rlp_sweeps.seeding import stream_seed
+from rlp_sweeps.training.losses import next_of_class
 
 ADVERSARY, OBSERVER = 0, 1
 
@@ -29,12 +31,30 @@ class ExtractorWeights(NamedTuple):
     Attributes:
         class_term: λ·w_c.
         uniform_term: λ·w_u.
-        class_loss: Factor on the class loss, 1 unless planted.
+        class_loss: Factor on the class loss, 1 unless planted or matched.
+        class_mean: λ times the weight of the block-mean split's class part.
+        mean_rest: λ times the weight of its rest.
+        permutes_uniform_term: The uniform term's gradient is that of the next sample of the class.
+        projection: How the gradients of class loss and regularizer meet.
     """
 
     class_term: float
     uniform_term: float
     class_loss: float = 1.0
+    class_mean: float = 0.0
+    mean_rest: float = 0.0
+    permutes_uniform_term: bool = False
+    projection: Projection = "none"
+
+    @property
+    def regularizes(self) -> bool:
+        """Whether the regularizer reaches the extractor."""
+        return any((self.class_term, self.uniform_term, self.class_mean, self.mean_rest))
+
+    @property
+    def splits_block_means(self) -> bool:
+        """Whether a part of the block-mean split is there."""
+        return bool(self.class_mean or self.mean_rest)
 
 
 class NestedJointHeads(nn.Module):
@@ -75,9 +95,10 @@ class NestedJointHeads(nn.Module):
     ) -> Tensor:
         """Return the sum of both heads' losses, whose backward also carries the regularizer.
 
-        Backward sends ∇L_head to the heads' weights and ∇(λ w_c L_reg^class + λ w_u L_reg^uniform)
-        of the adversary to the features. Where both weights are 0 the features get no gradient at
-        all, so that a pure observer leaves the extractor bit-identical.
+        Backward sends ∇L_head to the heads' weights and the adversary's weighted regularizer, for
+        example ∇(λ w_c L_reg^class + λ w_u L_reg^uniform), to the features. Where all weights are 0
+        the features get no gradient at all, so that a pure observer leaves the extractor
+        bit-identical.
 
         Args:
             features_ND: What the class head reads, ``[N, D]``, float32 or float64.
@@ -89,7 +110,7 @@ class NestedJointHeads(nn.Module):
             L_head(adversary) + L_head(observer), ``[]``, in nats, mean over samples.
         """
         targets_NH = labels_N.unsqueeze(1) * self.num_random_labels + random_labels_HN.T
-        settings = (self.num_random_labels, weights.class_term, weights.uniform_term)
+        settings = (self.num_random_labels, weights)
         loss: Tensor = _OnePass.apply(
             features_ND, self.weight_HJD, self.bias_HJ, targets_NH, settings
         )
@@ -125,7 +146,7 @@ class _OnePass(torch.autograd.Function):
         weight_HJD: Tensor,
         bias_HJ: Tensor,
         targets_NH: Tensor,
-        settings: tuple[int, float, float],
+        settings: tuple[int, ExtractorWeights],
     ) -> Tensor:
         logits_HJN = _linear(features_ND, weight_HJD, bias_HJ)
         p_HJN = logits_HJN.softmax(1)
@@ -143,7 +164,7 @@ class _OnePass(torch.autograd.Function):
         settings = ctx.settings
         grad_per_sample = grad / features_ND.shape[0]
         features_grad = None
-        if settings[1] != 0 or settings[2] != 0:
+        if settings[1].regularizes:
             labels_N = targets_H1N[ADVERSARY, 0] // settings[0]
             logits_grad_JN = _regularizer_grad(
                 p_HJN[ADVERSARY], logits_HJN[ADVERSARY], labels_N, settings
@@ -157,15 +178,30 @@ class _OnePass(torch.autograd.Function):
 
 
 def _regularizer_grad(
-    p_JN: Tensor, logits_JN: Tensor, labels_N: Tensor, settings: tuple[int, float, float]
+    p_JN: Tensor, logits_JN: Tensor, labels_N: Tensor, settings: tuple[int, ExtractorWeights]
 ) -> Tensor:
-    """Return the adversary's weighted regularizer gradient at its logits, ``[J, N]``."""
-    num_random_labels, class_weight, uniform_weight = settings
+    """Return the adversary's weighted regularizer gradient at its logits, ``[J, N]``.
+
+    With s̄ the softmax over the means of the blocks, the block-mean split has ``(s̄_k − δ_ky) / R``
+    for its class part and ``p̂ − s̄_k / R`` for the rest.
+    """
+    num_random_labels, weights = settings
+    class_weight, uniform_weight = weights.class_term, weights.uniform_term
     within_R1 = torch.arange(num_random_labels, device=labels_N.device).unsqueeze(1)
     block_RN = labels_N * num_random_labels + within_R1
     q_RN = logits_JN.gather(0, block_RN).softmax(0)
-    in_block_RN = (uniform_weight - class_weight) * q_RN - uniform_weight / num_random_labels
-    return (class_weight * p_JN).scatter_add_(0, block_RN, in_block_RN)
+    in_block_RN = (uniform_weight - class_weight) * q_RN
+    if weights.permutes_uniform_term:
+        in_block_RN = uniform_weight * q_RN[:, next_of_class(labels_N)] - class_weight * q_RN
+    in_block_RN = in_block_RN - (uniform_weight + weights.class_mean) / num_random_labels
+    grad_JN = (class_weight + weights.mean_rest) * p_JN
+    if weights.splits_block_means:
+        blocks_KRN = logits_JN.reshape(-1, num_random_labels, len(labels_N))
+        share_KN = blocks_KRN.mean(1).softmax(0) / num_random_labels
+        grad_JN += ((weights.class_mean - weights.mean_rest) * share_KN).repeat_interleave(
+            num_random_labels, dim=0
+        )
+    return grad_JN.scatter_add_(0, block_RN, in_block_RN)
 
 
 class _ScaleGradient(torch.autograd.Function):

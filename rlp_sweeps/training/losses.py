@@ -6,6 +6,7 @@ head of ``heads.py`` is tested against their gradients.
 Shapes: N samples, K classes, R random labels.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -102,13 +103,51 @@ def regularizer_terms_per_sample(
     return class_term_N, log_block_N - block_NR.mean(1)
 
 
+def block_mean_terms(random_logits_NKR: Tensor, labels_N: Tensor) -> RegularizerTerms:
+    r"""Return the second exact split of the regularizer, by block means.
+
+    .. math::
+        L_{reg} = \underbrace{CE(\bar z, y)}_{class}
+                + \underbrace{\mathrm{lse}_{kj}\, z_{kj} - \mathrm{lse}_k\, \bar z_k}_{rest},
+        \quad \bar z_k = \tfrac1R \sum_j z_{kj}
+
+    The class part is constant within a block and cannot move q; the rest is never below log R.
+
+    Args:
+        random_logits_NKR: Head outputs, ``[N, K, R]``, float.
+        labels_N: Class indices, ``[N]``, int64.
+
+    Source:
+        docs/method.md, section 3.
+    """
+    means_NK = random_logits_NKR.mean(2)
+    rest_N = random_logits_NKR.flatten(1).logsumexp(1) - means_NK.logsumexp(1)
+    return RegularizerTerms(F.cross_entropy(means_NK, labels_N), rest_N.mean())
+
+
+def next_of_class(labels_N: Tensor) -> Tensor:
+    """Return for each sample the next one of its class in the batch, ``[..., N]``, int64.
+
+    The last of a class is followed by the first; a sample alone in its class by itself.
+
+    Args:
+        labels_N: Class indices, ``[..., N]``, int64.
+    """
+    sorted_N, order_N = labels_N.sort(dim=-1, stable=True)
+    position_N = torch.arange(labels_N.shape[-1], device=labels_N.device).expand_as(labels_N)
+    start_N = torch.searchsorted(sorted_N, sorted_N)
+    is_last_N = position_N + 1 == torch.searchsorted(sorted_N, sorted_N, right=True)
+    following_N = torch.where(is_last_N, start_N, position_N + 1)
+    return torch.empty_like(order_N).scatter_(-1, order_N, order_N.gather(-1, following_N))
+
+
 def memorization(random_label_accuracy: float, num_random_labels: int) -> float:
     """Return the accuracy on random labels rescaled to 0 at chance and 1 at perfect recall."""
     chance = 1.0 / num_random_labels
     return (random_label_accuracy - chance) / (1.0 - chance)
 
 
-def dot(left: list[Tensor], right: list[Tensor]) -> Tensor:
+def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """Return the inner product of two gradients, ``[]``, float64."""
     products = [(a * b).sum(dtype=torch.float64) for a, b in zip(left, right, strict=True)]
     return torch.stack(products).sum()

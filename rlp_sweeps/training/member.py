@@ -25,17 +25,22 @@ from rlp_sweeps.training.multipliers import (
 )
 from rlp_sweeps.training.network import RLPNetwork
 from rlp_sweeps.training.optimizers import build_optimizer, current_lr, set_lr
+from rlp_sweeps.training.projection import projected_backward, weigher
 from rlp_sweeps.training.schedules import lr_factor
 from rlp_sweeps.training.seed_data import SeedData
 
 
 def extractor_weights(config: TrialConfig) -> ExtractorWeights:
-    """Return what a trial's extractor is trained on: its arm times λ, and the planted scale."""
+    """Return what a trial's extractor is trained on: its arm times λ, its class loss's scale."""
     arm = get_arm(config.arm)
     return ExtractorWeights(
         class_term=config.rlp_lambda * arm.weight_class_term,
         uniform_term=config.rlp_lambda * arm.weight_uniform_term,
-        class_loss=config.extractor_scale,
+        class_loss=config.class_loss_scale,
+        class_mean=config.rlp_lambda * arm.weight_class_mean,
+        mean_rest=config.rlp_lambda * arm.weight_mean_rest,
+        permutes_uniform_term=arm.permutes_uniform_term,
+        projection=arm.projection,
     )
 
 
@@ -149,7 +154,11 @@ class Member:
             self.weights,
             label_smoothing=self.config.label_smoothing,
         )
-        torch.autograd.backward(class_loss + heads_loss)
+        if self.weights.projection == "none":
+            torch.autograd.backward(class_loss + heads_loss)
+        else:
+            weigh = weigher(self.weights.projection)
+            projected_backward(class_loss, heads_loss, self.network.trained, weigh=weigh)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1

@@ -24,6 +24,7 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.heads import ExtractorWeights
 from rlp_sweeps.training.losses import dot, regularizer_terms, smoothed_cross_entropy
 from rlp_sweeps.training.network import RLPNetwork
+from rlp_sweeps.training.projection import projected_gradients, weigher
 
 PROBE_COLUMNS = (
     "class_grad_dot",
@@ -210,8 +211,14 @@ def _extractor_gradients(
     )
     plain = smoothed_cross_entropy(network.classify(features_ND), labels_N, label_smoothing)
     terms = regularizer_terms(network.heads.adversary(features_ND), labels_N)
+    parameters = network.extractor_parameters
+    projected = None
+    if weights.projection != "none":
+        weigh = weigher(weights.projection)
+        projected = projected_gradients(*trained, parameters, weigh=weigh)
     losses = (plain, trained.class_loss + trained.heads_loss, *terms)
-    return gradients_of(losses, network.extractor_parameters)
+    gradients = gradients_of(losses, parameters)
+    return gradients if projected is None else gradients._replace(trained=projected)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from rlp_sweeps.training.backbones import Backbone, build_backbone
 from rlp_sweeps.training.datasets import SplitDataset, normalize
 from rlp_sweeps.training.heads import ExtractorWeights, NestedJointHeads, scale_gradient
 from rlp_sweeps.training.losses import smoothed_cross_entropy
+from rlp_sweeps.training.projection import TrainedParameters
 
 
 class TrainingLosses(NamedTuple):
@@ -106,6 +107,15 @@ class RLPNetwork(nn.Module):
         if self.is_bf16:
             return torch.autocast(device.type, dtype=torch.bfloat16)
         return nullcontext()
+
+    @property
+    def trained(self) -> TrainedParameters:
+        """All parameters, by what trains them."""
+        return TrainedParameters(
+            self.extractor_parameters,
+            list(self.backbone.classifier.parameters()),
+            list(self.heads.parameters()),
+        )
 
     @property
     def extractor_parameters(self) -> list[nn.Parameter]:

@@ -24,6 +24,8 @@ BACKBONES = {
     "vit": {"backbone": "vit", "backbone_depth": 1, "backbone_width": 16},
 }
 ARMS = {"control": 0.0, "full": 2.0, "class_term": 2.0, "uniform_term": 2.0, "sham": 1.0}
+ARMS |= {"sham_norm": 2.0, "class_mean": 2.0, "mean_rest": 1.0, "rescaled": 2.0}
+PROJECTED = {"orthogonal": 2.0, "grafted": 2.0}
 BASE = TrialConfig(
     arm="control",
     lr=0.02,
@@ -53,7 +55,13 @@ def arms_of(**settings: object) -> list[TrialConfig]:
     """All arms, over two seeds unevenly, with scalars that differ."""
     base = dataclasses.replace(BASE, **settings)
     members = [
-        dataclasses.replace(base, arm=arm, rlp_lambda=rlp_lambda, lr=base.lr * (1 + i / 4))
+        dataclasses.replace(
+            base,
+            arm=arm,
+            rlp_lambda=rlp_lambda,
+            lr=base.lr * (1 + i / 4),
+            matched_multiplier=1.5 if arm == "rescaled" else None,
+        )
         for i, (arm, rlp_lambda) in enumerate(ARMS.items())
     ]
     first = dataclasses.replace(members[0], extractor_scale=2.0)

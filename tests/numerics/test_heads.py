@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rlp_sweeps.arms import ARMS
+from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.heads import (
     ADVERSARY,
     OBSERVER,
@@ -13,10 +15,13 @@ from rlp_sweeps.training.heads import (
     scale_gradient,
 )
 from rlp_sweeps.training.losses import (
+    block_mean_terms,
+    next_of_class,
     random_label_loss,
     regularizer_terms,
     smoothed_cross_entropy,
 )
+from rlp_sweeps.training.member import extractor_weights
 
 N, D, K, R = 12, 7, 5, 4
 ARM_WEIGHTS = [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.3, 2.5)]
@@ -46,6 +51,60 @@ def multi_pass_gradients(heads, batch, weights):
     terms = regularizer_terms(heads(features_ND)[ADVERSARY], labels_N)
     loss = weights.class_term * terms.class_term + weights.uniform_term * terms.uniform_term
     return head_loss, torch.autograd.grad(loss, features_ND)[0], head_grads
+
+
+def separate_gradient(heads, batch, weights) -> Tensor:
+    """The regularizer's gradient on the features by autograd on the definitions."""
+    features_ND, labels_N, _ = batch
+    logits_NKR = heads(features_ND)[ADVERSARY]
+    class_mean, mean_rest = block_mean_terms(logits_NKR, labels_N)
+    block_NR = logits_NKR[torch.arange(N), labels_N].detach().requires_grad_()
+    (uniform_NR,) = torch.autograd.grad((block_NR.logsumexp(1) - block_NR.mean(1)).mean(), block_NR)
+    if weights.permutes_uniform_term:
+        uniform_NR = uniform_NR[next_of_class(labels_N)]
+    pushed = (logits_NKR[torch.arange(N), labels_N] * uniform_NR).sum()
+    loss = (
+        weights.class_term * regularizer_terms(logits_NKR, labels_N).class_term
+        + weights.uniform_term * pushed
+        + weights.class_mean * class_mean
+        + weights.mean_rest * mean_rest
+    )
+    return torch.autograd.grad(loss, features_ND)[0]
+
+
+@pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.is_regularized])
+def test_every_arm_sends_the_gradient_of_its_definition(heads, batch, arm) -> None:
+    config = TrialConfig(arm=arm, lr=0.1, rlp_lambda=3.0, seed=0)
+    weights = extractor_weights(config)
+
+    heads.one_pass_loss(*batch, weights).backward()
+
+    expected_ND = separate_gradient(heads, batch, weights)
+    torch.testing.assert_close(batch[0].grad, expected_ND, rtol=0, atol=1e-12)
+
+
+def test_the_block_mean_split_sums_to_the_regularizer_and_its_class_part_cannot_move_recall(
+    heads, batch
+) -> None:
+    features_ND, labels_N, _ = batch
+    logits_NKR = heads.adversary(features_ND)
+
+    terms = block_mean_terms(logits_NKR, labels_N)
+    (grad_NKR,) = torch.autograd.grad(terms.class_term, logits_NKR, retain_graph=True)
+
+    regularizer = sum(regularizer_terms(logits_NKR, labels_N))
+    torch.testing.assert_close(sum(terms), regularizer, rtol=0, atol=1e-12)
+    assert terms.uniform_term >= math.log(R)
+    torch.testing.assert_close(grad_NKR, grad_NKR[:, :, :1].expand_as(grad_NKR), rtol=0, atol=1e-15)
+
+
+def test_the_next_of_a_class_is_another_sample_of_it_wherever_there_is_one() -> None:
+    labels_N = torch.tensor([1, 0, 1, 2, 1, 0])
+
+    following_N = next_of_class(labels_N)
+
+    assert following_N.tolist() == [2, 5, 4, 3, 0, 1]
+    assert torch.equal(next_of_class(labels_N.expand(3, -1)), following_N.expand(3, -1))
 
 
 @pytest.mark.parametrize("arm_weights", ARM_WEIGHTS)

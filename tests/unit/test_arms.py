@@ -1,13 +1,17 @@
 import pytest
 
-from rlp_sweeps.arms import ARMS, get_arm
+from rlp_sweeps.arms import ARMS, MAIN_ARMS, get_arm
 from rlp_sweeps.errors import ConfigError
 
 
-def test_arms_are_two_weights_and_a_flag() -> None:
+def test_the_main_arms_are_two_weights_and_a_flag() -> None:
     table = {
-        name: (arm.weight_class_term, arm.weight_uniform_term, arm.redraws_random_labels)
-        for name, arm in ARMS.items()
+        name: (
+            ARMS[name].weight_class_term,
+            ARMS[name].weight_uniform_term,
+            ARMS[name].redraws_random_labels,
+        )
+        for name in MAIN_ARMS
     }
 
     assert table == {
@@ -17,6 +21,14 @@ def test_arms_are_two_weights_and_a_flag() -> None:
         "uniform_term": (0.0, 1.0, False),
         "sham": (1.0, 1.0, True),
     }
+
+
+def test_rescaled_arms_have_a_lambda_and_no_regularizer() -> None:
+    rescaled = [arm for name, arm in ARMS.items() if name.startswith("rescaled")]
+
+    assert [arm.matched_to for arm in rescaled] == ["full", "class_term", "uniform_term"]
+    assert all(arm.has_lambda and not arm.is_regularized for arm in rescaled)
+    assert not ARMS["control"].has_lambda
 
 
 def test_get_arm_returns_the_arm_of_that_name() -> None:

@@ -173,7 +173,41 @@ CHANGES: dict[str, Any] = {
 
 
 def test_every_setting_with_a_choice_stands_in_the_table_of_changes() -> None:
-    assert set(CHANGES) == set(FIELD_TYPES) - {"head"}
+    assert set(CHANGES) == set(FIELD_TYPES) - {"head", "matched_multiplier"}
+
+
+def test_ids_are_those_from_before_a_setting_was_added() -> None:
+    assert make().trial_id == "d7f051c499439caf"
+    assert make().group_key == "ea7f0e948dba96e7"
+
+
+def test_a_rescaled_trial_is_told_by_its_multiplier_and_joins_its_group() -> None:
+    rescaled = make(arm="rescaled", matched_multiplier=1.5)
+
+    assert rescaled.trial_id != make(arm="rescaled", matched_multiplier=2.0).trial_id
+    assert rescaled.group_key == make().group_key
+    assert rescaled.class_loss_scale == 1.5
+
+
+def test_projection_arms_form_groups_of_their_own() -> None:
+    assert make(arm="orthogonal").group_key == make(arm="grafted").group_key != make().group_key
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"arm": "rescaled"}, "must state the κ of the 'full' trials .* follow-up DIR"),
+        ({"arm": "full", "matched_multiplier": 2.0}, r"belongs to the arms \['rescaled', "),
+        ({"arm": "rescaled", "matched_multiplier": 0.0}, "0 < matched_multiplier < inf"),
+        (
+            {"arm": "rescaled", "matched_multiplier": 1.0, "rlp_lambda": 0.0},
+            "`rlp_lambda > 0` must hold in arm 'rescaled'",
+        ),
+    ],
+)
+def test_a_multiplier_and_its_arm_go_together(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        make(**settings)
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -36,13 +36,19 @@ from rlp_sweeps.training.multipliers import (
     NUM_SUMS,
     PROBE_COLUMNS,
     ExtractorGradients,
-    Gradient,
     gradients_of,
     multiplier_metrics,
     probe_products,
     restored_buffers,
 )
 from rlp_sweeps.training.network import RLPNetwork
+from rlp_sweeps.training.projection import (
+    GradientWeights,
+    inner_products,
+    member_weights,
+    projected_backward,
+    projected_gradients,
+)
 from rlp_sweeps.training.schedules import lr_factor
 from rlp_sweeps.training.seed_data import SeedData
 
@@ -225,8 +231,22 @@ class StackedGroup:
             self._weights,
             label_smoothing_M=self._label_smoothing_M,
         )
-        torch.autograd.backward((losses.class_loss_M + losses.heads_loss_M).sum())
+        if self._weights.projects_any:
+            class_loss, heads_loss = losses.class_loss_M.sum(), losses.heads_loss_M.sum()
+            projected_backward(class_loss, heads_loss, self._network.trained, weigh=self._weigh)
+        else:
+            torch.autograd.backward((losses.class_loss_M + losses.heads_loss_M).sum())
         return losses.class_loss_M.detach()
+
+    def _weigh(
+        self, class_grad: Sequence[Tensor], regularizer_grad: Sequence[Tensor]
+    ) -> GradientWeights:
+        """Return each member's factors of its two gradients, ``[M]``."""
+        class_MP, regularizer_MP = (
+            torch.cat([g.flatten(1) for g in grads], 1) for grads in (class_grad, regularizer_grad)
+        )
+        products = inner_products([class_MP], [regularizer_MP], dot=_member_dot)
+        return member_weights(products, self._weights.projections)
 
     def _batches(self, epoch: int) -> Iterator[StackedBatch]:
         """Yield the epoch's batches, the same that each member sees alone."""
@@ -305,7 +325,13 @@ class StackedGroup:
         terms_M = (term.view_as(batch.labels_MN).mean(1) for term in terms)
         members = (plain_M, trained.class_loss_M + trained.heads_loss_M, *terms_M)
         parameters = list(self._network.extractor.parameters())
+        projected = None
+        if self._weights.projects_any:
+            sums = (trained.class_loss_M.sum(), trained.heads_loss_M.sum())
+            projected = projected_gradients(*sums, parameters, weigh=self._weigh)
         gradients = gradients_of([loss_M.sum() for loss_M in members], parameters)
+        if projected is not None:
+            gradients = gradients._replace(trained=projected)
         return ExtractorGradients(*([torch.cat([g.flatten(1) for g in x], 1)] for x in gradients))
 
     @contextmanager
@@ -322,7 +348,7 @@ class StackedGroup:
             self._layout.generators = outer
 
 
-def _member_dot(left: Gradient, right: Gradient) -> Tensor:
+def _member_dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """Return each member's inner product, ``[M]``, float64."""
     return (left[0] * right[0]).sum(1, dtype=torch.float64)
 

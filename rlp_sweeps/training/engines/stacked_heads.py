@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from rlp_sweeps.arms import Projection
 from rlp_sweeps.training.heads import ADVERSARY, ExtractorWeights, NestedJointHeads
+from rlp_sweeps.training.losses import next_of_class
 
 
 class StackedWeights(NamedTuple):
@@ -24,20 +26,37 @@ class StackedWeights(NamedTuple):
     Attributes:
         class_term_M: λ·w_c.
         uniform_term_M: λ·w_u.
-        class_loss_M: Planted factor on the class loss.
-        regularizes_M: Whether either of the first two is not 0.
+        class_loss_M: Planted or matched factor on the class loss.
+        class_mean_M: λ times the weight of the block-mean split's class part.
+        mean_rest_M: λ times the weight of its rest.
+        permutes_M: Whether the uniform term's gradient is that of the next sample of the class.
+        regularizes_M: Whether the regularizer reaches the member's extractor.
+        projections: How each member's gradients of class loss and regularizer meet.
         regularizes_any: Whether a member is regularized.
         regularizes_all: Whether every member is.
-        scales_any: Whether a member has a planted factor.
+        scales_any: Whether a member has a factor on its class loss.
+        permutes_any: Whether a member permutes.
+        splits_block_means_any: Whether a member has a part of the block-mean split.
     """
 
     class_term_M: Tensor
     uniform_term_M: Tensor
     class_loss_M: Tensor
+    class_mean_M: Tensor
+    mean_rest_M: Tensor
+    permutes_M: Tensor
     regularizes_M: Tensor
+    projections: tuple[Projection, ...]
     regularizes_any: bool
     regularizes_all: bool
     scales_any: bool
+    permutes_any: bool
+    splits_block_means_any: bool
+
+    @property
+    def projects_any(self) -> bool:
+        """Whether a member's gradients meet on its parameters."""
+        return any(projection != "none" for projection in self.projections)
 
 
 def stack_weights(weights: Sequence[ExtractorWeights], like: Tensor) -> StackedWeights:
@@ -46,15 +65,22 @@ def stack_weights(weights: Sequence[ExtractorWeights], like: Tensor) -> StackedW
     def column(name: str) -> Tensor:
         return like.new_tensor([getattr(w, name) for w in weights])
 
-    regularizes = [w.class_term != 0 or w.uniform_term != 0 for w in weights]
+    regularizes = [w.regularizes for w in weights]
+    permutes = [w.permutes_uniform_term for w in weights]
     return StackedWeights(
         class_term_M=column("class_term"),
         uniform_term_M=column("uniform_term"),
         class_loss_M=column("class_loss"),
+        class_mean_M=column("class_mean"),
+        mean_rest_M=column("mean_rest"),
+        permutes_M=torch.tensor(permutes, device=like.device),
         regularizes_M=torch.tensor(regularizes, device=like.device),
+        projections=tuple(w.projection for w in weights),
         regularizes_any=any(regularizes),
         regularizes_all=all(regularizes),
         scales_any=any(w.class_loss != 1 for w in weights),
+        permutes_any=any(permutes),
+        splits_block_means_any=any(w.splits_block_means for w in weights),
     )
 
 
@@ -198,5 +224,20 @@ def _regularizer_grad(p_MJN: Tensor, logits_MJN: Tensor, settings: _Settings) ->
     within_R1 = torch.arange(num_random_labels, device=labels_MN.device).unsqueeze(1)
     block_MRN = labels_MN.unsqueeze(1) * num_random_labels + within_R1
     q_MRN = logits_MJN.gather(1, block_MRN).softmax(1)
-    in_block_MRN = (uniform_M11 - class_M11) * q_MRN - uniform_M11 / num_random_labels
-    return (class_M11 * p_MJN).scatter_add_(1, block_MRN, in_block_MRN)
+    in_block_MRN = (uniform_M11 - class_M11) * q_MRN
+    if weights.permutes_any:
+        next_MRN = next_of_class(labels_MN).unsqueeze(1).expand_as(q_MRN)
+        permuted_MRN = uniform_M11 * q_MRN.gather(2, next_MRN) - class_M11 * q_MRN
+        in_block_MRN = permuted_MRN.where(weights.permutes_M.view(-1, 1, 1), in_block_MRN)
+    class_mean_M11, rest_M11 = (
+        w.view(-1, 1, 1) for w in (weights.class_mean_M, weights.mean_rest_M)
+    )
+    in_block_MRN = in_block_MRN - (uniform_M11 + class_mean_M11) / num_random_labels
+    grad_MJN = (class_M11 + rest_M11) * p_MJN
+    if weights.splits_block_means_any:
+        blocks_MKRN = logits_MJN.reshape(len(logits_MJN), -1, num_random_labels, len(labels_MN[0]))
+        share_MKN = blocks_MKRN.mean(2).softmax(1) / num_random_labels
+        grad_MJN += ((class_mean_M11 - rest_M11) * share_MKN).repeat_interleave(
+            num_random_labels, dim=1
+        )
+    return grad_MJN.scatter_add_(1, block_MRN, in_block_MRN)

@@ -24,6 +24,7 @@ from rlp_sweeps.training.engines.stacked_heads import (
 )
 from rlp_sweeps.training.heads import scale_gradient
 from rlp_sweeps.training.network import RLPNetwork
+from rlp_sweeps.training.projection import TrainedParameters
 
 
 class StackedLosses(NamedTuple):
@@ -123,6 +124,12 @@ class StackedNetwork(nn.Module):
         """Return what is trained of extractors and class heads, by name."""
         named = [*_named(self.extractor, "extractor"), *_named(self.classifier, "classifier")]
         return {name: parameter for name, parameter in named if parameter.requires_grad}
+
+    @property
+    def trained(self) -> TrainedParameters:
+        """All that is trained, by what trains it; members in front of every tensor."""
+        parts = (self.extractor, self.classifier, self.heads)
+        return TrainedParameters(*([p for p in m.parameters() if p.requires_grad] for m in parts))
 
     def heads_parameters(self) -> dict[str, nn.Parameter]:
         """Return the RLP heads' parameters by name."""

@@ -106,6 +106,7 @@ def _network_alone(config: TrialConfig) -> TrialConfig:
         label_smoothing=0.0,
         weight_decay=0.0,
         extractor_scale=1.0,
+        matched_multiplier=None,
         seed=0,
         train_samples=None,
         val_samples=None,
