@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import rlp_sweeps
-from rlp_sweeps.cli import reading, sweeping
+from rlp_sweeps.cli import following, reading, sweeping
 from rlp_sweeps.cli.options import WRONG_REQUEST, say
 from rlp_sweeps.errors import RlpSweepsError
 
@@ -52,13 +52,14 @@ for _command in (
     sweeping.plan,
     sweeping.run,
     sweeping.resume,
+    following.follow_up,
     sweeping.status,
     reading.analyze,
     reading.query,
     reading.sync,
     reading.ui,
 ):
-    app.command(_command.__name__)(_command)
+    app.command(_command.__name__.replace("_", "-"))(_command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -139,7 +139,7 @@ def run(  # noqa: PLR0913  # one parameter an option
         room=room_for(run_options, device=resolve_device(device)),
     )
     directory = output or Path("runs") / f"{named.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    return _watch(
+    return watch(
         lambda progress: run_sweep(
             planned, output=directory, options=run_options, progress=progress
         ),
@@ -175,7 +175,7 @@ def resume(  # noqa: PLR0913  # one parameter an option
         gpus_per_group=gpus_per_group,
         tracking_uri=tracking_uri,
     )
-    return _watch(
+    return watch(
         lambda progress: resume_sweep(directory, options=run_options, progress=progress),
         directory,
         is_analyzed=not no_analyze,
@@ -195,7 +195,7 @@ def status(directory: opt.Directory, *, json: opt.AsJson = False) -> None:
         print_status(found)
 
 
-def _watch(
+def watch(
     train: "Callable[[SweepView], SweepOutcome]",
     directory: Path,
     *,

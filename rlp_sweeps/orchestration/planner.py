@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rlp_sweeps.orchestration.kinds import (
     representatives,
 )
 from rlp_sweeps.spaces import SearchSpace, space_from_dict
+from rlp_sweeps.tracking.manifest import followed_up
 
 __all__ = [
     "DEVICES",
@@ -32,6 +33,7 @@ __all__ = [
     "point_group",
     "remaining_groups",
     "resolve_device",
+    "with_trials",
 ]
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -44,8 +46,8 @@ class SweepPlan:
     Attributes:
         name: The recipe's name.
         space: The resolved search space.
-        trials: Every trial of a grid once, whole replicates first; empty in a search, whose points
-            are sampled while it runs.
+        trials: Every trial of a grid once, whole replicates first, those of follow-ups last; empty
+            in a search, whose points are sampled while it runs.
         groups: The trials in groups, in the order they start.
         plan_id: Hash of what is trained: the same plan in one directory is the same sweep.
         group_size: Most trials in a group.
@@ -97,7 +99,7 @@ class SweepPlan:
         if self.num_points is not None:
             return {arm: self.num_points * self.space.num_seeds for arm in self.space.arms}
         counts = Counter(trial.arm for trial in self.trials)
-        return {arm: counts[arm] for arm in self.space.arms}
+        return {arm: counts[arm] for arm in dict.fromkeys((*self.space.arms, *counts))}
 
     def engine_of(self, trial: TrialConfig) -> str:
         """Return the engine that trains a trial.
@@ -218,7 +220,18 @@ def plan_from_manifest(manifest: Mapping[str, Any]) -> SweepPlan:
             f"{manifest.get('code_version')!r}."
         )
         raise RunDirectoryError(msg)
+    for trials in followed_up(manifest):
+        plan = with_trials(plan, trials)
     return plan
+
+
+def with_trials(plan: SweepPlan, trials: Sequence[TrialConfig]) -> SweepPlan:
+    """Return the plan of a grid with a follow-up's trials, which form groups of their own.
+
+    The plan keeps its identity: it is the sweep that it was, continued.
+    """
+    groups = grouped(trials, plan.choices) if plan.choices else chunked(trials, plan.group_size)
+    return replace(plan, trials=(*plan.trials, *trials), groups=(*plan.groups, *groups))
 
 
 def remaining_groups(plan: SweepPlan, finished: Collection[str]) -> list[Group]:

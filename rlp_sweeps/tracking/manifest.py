@@ -17,6 +17,7 @@ from typing import Any
 
 import rlp_sweeps
 from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.errors import ConfigError, RunDirectoryError
 from rlp_sweeps.schema import SCHEMA_VERSION
 
 _PACKAGES = (
@@ -70,8 +71,65 @@ def build_manifest(
         "settings": dict(settings or {}),
         "data": dict(data or {}),
         "space": dict(space),
-        "trials": [{"trial_id": c.trial_id, "config": c.to_dict()} for c in configs],
+        "trials": [_entry(config) for config in configs],
     }
+
+
+def extend_manifest(
+    manifest: Mapping[str, Any], configs: Iterable[TrialConfig], *, why: str
+) -> dict[str, Any]:
+    """Return the manifest of a sweep that goes on with a follow-up's trials.
+
+    Args:
+        manifest: As it stands.
+        configs: New trials; those that are planned already are left out.
+        why: What they are for, one sentence.
+    """
+    planned = {entry["trial_id"] for entry in manifest["trials"]}
+    added = [entry for entry in map(_entry, configs) if entry["trial_id"] not in planned]
+    follow_up = {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code_version": code_version(),
+        "why": why,
+        "trial_ids": [entry["trial_id"] for entry in added],
+    }
+    return {
+        **manifest,
+        "follow_ups": [*manifest.get("follow_ups", []), follow_up],
+        "trials": [*manifest["trials"], *added],
+    }
+
+
+def followed_up(manifest: Mapping[str, Any]) -> list[list[TrialConfig]]:
+    """Return the trials of each follow-up, in the order they were planned.
+
+    Raises:
+        RunDirectoryError: A trial's configuration is not what its id says.
+    """
+    configs = {entry["trial_id"]: entry["config"] for entry in manifest.get("trials", [])}
+    return [
+        [_checked(trial_id, configs) for trial_id in follow_up["trial_ids"]]
+        for follow_up in manifest.get("follow_ups", [])
+    ]
+
+
+def _checked(trial_id: str, configs: Mapping[str, Mapping[str, Any]]) -> TrialConfig:
+    try:
+        config = TrialConfig.from_dict(configs[trial_id])
+    except (KeyError, ConfigError) as error:
+        msg = f"a follow-up's trial must be planned in the manifest: {trial_id!r} is not ({error})."
+        raise RunDirectoryError(msg) from error
+    if config.trial_id != trial_id:
+        msg = (
+            f"the manifest's trial {trial_id!r} must be what its id says, but its configuration is "
+            f"that of {config.trial_id!r}; resume it with the version that wrote it."
+        )
+        raise RunDirectoryError(msg)
+    return config
+
+
+def _entry(config: TrialConfig) -> dict[str, Any]:
+    return {"trial_id": config.trial_id, "config": config.to_dict()}
 
 
 @cache

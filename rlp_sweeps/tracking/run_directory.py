@@ -1,6 +1,6 @@
 """A run directory: everything one sweep leaves behind, readable by any tool.
 
-    manifest.json       what was planned; written once
+    manifest.json       what was planned; follow-ups add to it
     trials/*.parquet    one row a trial          <trial_id>.parquet, or 0-compacted.parquet
     epochs/*.parquet    one row a trial and evaluation
     checkpoints/        kept while a trial can still need them
@@ -11,7 +11,7 @@ trial. Opening and reading never change a file: a sweep may be at work in the sa
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -20,11 +20,12 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
 from rlp_sweeps.schema import SCHEMA_VERSION
 from rlp_sweeps.tracking import files, parquet
 from rlp_sweeps.tracking.data_fingerprint import check_same_data, data_of
-from rlp_sweeps.tracking.manifest import build_manifest, code_version
+from rlp_sweeps.tracking.manifest import build_manifest, code_version, extend_manifest
 from rlp_sweeps.tracking.parquet import COMPACTED_NAME
 
 __all__ = ["COMPACTED_NAME", "FOLDERS", "RunDirectory", "build_manifest", "code_version"]
@@ -108,10 +109,31 @@ class RunDirectory:
             for folder in (self.path, *(self.path / name for name in FOLDERS)):
                 stack.enter_context(files.new_folder(folder))
                 files.check_writable(folder)
-            target = self.path / _MANIFEST_NAME
-            if not target.exists():
-                text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-                files.write_atomically(target, lambda path: _write_text(path, text))
+            if not (self.path / _MANIFEST_NAME).exists():
+                self._write_manifest(manifest)
+
+    def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        files.write_atomically(self.path / _MANIFEST_NAME, lambda path: _write_text(path, text))
+
+    def add_trials(self, configs: Iterable[TrialConfig], *, why: str) -> None:
+        """Plan a follow-up's trials: the manifest holds them from now on.
+
+        Args:
+            configs: New trials; those that are planned already are left out.
+            why: What they are for, one sentence.
+
+        Raises:
+            RunDirectoryError: The directory cannot be written, or another process holds it.
+        """
+        with self.held():
+            self.__dict__.pop("manifest", None)  # another process may have extended it
+            extended = extend_manifest(self.manifest, configs, why=why)
+            try:
+                self._write_manifest(extended)
+            except OSError as error:
+                raise _not_writable(self.path, error) from error
+            self.__dict__["manifest"] = extended
 
     @classmethod
     def open(cls, path: str | Path) -> Self:

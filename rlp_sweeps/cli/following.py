@@ -1,0 +1,95 @@
+"""The command that trains what a finished sweep's analysis lacks."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rlp_sweeps.cli import options as opt
+from rlp_sweeps.cli.options import say
+from rlp_sweeps.cli.sweeping import watch
+
+if TYPE_CHECKING:
+    from rlp_sweeps.orchestration.follow_up import FollowUp
+
+MatchedTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ARM",
+        help="Train controls at the learning rate that this arm amounts to (its measured κ): full, "
+        "class_term, uniform_term. Repeatable. Default: all that the sweep has.",
+    ),
+]
+
+
+def follow_up(  # noqa: PLR0913  # one parameter an option
+    directory: opt.Directory,
+    *,
+    matched_to: MatchedTo = None,
+    num_seeds: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Replicates the sweep shall have. Default: those it has."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is lacking; stop.")] = False,
+    address: opt.Address = None,
+    device: opt.Device = "auto",
+    max_concurrent: opt.MaxConcurrent = None,
+    cpus_per_group: opt.CpusPerGroup = 1.0,
+    gpus_per_group: opt.GpusPerGroup = None,
+    tracking_uri: opt.TrackingUri = None,
+    no_analyze: opt.NoAnalyze = False,
+) -> int:
+    """Train what the analysis lacks, in the same directory.
+
+    Controls at the learning rate that each arm amounts to, further seeds, failed trials once more.
+    """
+    from rlp_sweeps.orchestration.follow_up import MATCHED_ARMS, plan_follow_up
+    from rlp_sweeps.orchestration.planner import plan_from_manifest
+    from rlp_sweeps.orchestration.progress import RunOptions
+    from rlp_sweeps.orchestration.sweep import resume_sweep
+    from rlp_sweeps.tracking.run_directory import RunDirectory
+
+    run_options = RunOptions(
+        address=address,
+        device=device,
+        max_concurrent=max_concurrent,
+        cpus_per_group=cpus_per_group,
+        gpus_per_group=gpus_per_group,
+        tracking_uri=tracking_uri,
+        retry_failed=True,
+    )
+    opened = RunDirectory.open(directory)
+    found = plan_follow_up(
+        plan_from_manifest(opened.manifest),
+        opened.read_trials().to_pylist(),
+        matched_to=matched_to or tuple(MATCHED_ARMS),
+        num_seeds=num_seeds,
+    )
+    why = describe(found)
+    print(f"follow-up of {directory}: {why}", flush=True)
+    for sentence in found.skipped:
+        say(sentence)
+    if dry_run or found.is_empty:
+        return opt.DONE
+    if found.trials:
+        opened.add_trials(found.trials, why=why)
+    return watch(
+        lambda progress: resume_sweep(directory, options=run_options, progress=progress),
+        directory,
+        is_analyzed=not no_analyze,
+        tracking_uri=tracking_uri,
+    )
+
+
+def describe(found: "FollowUp") -> str:
+    """Return what is trained besides, in one line: "30 trials: 15 rescaled (κ 1.2 to 2.1), …"."""
+    if found.is_empty:
+        return "nothing is lacking"
+    parts = []
+    for arm, number in Counter(trial.arm for trial in found.trials).items():
+        ends = found.multipliers.get(arm)
+        parts.append(f"{number} {arm}" + (f" (κ {ends[0]:.3g} to {ends[1]:.3g})" if ends else ""))
+    if found.num_retried:
+        parts.append(f"{found.num_retried} that failed, once more")
+    num_trials = len(found.trials) + found.num_retried
+    return f"{num_trials} trial{'s' * (num_trials != 1)}: {', '.join(parts)}"

@@ -1,0 +1,179 @@
+import dataclasses
+
+import pytest
+
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.errors import ArgumentError, RunDirectoryError
+from rlp_sweeps.orchestration.follow_up import plan_follow_up
+from rlp_sweeps.orchestration.planner import plan_from_manifest, plan_sweep
+from rlp_sweeps.spaces import ChoiceAxis, LogAxis, Search, SearchSpace
+from rlp_sweeps.tracking.manifest import extend_manifest
+from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
+
+SPACE = SearchSpace(
+    axes={
+        "lr": LogAxis(low=0.01, high=0.1, num_points=2),
+        "rlp_lambda": ChoiceAxis(choices=(2.0,), control=0.0),
+    },
+    arms=("control", "full", "class_term"),
+    num_seeds=2,
+    fixed={"dataset": "digits", "backbone": "mlp", "num_epochs": 2, "train_samples": 200},
+)
+PLAN = plan_sweep(SPACE, name="study", device="cpu", engine="sequential", group_size=1)
+MANIFEST = build_manifest(
+    plan_id=PLAN.plan_id,
+    sweep_name=PLAN.name,
+    space=SPACE.to_dict(),
+    configs=PLAN.trials,
+    settings=PLAN.settings(),
+)
+
+
+def rows_of(plan, kappa=lambda trial: 1.5 + trial.seed, status="completed"):
+    return [
+        {"trial_id": trial.trial_id, "status": status, "lr_multiplier": kappa(trial)}
+        for trial in plan.trials
+    ]
+
+
+def extended(plan, manifest, trials):
+    """The manifest and plan after a follow-up was written down."""
+    manifest = extend_manifest(manifest, trials, why="because")
+    return manifest, plan_from_manifest(manifest)
+
+
+def test_every_trial_of_an_arm_gets_a_rescaled_twin_at_the_mean_multiplier_of_its_cell() -> None:
+    found = plan_follow_up(PLAN, rows_of(PLAN), matched_to=["full"])
+
+    full = [trial for trial in PLAN.trials if trial.arm == "full"]
+    expected = {
+        dataclasses.replace(trial, arm="rescaled", matched_multiplier=2.0) for trial in full
+    }
+    assert set(found.trials) == expected
+    assert found.multipliers == {"rescaled": (2.0, 2.0)}
+
+
+def test_by_default_all_arms_that_the_sweep_has_are_matched() -> None:
+    found = plan_follow_up(PLAN, rows_of(PLAN))
+
+    assert {trial.arm for trial in found.trials} == {"rescaled", "rescaled_class_term"}
+    assert found.skipped == ()
+
+
+def test_multipliers_are_those_of_each_cell() -> None:
+    rows = rows_of(PLAN, kappa=lambda trial: 100 * trial.lr)
+
+    found = plan_follow_up(PLAN, rows, matched_to=["full"])
+
+    by_lr = {trial.lr: trial.matched_multiplier for trial in found.trials}
+    assert by_lr == pytest.approx({0.01: 1.0, 0.1: 10.0})
+
+
+@pytest.mark.parametrize("kappa", [None, float("nan"), -0.5])
+def test_a_cell_without_a_positive_multiplier_is_skipped_and_named(kappa) -> None:
+    found = plan_follow_up(PLAN, rows_of(PLAN, kappa=lambda _: kappa), matched_to=["full"])
+
+    assert found.is_empty
+    assert found.skipped == (
+        "2 cell(s) of arm 'full' get no rescaled control: their κ is missing or not above 0.",
+    )
+
+
+def test_diverged_trials_tell_no_multiplier() -> None:
+    rows = rows_of(PLAN)
+    rows[[trial.arm for trial in PLAN.trials].index("full")]["status"] = "diverged"
+
+    found = plan_follow_up(PLAN, rows, matched_to=["full"])
+
+    by_lr = {trial.lr: trial.matched_multiplier for trial in found.trials}
+    assert sorted(by_lr.values()) == [2.0, 2.5]
+
+
+def test_further_seeds_train_the_whole_space_and_their_rescaled_twins() -> None:
+    found = plan_follow_up(PLAN, rows_of(PLAN), matched_to=["full"], num_seeds=3)
+
+    by_seed = {seed: [t.arm for t in found.trials if t.seed == seed] for seed in (0, 1, 2)}
+    assert by_seed[0] == by_seed[1] == ["rescaled"] * 2
+    assert (
+        sorted(by_seed[2]) == ["class_term"] * 2 + ["control"] * 2 + ["full"] * 2 + ["rescaled"] * 2
+    )
+
+
+def test_a_second_follow_up_schedules_nothing_twice_and_keeps_the_first_multiplier() -> None:
+    first = plan_follow_up(PLAN, rows_of(PLAN))
+    _, plan = extended(PLAN, MANIFEST, first.trials)
+
+    second = plan_follow_up(plan, rows_of(plan, kappa=lambda _: 9.0))
+    third = plan_follow_up(plan, rows_of(plan, kappa=lambda _: 9.0), num_seeds=3)
+
+    assert second.is_empty
+    assert {trial.matched_multiplier for trial in third.trials} == {None, 2.0}
+
+
+def test_failed_trials_are_trained_once_more() -> None:
+    rows = rows_of(PLAN)
+    rows[0]["status"] = "failed"
+
+    assert plan_follow_up(PLAN, rows, matched_to=[]).num_retried == 1
+
+
+def test_a_plan_with_a_follow_up_is_the_same_sweep_with_more_groups() -> None:
+    found = plan_follow_up(PLAN, rows_of(PLAN))
+
+    _, plan = extended(PLAN, MANIFEST, found.trials)
+
+    assert plan.plan_id == PLAN.plan_id
+    assert plan.groups[: len(PLAN.groups)] == PLAN.groups
+    assert set(plan.trials) == {*PLAN.trials, *found.trials}
+    assert plan.trials_by_arm["rescaled"] == 4
+
+
+def test_a_run_directory_keeps_follow_ups_and_their_reason(tmp_path) -> None:
+    directory = RunDirectory.create(tmp_path / "a", MANIFEST)
+    found = plan_follow_up(PLAN, rows_of(PLAN))
+
+    directory.add_trials(found.trials, why="matched controls")
+
+    manifest = RunDirectory.open(tmp_path / "a").manifest
+    assert [entry["why"] for entry in manifest["follow_ups"]] == ["matched controls"]
+    assert plan_from_manifest(manifest) == plan_from_manifest(directory.manifest)
+    assert len(manifest["trials"]) == len(PLAN.trials) + len(found.trials)
+
+
+def test_a_follow_up_that_was_edited_is_refused() -> None:
+    manifest, _ = extended(PLAN, MANIFEST, plan_follow_up(PLAN, rows_of(PLAN)).trials)
+    manifest["trials"][-1]["config"] |= {"matched_multiplier": 7.0}
+
+    with pytest.raises(RunDirectoryError, match="must be what its id says"):
+        plan_from_manifest(manifest)
+
+
+def test_an_unfinished_sweep_is_resumed_first() -> None:
+    with pytest.raises(ArgumentError, match=r"1 of 12 planned trials have no row yet; .*resume"):
+        plan_follow_up(PLAN, rows_of(PLAN)[1:])
+
+
+def test_a_search_is_refused_in_one_sentence() -> None:
+    space = dataclasses.replace(SPACE, search=Search(num_points=3))
+    plan = plan_sweep(space, name="search", device="cpu", engine="sequential")
+
+    with pytest.raises(ArgumentError, match="a follow-up extends a grid, but 'search' is a search"):
+        plan_follow_up(plan, [])
+
+
+def test_bad_requests_name_their_rule() -> None:
+    with pytest.raises(ArgumentError, match=r"one of \['full', .* but got \['sham'\]"):
+        plan_follow_up(PLAN, rows_of(PLAN), matched_to=["sham"])
+    with pytest.raises(ArgumentError, match="`num_seeds >= 2` must hold"):
+        plan_follow_up(PLAN, rows_of(PLAN), num_seeds=1)
+
+
+def test_a_space_cannot_name_a_rescaled_arm() -> None:
+    with pytest.raises(ValueError, match="'rescaled' needs the multiplier measured in 'full'"):
+        dataclasses.replace(SPACE, arms=("control", "full", "rescaled"))
+
+
+def test_ids_of_rescaled_trials_survive_the_manifest() -> None:
+    trial = plan_follow_up(PLAN, rows_of(PLAN)).trials[0]
+
+    assert TrialConfig.from_dict(trial.to_dict()).trial_id == trial.trial_id
