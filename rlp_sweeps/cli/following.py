@@ -1,6 +1,7 @@
 """The command that trains what a finished sweep's analysis lacks."""
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,11 +44,8 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
 
     Controls at the learning rate that each arm amounts to, further seeds, failed trials once more.
     """
-    from rlp_sweeps.orchestration.follow_up import MATCHED_ARMS, plan_follow_up
-    from rlp_sweeps.orchestration.planner import plan_from_manifest
     from rlp_sweeps.orchestration.progress import RunOptions
     from rlp_sweeps.orchestration.sweep import resume_sweep
-    from rlp_sweeps.tracking.run_directory import RunDirectory
 
     run_options = RunOptions(
         address=address,
@@ -58,6 +56,29 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
         tracking_uri=tracking_uri,
         retry_failed=True,
     )
+    while True:
+        found = _plan_stage(directory, matched_to, num_seeds, is_dry=dry_run)
+        if dry_run or found.is_empty:
+            return opt.DONE
+        is_last = not found.num_further
+        status = watch(
+            lambda progress: resume_sweep(directory, options=run_options, progress=progress),
+            directory,
+            is_analyzed=is_last and not no_analyze,
+            tracking_uri=tracking_uri,
+        )
+        if is_last or status not in {opt.DONE, opt.SOME_FAILED}:
+            return status
+
+
+def _plan_stage(
+    directory: Path, matched_to: list[str] | None, num_seeds: int | None, *, is_dry: bool
+) -> "FollowUp":
+    """Say what is lacking now, and write it into the plan; further seeds make a second stage."""
+    from rlp_sweeps.orchestration.follow_up import MATCHED_ARMS, plan_follow_up
+    from rlp_sweeps.orchestration.planner import plan_from_manifest
+    from rlp_sweeps.tracking.run_directory import RunDirectory
+
     opened = RunDirectory.open(directory)
     found = plan_follow_up(
         plan_from_manifest(opened.manifest),
@@ -69,16 +90,9 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
     print(f"follow-up of {directory}: {why}", flush=True)
     for sentence in found.skipped:
         say(sentence)
-    if dry_run or found.is_empty:
-        return opt.DONE
-    if found.trials:
+    if found.trials and not is_dry:
         opened.add_trials(found.trials, why=why)
-    return watch(
-        lambda progress: resume_sweep(directory, options=run_options, progress=progress),
-        directory,
-        is_analyzed=not no_analyze,
-        tracking_uri=tracking_uri,
-    )
+    return found
 
 
 def describe(found: "FollowUp") -> str:
@@ -92,4 +106,5 @@ def describe(found: "FollowUp") -> str:
     if found.num_retried:
         parts.append(f"{found.num_retried} that failed, once more")
     num_trials = len(found.trials) + found.num_retried
-    return f"{num_trials} trial{'s' * (num_trials != 1)}: {', '.join(parts)}"
+    text = f"{num_trials} trial{'s' * (num_trials != 1)}: {', '.join(parts)}"
+    return text + "; then the rescaled controls of the further seeds" * bool(found.num_further)

@@ -1,16 +1,15 @@
 """Follow-up: the trials that a finished sweep's analysis lacks, planned from its own rows.
 
 Rescaled trials are controls at the learning rate that an arm amounts to: their class gradient on
-the extractor is scaled by the κ measured in that arm. κ of a cell is the mean over its seeds,
-because one trial's κ is noisy; a cell keeps the κ of its first follow-up, so that seeds that come
-later are matched to the same one.
+the extractor is scaled by the κ measured in the trial of that arm with the same seed. A mean of κ
+over seeds would be less noisy, but its error would be common to all seeds, where no interval over
+seeds can see it (docs/analysis.md).
 """
 
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from rlp_sweeps.arms import ARMS
@@ -21,7 +20,7 @@ from rlp_sweeps.orchestration.planner import SweepPlan
 MATCHED_ARMS = {arm.matched_to: name for name, arm in ARMS.items() if arm.matched_to is not None}
 """The rescaled arm of each arm that it is matched to."""
 
-_CELL = tuple(name for name in FIELD_TYPES if name not in {"arm", "seed", "matched_multiplier"})
+_PLACE = tuple(name for name in FIELD_TYPES if name not in {"arm", "matched_multiplier"})
 
 Row = Mapping[str, Any]
 
@@ -33,12 +32,14 @@ class FollowUp:
     Attributes:
         trials: New trials, whole replicates first.
         multipliers: Smallest and largest κ of each rescaled arm that is scheduled.
+        num_further: Trials of further seeds among them; their rescaled controls come afterwards.
         num_retried: Planned trials that failed and are trained again.
         skipped: Why something could not be scheduled, one sentence each.
     """
 
     trials: tuple[TrialConfig, ...]
     multipliers: Mapping[str, tuple[float, float]]
+    num_further: int = 0
     num_retried: int = 0
     skipped: tuple[str, ...] = ()
 
@@ -57,6 +58,8 @@ def plan_follow_up(
 ) -> FollowUp:
     """Return what to train besides: rescaled controls, further seeds, failed trials.
 
+    Rescaled controls of further seeds are for a second follow-up, when their κ has been measured.
+
     Args:
         plan: The sweep, earlier follow-ups included.
         rows: Its rows of ``trials``.
@@ -71,22 +74,21 @@ def plan_follow_up(
     matched_to = tuple(matched_to)
     _check_request(plan, rows, matched_to)
     further = _further_seeds(plan, num_seeds)
-    everything = [*plan.trials, *further]
-    known = {trial.trial_id for trial in everything}
     rescaled: list[TrialConfig] = []
     skipped: list[str] = []
     for arm in matched_to:
-        found, num_lacking = _rescaled(everything, rows, arm)
-        rescaled += [trial for trial in found if trial.trial_id not in known]
+        found, num_lacking = _rescaled(plan.trials, rows, arm)
+        rescaled += found
         if num_lacking:
             skipped.append(
-                f"{num_lacking} cell(s) of arm {arm!r} get no rescaled control: their κ is missing "
-                "or not above 0."
+                f"{num_lacking} trial(s) of arm {arm!r} get no rescaled control: their κ is "
+                "missing or not above 0."
             )
     trials = sorted((*further, *rescaled), key=lambda trial: trial.seed)
     return FollowUp(
         trials=tuple(trials),
         multipliers=_ranges(rescaled),
+        num_further=len(further),
         num_retried=sum(row["status"] == "failed" for row in rows),
         skipped=tuple(skipped),
     )
@@ -132,39 +134,29 @@ def _further_seeds(plan: SweepPlan, num_seeds: int | None) -> list[TrialConfig]:
 def _rescaled(
     trials: Sequence[TrialConfig], rows: Sequence[Row], arm: str
 ) -> tuple[list[TrialConfig], int]:
-    """Return the rescaled twin of each trial of an arm, and how many cells have no κ."""
-    multipliers = _multipliers(trials, rows, arm)
-    members = [trial for trial in trials if trial.arm == arm]
-    cells = {_cell_of(trial) for trial in members}
-    twins = [
-        dataclasses.replace(trial, arm=MATCHED_ARMS[arm], matched_multiplier=multipliers[cell])
-        for trial in members
-        if (cell := _cell_of(trial)) in multipliers
-    ]
-    return twins, len(cells - set(multipliers))
-
-
-def _multipliers(
-    trials: Sequence[TrialConfig], rows: Sequence[Row], arm: str
-) -> dict[tuple[Any, ...], float]:
-    """Return κ of each cell: that of its rescaled trials, or the mean of the arm's own."""
-    scheduled = {
-        _cell_of(trial): trial.matched_multiplier
-        for trial in trials
-        if trial.arm == MATCHED_ARMS[arm] and trial.matched_multiplier is not None
+    """Return the rescaled twin of each trial of an arm that has none, and how many have no κ."""
+    twin = MATCHED_ARMS[arm]
+    matched = {_place_of(trial) for trial in trials if trial.arm == twin}
+    lacking = [t for t in trials if t.arm == arm and _place_of(t) not in matched]
+    multipliers = {
+        row["trial_id"]: row["lr_multiplier"]
+        for row in rows
+        if row["status"] == "completed" and _is_usable(row["lr_multiplier"])
     }
-    by_id = {row["trial_id"]: row for row in rows if row["status"] == "completed"}
-    measured: dict[tuple[Any, ...], list[float]] = {}
-    for trial in trials:
-        kappa = by_id.get(trial.trial_id, {}).get("lr_multiplier")
-        if trial.arm == arm and kappa is not None and math.isfinite(kappa):
-            measured.setdefault(_cell_of(trial), []).append(kappa)
-    means = {cell: fmean(values) for cell, values in measured.items()}
-    return {cell: mean for cell, mean in means.items() if mean > 0} | scheduled
+    twins = [
+        dataclasses.replace(trial, arm=twin, matched_multiplier=multipliers[trial.trial_id])
+        for trial in lacking
+        if trial.trial_id in multipliers
+    ]
+    return twins, len(lacking) - len(twins)
 
 
-def _cell_of(trial: TrialConfig) -> tuple[Any, ...]:
-    return tuple(getattr(trial, name) for name in _CELL)
+def _is_usable(multiplier: float | None) -> bool:
+    return multiplier is not None and math.isfinite(multiplier) and multiplier > 0
+
+
+def _place_of(trial: TrialConfig) -> tuple[Any, ...]:
+    return tuple(getattr(trial, name) for name in _PLACE)
 
 
 def _ranges(rescaled: Iterable[TrialConfig]) -> dict[str, tuple[float, float]]:

@@ -42,15 +42,16 @@ def extended(plan, manifest, trials):
     return manifest, plan_from_manifest(manifest)
 
 
-def test_every_trial_of_an_arm_gets_a_rescaled_twin_at_the_mean_multiplier_of_its_cell() -> None:
+def test_every_trial_of_an_arm_gets_a_rescaled_twin_at_its_own_multiplier() -> None:
     found = plan_follow_up(PLAN, rows_of(PLAN), matched_to=["full"])
 
-    full = [trial for trial in PLAN.trials if trial.arm == "full"]
     expected = {
-        dataclasses.replace(trial, arm="rescaled", matched_multiplier=2.0) for trial in full
+        dataclasses.replace(trial, arm="rescaled", matched_multiplier=1.5 + trial.seed)
+        for trial in PLAN.trials
+        if trial.arm == "full"
     }
     assert set(found.trials) == expected
-    assert found.multipliers == {"rescaled": (2.0, 2.0)}
+    assert found.multipliers == {"rescaled": (1.5, 2.5)}
 
 
 def test_by_default_all_arms_that_the_sweep_has_are_matched() -> None:
@@ -60,54 +61,44 @@ def test_by_default_all_arms_that_the_sweep_has_are_matched() -> None:
     assert found.skipped == ()
 
 
-def test_multipliers_are_those_of_each_cell() -> None:
-    rows = rows_of(PLAN, kappa=lambda trial: 100 * trial.lr)
-
-    found = plan_follow_up(PLAN, rows, matched_to=["full"])
-
-    by_lr = {trial.lr: trial.matched_multiplier for trial in found.trials}
-    assert by_lr == pytest.approx({0.01: 1.0, 0.1: 10.0})
-
-
 @pytest.mark.parametrize("kappa", [None, float("nan"), -0.5])
 def test_a_cell_without_a_positive_multiplier_is_skipped_and_named(kappa) -> None:
     found = plan_follow_up(PLAN, rows_of(PLAN, kappa=lambda _: kappa), matched_to=["full"])
 
     assert found.is_empty
     assert found.skipped == (
-        "2 cell(s) of arm 'full' get no rescaled control: their κ is missing or not above 0.",
+        "4 trial(s) of arm 'full' get no rescaled control: their κ is missing or not above 0.",
     )
 
 
-def test_diverged_trials_tell_no_multiplier() -> None:
+def test_diverged_trials_get_no_rescaled_twin() -> None:
     rows = rows_of(PLAN)
     rows[[trial.arm for trial in PLAN.trials].index("full")]["status"] = "diverged"
 
     found = plan_follow_up(PLAN, rows, matched_to=["full"])
 
-    by_lr = {trial.lr: trial.matched_multiplier for trial in found.trials}
-    assert sorted(by_lr.values()) == [2.0, 2.5]
+    assert len(found.trials) == 3
+    assert found.skipped[0].startswith("1 trial(s) of arm 'full'")
 
 
-def test_further_seeds_train_the_whole_space_and_their_rescaled_twins() -> None:
-    found = plan_follow_up(PLAN, rows_of(PLAN), matched_to=["full"], num_seeds=3)
+def test_further_seeds_train_the_whole_space_and_their_twins_come_with_the_next_follow_up() -> None:
+    first = plan_follow_up(PLAN, rows_of(PLAN), matched_to=["full"], num_seeds=3)
+    _, plan = extended(PLAN, MANIFEST, first.trials)
 
-    by_seed = {seed: [t.arm for t in found.trials if t.seed == seed] for seed in (0, 1, 2)}
-    assert by_seed[0] == by_seed[1] == ["rescaled"] * 2
-    assert (
-        sorted(by_seed[2]) == ["class_term"] * 2 + ["control"] * 2 + ["full"] * 2 + ["rescaled"] * 2
-    )
+    second = plan_follow_up(plan, rows_of(plan), matched_to=["full"], num_seeds=3)
+
+    by_seed = {seed: sorted({t.arm for t in first.trials if t.seed == seed}) for seed in (1, 2)}
+    assert by_seed == {1: ["rescaled"], 2: ["class_term", "control", "full"]}
+    assert [(t.arm, t.seed) for t in second.trials] == [("rescaled", 2)] * 2
 
 
-def test_a_second_follow_up_schedules_nothing_twice_and_keeps_the_first_multiplier() -> None:
+def test_a_second_follow_up_schedules_nothing_twice() -> None:
     first = plan_follow_up(PLAN, rows_of(PLAN))
     _, plan = extended(PLAN, MANIFEST, first.trials)
 
     second = plan_follow_up(plan, rows_of(plan, kappa=lambda _: 9.0))
-    third = plan_follow_up(plan, rows_of(plan, kappa=lambda _: 9.0), num_seeds=3)
 
     assert second.is_empty
-    assert {trial.matched_multiplier for trial in third.trials} == {None, 2.0}
 
 
 def test_failed_trials_are_trained_once_more() -> None:
