@@ -29,11 +29,12 @@ MAX_POOLED = 6
 
 _MAX_STRETCH = 2.5
 
-_PARTS = {
+PARTS = {
     "effect_lr": ("class term", ARM_COLORS["class_term"], "^"),
     "effect_memorization": ("uniform term", ARM_COLORS["uniform_term"], "v"),
     "effect_total": ("total (full − control)", ARM_COLORS["full"], "s"),
 }
+"""Label, colour and marker of each effect, in the order they are drawn."""
 
 
 def draw_attribution(analysis: Analysis) -> Figure | None:
@@ -45,7 +46,7 @@ def draw_attribution(analysis: Analysis) -> Figure | None:
     labels = data.unique("line").sort("line")["label"].to_list()
     with canvas(width=7.6, height=1.0 + 0.52 * len(labels), name="attribution") as (drawing, svg):
         axes = drawing.add_subplot()
-        for number, (effect, (_, color, marker)) in enumerate(_PARTS.items()):
+        for number, (effect, (_, color, marker)) in enumerate(PARTS.items()):
             rows = data.filter(pl.col("effect") == effect)
             places = rows["line"] + 0.24 * (number - 1)
             _draw_part(
@@ -79,7 +80,7 @@ def _draw_part(
     marker: str,
     factor: float,
 ) -> None:
-    label = _PARTS[rows["effect"][0]][0] if len(rows) else ""
+    label = PARTS[rows["effect"][0]][0] if len(rows) else ""
     estimate = (rows["estimate"] * factor).to_numpy()
     low = (rows["ci_low"].fill_null(rows["estimate"]) * factor).to_numpy()
     high = (rows["ci_high"].fill_null(rows["estimate"]) * factor).to_numpy()
@@ -99,7 +100,7 @@ def _limit_axis(axes: "Axes", data: pl.DataFrame, quantity: Quantity) -> int:
     if limit == 0 or float(extents.to_numpy().max()) <= limit:
         return 0
     axes.set_xlim(-limit, limit)
-    order = list(_PARTS)
+    order = list(PARTS)
     beyond = data.filter((pl.col("estimate") * quantity.factor).abs() > limit)
     for row in beyond.iter_rows(named=True):
         is_low = row["estimate"] < 0
@@ -111,7 +112,7 @@ def _limit_axis(axes: "Axes", data: pl.DataFrame, quantity: Quantity) -> int:
             else f"{quantity.number(row['estimate'])} ▸ ",
             ha="left" if is_low else "right",
             va="center",
-            color=_PARTS[row["effect"]][1],
+            color=PARTS[row["effect"]][1],
             fontsize=8,
             fontweight="bold",
             bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.0},
@@ -127,7 +128,7 @@ def attribution_data(analysis: Analysis) -> pl.DataFrame:
     wanted = (
         (pl.col("outcome") == analysis.outcome)
         & (pl.col("estimator") == "arms")
-        & pl.col("effect").is_in(list(_PARTS))
+        & pl.col("effect").is_in(list(PARTS))
     )
     values = ["effect", "estimate", "ci_low", "ci_high", "num_seeds", "num_diverged"]
     pooled = analysis.effects_pooled.filter(wanted)

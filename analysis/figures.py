@@ -3,12 +3,16 @@
 from analysis.canvas import Figure
 from analysis.figure_attribution import draw_attribution
 from analysis.figure_curves import draw_curves
+from analysis.figure_estimators import draw_estimators
 from analysis.figure_maps import draw_heat_map
 from analysis.figure_plane import draw_plane
+from analysis.figure_shift import draw_shift
 from analysis.result import Analysis
 
 FIGURES = (
     "attribution",
+    "estimators",
+    "shift",
     "heat_map_outcome",
     "heat_map_memorization",
     "memorization_plane",
@@ -22,6 +26,8 @@ def draw_figures(analysis: Analysis) -> list[Figure]:
     outcome = analysis.outcome
     drawn = [
         draw_attribution(analysis),
+        draw_estimators(analysis),
+        draw_shift(analysis),
         draw_heat_map(analysis, outcome, name="heat_map_outcome", color_map="viridis"),
         draw_heat_map(analysis, "memorization", name="heat_map_memorization", color_map="magma"),
         draw_plane(analysis),

@@ -46,6 +46,9 @@ def _write_files(analysis: Analysis, folder: Path) -> None:
         table.filter(~IS_LEG).write_parquet(folder / f"{name}.parquet")
         table.filter(IS_LEG).write_parquet(folder / f"{name}_legs.parquet")
     analysis.cells.write_parquet(folder / "cells.parquet")
+    if analysis.secondary is not None:
+        for name, table in analysis.secondary.tables().items():
+            table.write_parquet(folder / f"{name}.parquet")
     figures = draw_figures(analysis)
     (folder / "figures").mkdir()
     for figure in figures:

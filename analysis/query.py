@@ -23,7 +23,10 @@ _PART_TABLES = {
     "probes": [],
     "samples": [],
 }
-_RESULT_TABLES = ("effects", "effects_pooled", "effects_legs", "effects_pooled_legs", "cells")
+_RESULT_TABLES = (
+    *("effects", "effects_pooled", "effects_legs", "effects_pooled_legs", "cells"),
+    *("tuned", "tuned_choices", "tuned_curve", "substitution", "dose_response"),
+)
 _RESOLUTION_LINE = "Resolved plan until failure"
 
 

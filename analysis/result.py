@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -18,6 +18,9 @@ from analysis.separation import Separation, judge_separation
 from analysis.verdict import write_verdict
 from analysis.wording import Paragraph
 from rlp_sweeps.schema import STATUSES
+
+if TYPE_CHECKING:
+    from analysis.secondary import Secondary
 
 DEFAULT_OUTCOMES = ("test_accuracy", "test_loss", "random_label_accuracy")
 """Effects are on these outcomes, the primary one first."""
@@ -42,6 +45,8 @@ class Analysis:
         paragraphs: The verdict's paragraphs.
         outcome: The primary outcome.
         diverged: What a diverged trial scores: chance, last or exclude.
+        secondary: What `secondary.with_secondary` adds; None where it was not asked for.
+        further_paragraphs: The verdict's paragraphs on mechanism and secondary analyses.
     """
 
     trials: pl.DataFrame
@@ -55,11 +60,14 @@ class Analysis:
     paragraphs: tuple[Paragraph, ...]
     outcome: str
     diverged: Diverged
+    secondary: "Secondary | None" = None
+    further_paragraphs: tuple[Paragraph, ...] = ()
 
     @property
     def verdict(self) -> str:
         """The verdict as one text."""
-        return "\n".join(str(paragraph) for paragraph in self.paragraphs)
+        paragraphs = (*self.paragraphs, *self.further_paragraphs)
+        return "\n".join(str(paragraph) for paragraph in paragraphs)
 
     @property
     def num_trials(self) -> dict[str, int]:
@@ -74,9 +82,18 @@ class Analysis:
             "outcome": self.outcome,
             "pooled": [_finite(row) for row in self.effects_pooled.filter(~IS_LEG).to_dicts()],
             "pooled_legs": [_finite(row) for row in self.effects_pooled.filter(IS_LEG).to_dicts()],
+            "secondary": self._secondary_to_json(),
             "notes": list(self.notes),
             "num_trials": self.num_trials,
         }
+
+    def _secondary_to_json(self) -> dict[str, Any] | None:
+        if self.secondary is None:
+            return None
+        small = ("tuned", "substitution", "dose_response")
+        tables = self.secondary.tables()
+        rows = {name: [_finite(row) for row in tables[name].to_dicts()] for name in small}
+        return {"margin": self.secondary.margin, **rows}
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from analysis.load import load_epochs, load_sweep
 from analysis.output import write_analysis
 from analysis.pairing import Diverged, check_outcomes
 from analysis.result import EPOCH_COLUMNS, Analysis, build_analysis
+from analysis.secondary import with_secondary
 
 __all__ = ["Analysis", "analyze", "build_analysis"]
 
@@ -18,6 +19,7 @@ def analyze(
     output: Path | str | None = None,
     outcome: str = "test_accuracy",
     diverged: Diverged = "chance",
+    margin: float | None = None,
 ) -> Analysis:
     """Analyze run directories together, and write tables, figures and the report.
 
@@ -27,9 +29,12 @@ def analyze(
         outcome: The primary outcome, a metric column of trials.
         diverged: What a diverged trial scores in effects: ``chance``, its ``last`` finite
             evaluation, or nothing (``exclude``).
+        margin: Largest effect that counts as none, in units of the outcome. Default: half a point
+            of an accuracy, none for other outcomes.
 
     Raises:
-        ArgumentError: The outcome or the treatment of divergence is unknown.
+        ArgumentError: The outcome or the treatment of divergence is unknown, or the margin is not
+            above 0.
         RunDirectoryError: A directory is absent, empty or of a newer version, or the output cannot
             be written.
         SchemaError: A table breaks the schema.
@@ -40,6 +45,9 @@ def analyze(
     columns = list(dict.fromkeys([*EPOCH_COLUMNS, outcome]))
     drawn = drawn_trials(trials)["trial_id"]
     epochs = load_epochs(paths, columns=columns, kept=origin.kept, trial_ids=drawn)
-    result = build_analysis(trials, epochs, outcome=outcome, diverged=diverged, origin=origin)
+    result = with_secondary(
+        build_analysis(trials, epochs, outcome=outcome, diverged=diverged, origin=origin),
+        margin=margin,
+    )
     write_analysis(result, Path(output) if output is not None else paths[0] / "analysis")
     return result

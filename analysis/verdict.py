@@ -23,7 +23,7 @@ _CAUTION = Paragraph(
     "What this does not say",
     "the class term is one part of the regularizer's exact split, not a mechanism. Whether it acts "
     "as the implicit effect on the learning rate that the method's authors suspect is not tested "
-    "here: that takes trials at the matched learning rate.",
+    "here: that takes trials at the matched learning rate, which `rlp-sweeps follow-up DIR` adds.",
 )
 
 
@@ -60,9 +60,14 @@ def write_verdict(
     if separation.status == "partial":
         lacking = f"{separation.missing} {separation.way_out}"
         paragraphs.append(Paragraph("What is missing", lacking))
-    if any("effect_lr" in effects for effects in rows.values()):
+    if any("effect_lr" in effects for effects in rows.values()) and not _is_matched(pooled):
         paragraphs.append(_CAUTION)
     return tuple(paragraphs)
+
+
+def _is_matched(pooled: pl.DataFrame) -> bool:
+    """Tell whether the class term was set against its matched learning rate."""
+    return bool((pooled["effect"] == "class_term_beyond_lr").any())
 
 
 def _certainty(pooled: pl.DataFrame, outcome: str) -> Paragraph:

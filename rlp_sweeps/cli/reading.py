@@ -34,6 +34,14 @@ def analyze(
     diverged: Annotated[
         str, typer.Option(metavar="|".join(DIVERGED), help="What a diverged trial scores.")
     ] = "chance",
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            help="Largest effect that counts as none in tests of equivalence, in units of the "
+            "outcome. Default: 0.005 for accuracies, none for others.",
+        ),
+    ] = None,
     output: Output = None,
     json: opt.AsJson = False,
 ) -> int:
@@ -45,7 +53,12 @@ def analyze(
     opt.check_choice("--diverged", diverged, DIVERGED)
     treatment = cast("Diverged", diverged)
     separation = analyze_and_print(
-        directories, outcome=outcome, diverged=treatment, output=output, is_json=json
+        directories,
+        outcome=outcome,
+        diverged=treatment,
+        margin=margin,
+        output=output,
+        is_json=json,
     ).separation
     if separation.is_refused:
         opt.say(f"there is nothing to separate: {separation.missing} {separation.way_out}")
@@ -58,6 +71,7 @@ def analyze_and_print(
     *,
     outcome: str = "test_accuracy",
     diverged: "Diverged" = "chance",
+    margin: float | None = None,
     output: Path | None = None,
     is_json: bool = False,
 ) -> "Analysis":
@@ -69,7 +83,9 @@ def analyze_and_print(
     from analysis.tables import analyze as analyze_directories
     from rlp_sweeps.cli.printing import print_analysis, print_json
 
-    result = analyze_directories(directories, output=output, outcome=outcome, diverged=diverged)
+    result = analyze_directories(
+        directories, output=output, outcome=outcome, diverged=diverged, margin=margin
+    )
     if is_json:
         print_json(result.to_json())
     else:

@@ -1,0 +1,92 @@
+"""The shift: the regularized row over lr, and over the learning rate that it amounts to."""
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from analysis.canvas import ARM_COLORS, Figure, canvas, spread_out
+from analysis.pairing import CONTROL
+from analysis.result import Analysis
+from analysis.wording import format_short, quantity_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MIN_LRS = 3
+"""Learning rates of the control from which on a curve is worth drawing."""
+
+MAX_PANELS = 3
+_FULL = "full"
+
+
+def draw_shift(analysis: Analysis) -> Figure | None:
+    """Return control and full over lr, full also at κη; None without κ, or with too few lr."""
+    data = shift_data(analysis)
+    if data.is_empty():
+        return None
+    quantity = quantity_of(analysis.outcome)
+    lambdas = data["rlp_lambda"].drop_nulls().unique().sort().to_list()
+    with canvas(width=7.8, height=3.0, name="shift") as (drawing, svg):
+        grid = drawing.subplots(1, len(lambdas), squeeze=False, sharex=True, sharey=True)
+        for axes, rlp_lambda in zip(grid[0], lambdas, strict=True):
+            full = data.filter(pl.col("rlp_lambda") == rlp_lambda)
+            _draw_panel(axes, data.filter(pl.col("arm") == CONTROL), full)
+            axes.set_title(f"λ = {format_short(rlp_lambda)}")
+            axes.set_xlabel("lr")
+        grid[0][0].set_ylabel(quantity.noun)
+        handles, labels = grid[0][0].get_legend_handles_labels()
+        drawing.legend(handles, labels, loc="outside upper left", ncols=3)
+    return Figure(
+        name="shift",
+        title="Before and after the shift",
+        caption="Means over seeds and whatever else varies. If the regularizer acted as another "
+        "learning rate and nothing else, full at its equivalent learning rate κη would lie on the "
+        "control's curve; what is above or below it is not a learning rate's.",
+        svg=svg[0],
+        data=data,
+    )
+
+
+def _draw_panel(axes: "Axes", control: pl.DataFrame, full: pl.DataFrame) -> None:
+    gray, blue = ARM_COLORS[CONTROL], ARM_COLORS[_FULL]
+    axes.plot(control["lr"], control["value"], color=gray, marker="o", ms=4, label=CONTROL)
+    axes.plot(
+        full["lr"],
+        full["value"],
+        color=blue,
+        marker="s",
+        ms=4,
+        mfc="none",
+        linestyle=":",
+        label="full at its lr",
+    )
+    shifted = full.drop_nulls("equivalent_lr").filter(pl.col("equivalent_lr") > 0)
+    axes.plot(
+        shifted["equivalent_lr"],
+        shifted["value"],
+        color=blue,
+        marker="s",
+        ms=4,
+        linestyle="",
+        label="full at κ · lr",
+    )
+    axes.set_xscale("log")
+
+
+def shift_data(analysis: Analysis) -> pl.DataFrame:
+    """Return one row an arm, λ and lr: `value`, and the `equivalent_lr` of full."""
+    cells = analysis.cells.filter(pl.col("arm").is_in([CONTROL, _FULL])).drop_nulls(
+        analysis.outcome
+    )
+    full = cells.filter((pl.col("arm") == _FULL) & (pl.col("rlp_lambda") > 0))
+    control = cells.filter(pl.col("arm") == CONTROL)
+    if control["lr"].n_unique() < MIN_LRS or not full["equivalent_lr"].count():
+        return pl.DataFrame()
+    lambdas = spread_out(full["rlp_lambda"].unique().sort().to_list(), MAX_PANELS)
+    drawn = pl.concat([control, full.filter(pl.col("rlp_lambda").is_in(lambdas))])
+    return (
+        drawn.with_columns(rlp_lambda=pl.when(pl.col("arm") == _FULL).then("rlp_lambda"))
+        .group_by("arm", "rlp_lambda", "lr")
+        .agg(value=pl.col(analysis.outcome).mean(), equivalent_lr=pl.col("equivalent_lr").mean())
+        .sort("arm", "rlp_lambda", "lr")
+    )
