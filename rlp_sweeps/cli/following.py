@@ -9,6 +9,7 @@ import typer
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.options import say
 from rlp_sweeps.cli.sweeping import watch
+from rlp_sweeps.errors import ArgumentError
 
 if TYPE_CHECKING:
     from rlp_sweeps.orchestration.follow_up import FollowUp
@@ -31,6 +32,14 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
         int | None,
         typer.Option(metavar="N", help="Replicates the sweep shall have. Default: those it has."),
     ] = None,
+    half_width: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            help="Instead of N: as many replicates as Stein's two-stage rule asks for, so that "
+            "every pooled 95 % interval is at most ± X wide, in units of test accuracy.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is lacking; stop.")] = False,
     address: opt.Address = None,
     device: opt.Device = "auto",
@@ -47,6 +56,8 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
     from rlp_sweeps.orchestration.progress import RunOptions
     from rlp_sweeps.orchestration.sweep import resume_sweep
 
+    if half_width is not None:
+        num_seeds = _seeds_by_stein(directory, half_width, num_seeds)
     run_options = RunOptions(
         address=address,
         device=device,
@@ -69,6 +80,46 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
         )
         if is_last or status not in {opt.DONE, opt.SOME_FAILED}:
             return status
+
+
+def _seeds_by_stein(directory: Path, half_width: float, num_seeds: int | None) -> int:
+    """Return the seeds in all that Stein's two-stage rule asks for, and say why so many.
+
+    Raises:
+        ArgumentError: A number was given as well, or the second stage was planned before.
+        RunDirectoryError: The sweep is not analyzed, or has one seed.
+    """
+    from analysis.power import stein_interval, stein_num_seeds
+    from analysis.sensitivity import largest_spread
+    from rlp_sweeps.orchestration.planner import plan_from_manifest
+    from rlp_sweeps.tracking.run_directory import RunDirectory
+
+    if num_seeds is not None:
+        msg = (
+            "the number of seeds is given or follows from a width, not both, but got "
+            f"`--num-seeds {num_seeds}` and `--half-width {half_width:g}`."
+        )
+        raise ArgumentError(msg)
+    plan = plan_from_manifest(RunDirectory.open(directory).manifest)
+    num_planned = len({trial.seed for trial in plan.trials})
+    if num_planned > plan.space.num_seeds:
+        msg = (
+            "Stein's rule has two stages, and a third look would be peeking, but this sweep has "
+            f"{num_planned} seeds, {plan.space.num_seeds} of them planned at first; say how many "
+            "it shall have with `--num-seeds N`."
+        )
+        raise ArgumentError(msg)
+    spread = largest_spread(directory)
+    assert spread.num_seeds is not None  # read from a run
+    needed = stein_num_seeds(spread.value, spread.num_seeds, half_width)
+    _, high = stein_interval(0.0, spread.value, spread.num_seeds, needed)
+    print(
+        f"Stein's two-stage rule: a seed spread of {spread} and a half-width of {half_width:g} "
+        f"take {needed} seeds in all; the interval that the rule vouches for is then the mean of "
+        f"all ± {high:.2g}, whatever their spread",
+        flush=True,
+    )
+    return needed
 
 
 def _plan_stage(

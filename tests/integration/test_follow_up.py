@@ -65,3 +65,17 @@ def test_a_dry_run_starts_nothing(folder: Path) -> None:
     assert done.returncode == 0
     assert "1 trial: 1 rescaled" in done.stdout
     assert len(read_trials(folder / "before")) == 5
+
+
+def test_a_width_asks_for_seeds_by_steins_rule_and_one_seed_has_none(folder: Path) -> None:
+    done = rlp_sweeps("follow-up after --half-width 0.01 --dry-run", folder)
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_width_and_a_number_of_seeds_are_refused_together(folder: Path) -> None:
+    done = rlp_sweeps("follow-up after --half-width 0.01 --num-seeds 3 --dry-run", folder)
+
+    assert done.returncode == 2
+    assert "`--num-seeds 3` and `--half-width 0.01`" in done.stderr
