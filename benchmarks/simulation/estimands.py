@@ -6,9 +6,7 @@ The statements stand apart from the estimators' code, so that a wrong contrast t
   it does, half of its interaction with the uniform term included.
 - `block_mean` is the same with the other exact split.
 - `matched`, `curve`, `alignment` attribute by **mechanism**: `effect_lr` is f(κη) − f(η) at the
-  *true* κ of `full`, `effect_memorization` the rest of the total. Curve and alignment mean each
-  seed's own κ; rescaled trials of a cell are all trained at the mean κ over seeds, so that the
-  estimand of `matched` is f at that mean. The two differ where κ differs between seeds.
+  *true* κ of each seed's own `full`, `effect_memorization` the rest of the total.
 - `sham` takes the sham arm for the learning-rate effect; the uniform term's own pull on the
   learning rate is part of its `effect_memorization`.
 """
@@ -68,10 +66,10 @@ ESTIMANDS: dict[str, dict[str, Weights]] = {
         "uniform_term_beyond_lr": _minus("uniform_term", "rescaled_uniform_term"),
     },
     "curve": {
-        **by_mechanism("own_kappa"),
-        "effect_lr_class_term_first": _minus("own_kappa_class_term", "control"),
+        **by_mechanism("rescaled"),
+        "effect_lr_class_term_first": _minus("rescaled_class_term", "control"),
     },
-    "alignment": by_mechanism("own_kappa"),
+    "alignment": by_mechanism("rescaled"),
 }
 """By estimator and effect: weights of the arms' expected outcomes."""
 

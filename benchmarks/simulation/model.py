@@ -31,9 +31,6 @@ NUM_CLASSES = 10
 CHANCE = 1 / NUM_CLASSES
 """What a diverged trial scores."""
 
-EQUIVALENTS = {"own_kappa": "rescaled", "own_kappa_class_term": "rescaled_class_term"}
-"""No arms, but what these arms score with each seed trained at its own true κ, not at the mean."""
-
 _LOG2_REPLICATES = 14
 _EXPECTATION_SEED = 7
 
@@ -49,7 +46,7 @@ class Parts:
         unlearning: Memorization that the uniform term removes.
         beyond_lr: What the class term does beyond a learning rate.
         joint: What class and uniform term do only together.
-        matched: Arm whose measured multiplier, the mean over seeds, this arm is trained at; empty
+        matched: Arm whose measured multiplier, that of the same seed, this arm is trained at; empty
             for none.
     """
 
@@ -267,32 +264,13 @@ def noise_free(
 def expected_outcomes(model: Model, grid: Grid) -> dict[str, Floats]:
     """Return every arm's expected outcome with random effects integrated, ``[E, L, A]``.
 
-    A matched arm is trained at the mean over seeds of the true κ; `EQUIVALENTS` stand beside. The
-    average runs over 2^14 replicates of a scrambled Sobol sequence, the same for every arm: exact
-    where there are no random slopes, else to about 1e-5.
+    A matched arm is trained at its seed's own true κ. The average runs over 2^14 replicates of a
+    scrambled Sobol sequence, the same for every arm: exact where there are no random slopes, else
+    to about 1e-5.
     """
     sobol = stats.qmc.Sobol(len(fields(RandomEffects)), rng=_EXPECTATION_SEED)
     effects = RandomEffects(*special.ndtri(sobol.random_base2(_LOG2_REPLICATES)).T)
-    expected = {}
-    for arm, parts in ARMS.items():
-        kappa = log_kappa(model, grid, arm, effects)
-        if parts.matched:
-            kappa = mean_multiplier(kappa, len(kappa))
-        expected[arm] = noise_free(model, grid, arm, effects, kappa).scored.mean(axis=0)
-    for name, arm in EQUIVALENTS.items():
-        expected[name] = noise_free(model, grid, arm, effects).scored.mean(axis=0)
-    return expected
-
-
-def mean_multiplier(kappa: Floats, num_seeds: int) -> Floats:
-    """Return for each replicate the log of the mean κ over its sweep's seeds, ``[N, E, L, A]``.
-
-    Args:
-        kappa: Log multipliers, ``[N, E, L, A]``, the seeds of a sweep one after the other.
-        num_seeds: Seeds of each sweep.
-    """
-    by_sweep = np.exp(kappa).reshape(-1, num_seeds, *kappa.shape[1:])
-    return np.repeat(np.log(by_sweep.mean(axis=1)), num_seeds, axis=0)
+    return {arm: noise_free(model, grid, arm, effects).scored.mean(axis=0) for arm in ARMS}
 
 
 def _aside(values: Floats) -> Floats:

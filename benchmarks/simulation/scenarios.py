@@ -32,7 +32,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "varying_effects": Scenario(
         says="Optimum, κ and β differ between seeds. The truth is the mean over seeds; a curved f "
-        "makes the effects skewed, and matched (at the mean κ) is not the mean at each seed's κ.",
+        "makes the effects skewed.",
         model=Model(shift_sd=0.3, beta_sd=0.5, kappa_sd=0.3),
     ),
     "heavy_tails": Scenario(

@@ -23,7 +23,6 @@ from benchmarks.simulation.model import (
     RandomEffects,
     expected_outcomes,
     log_kappa,
-    mean_multiplier,
     noise_free,
 )
 from benchmarks.simulation.scenarios import Scenario
@@ -62,7 +61,7 @@ def simulate(
     expected = expected_outcomes(scenario.model, scenario.grid)
     trials = []
     for arm in drawn:
-        of_arm = _trials_of(scenario, arm, effects, num_seeds, key).with_columns(
+        of_arm = _trials_of(scenario, arm, effects, key).with_columns(
             **_places(scenario, arm, sweeps, num_seeds),
             **{EXPECTED: _repeat(expected[arm], len(effects.level))},
         )
@@ -80,14 +79,14 @@ def _stream(key: tuple[int, ...], use: str, arm: str) -> np.random.Generator:
 
 
 def _trials_of(
-    scenario: Scenario, arm: str, effects: RandomEffects, num_seeds: int, key: tuple[int, ...]
+    scenario: Scenario, arm: str, effects: RandomEffects, key: tuple[int, ...]
 ) -> pl.DataFrame:
     """Return how the trials of one arm end, ordered as `_places`."""
     model, grid, parts = scenario.model, scenario.grid, ARMS[arm]
     trained = log_kappa(model, grid, arm, effects)
     if parts.matched:
         true = log_kappa(model, grid, parts.matched, effects)
-        trained = mean_multiplier(_measured(scenario, parts.matched, true, key), num_seeds)
+        trained = _measured(scenario, parts.matched, true, key)
     found = noise_free(model, grid, arm, effects, trained)
     y = found.y + _noise(scenario, found.y.shape, _stream(key, "noise", arm))
     nothing = np.full(y.shape, np.nan)

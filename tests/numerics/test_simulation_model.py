@@ -101,23 +101,10 @@ def test_expected_outcomes_equal_a_brute_force_average(name):
 
     expected = expected_outcomes(model, GRID)
 
-    for key, arm in (("control", "control"), ("full", "full"), ("own_kappa", "rescaled")):
+    for arm in ("control", "full", "rescaled"):
         scored = noise_free(model, GRID, arm, effects).scored
         error = scored.std(axis=0) / math.sqrt(num_replicates)
-        assert (np.abs(scored.mean(axis=0) - expected[key]) <= 4 * error + 1e-12).all()
-
-
-def test_a_matched_arm_is_expected_at_the_mean_multiplier():
-    model = Model(kappa_sd=0.3)
-    terms = np.array([model.log_kappa_class, model.log_kappa_uniform])
-    dose = np.array([1 / 2, 10 / 11])
-    log_mean = terms.sum() * dose + 0.3**2 * (terms**2).sum() * dose**2 / 2
-
-    expected = expected_outcomes(model, GRID)
-
-    at_mean = model.hill.accuracy(log_mean + np.log(GRID.lrs)[:, None], np.array(0.1))
-    assert expected["rescaled"][1] == pytest.approx(at_mean, abs=1e-5)
-    assert (np.abs(expected["rescaled"] - expected["own_kappa"]) > 1e-4).all()
+        assert (np.abs(scored.mean(axis=0) - expected[arm]) <= 4 * error + 1e-12).all()
 
 
 def test_every_effect_of_every_estimator_has_a_stated_estimand():
@@ -185,17 +172,16 @@ def test_an_arm_has_the_same_draws_whichever_others_are_drawn(name):
     assert alone.drop("trial_id").equals(among.drop("trial_id"))
 
 
-def test_rescaled_trials_of_a_cell_are_trained_at_the_mean_multiplier_of_full():
+def test_a_rescaled_trial_is_trained_at_the_multiplier_that_its_seeds_full_measured():
     trials = simulate(SCENARIOS["noisy_multiplier"], range(2), 3)
-    cell = ["config_sweep", "label_smoothing", "lr", "rlp_lambda"]
+    place = ["config_sweep", "label_smoothing", "lr", "rlp_lambda", "seed"]
 
     full, rescaled = (trials.filter(pl.col("arm") == arm) for arm in ("full", "rescaled"))
-    means = full.group_by(cell).agg(mean=pl.col("lr_multiplier").mean())
-    pairs = rescaled.join(means, on=cell, validate="m:1")
+    pairs = rescaled.join(full, on=place, validate="1:1", suffix="_full")
 
     assert len(pairs) == len(full)
     assert full["lr_multiplier"].n_unique() == len(full)
-    assert (pairs["mean"] - pairs["matched_multiplier"]).abs().max() < 1e-12
+    assert (pairs["lr_multiplier_full"] - pairs["matched_multiplier"]).abs().max() < 1e-12
 
 
 def test_a_measured_multiplier_is_the_true_one_on_average():
