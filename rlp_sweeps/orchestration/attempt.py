@@ -3,7 +3,6 @@
 What an attempt leaves are part files. Nothing of Tune's own state is ever read again.
 """
 
-import json
 import shutil
 import time
 import uuid
@@ -19,8 +18,9 @@ from rlp_sweeps.orchestration.planner import Group, SweepPlan, group_representat
 from rlp_sweeps.orchestration.progress import AttemptLog, ProgressListener, last_line
 from rlp_sweeps.orchestration.resources import GroupResources
 from rlp_sweeps.orchestration.search import SweepOptunaSearch, tune_grid
-from rlp_sweeps.orchestration.trainable import REPORTED_METRICS, SweepJob, rlp_trainable
+from rlp_sweeps.orchestration.trainable import NEWS, REPORTED_METRICS, SweepJob, rlp_trainable
 from rlp_sweeps.schema import STATUSES
+from rlp_sweeps.tracking.mlflow_feed import MlflowFeed
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
 MAX_LOST_PROCESSES = 2
@@ -41,6 +41,7 @@ class Attempt:
         groups: Groups of a grid that are left; empty in a search.
         searcher: The rebuilt search; None for a grid.
         max_concurrent: Groups at once.
+        feed: Tells MLflow.
     """
 
     plan: SweepPlan
@@ -49,6 +50,7 @@ class Attempt:
     groups: list[Group]
     searcher: SweepOptunaSearch | None
     max_concurrent: int
+    feed: MlflowFeed
 
 
 def run_attempt(attempt: Attempt, progress: ProgressListener) -> AttemptLog:
@@ -123,9 +125,9 @@ class _Listener(tune.Callback):
         self._progress = progress
         self._directory = attempt.job.directory.path
         self._slots = attempt.max_concurrent
-        self._groups = attempt.job.groups
+        self._job = attempt.job
+        self._feed = attempt.feed
         self._names: dict[str, str] = {}
-        self._sizes: dict[str, int] = {}
         self._written: frozenset[str] | None = None
         self._written_at = 0.0
 
@@ -133,13 +135,16 @@ class _Listener(tune.Callback):
         return {}  # Tune pickles its callbacks; a live view cannot be, and is never read again
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        name = self._name(trial)
-        self.log.running.add(name)
-        self._progress.on_group_start(name, self._sizes[name])
+        group = self._job.group_of(trial.config)
+        self._names[trial.trial_id] = group.group_id
+        self.log.running.add(group.group_id)
+        self._progress.on_group_start(group.group_id, len(group.trials))
+        self._feed.start(group.group_id, group.trials)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        self._feed.take(result.get(NEWS, ""))
         if "num_epochs" not in result:
             return  # the last report of a group: its counts
         metrics = {name: result[name] for name in REPORTED_METRICS if name in result}
@@ -171,12 +176,8 @@ class _Listener(tune.Callback):
         self._progress.on_group_finished(name, counts)
 
     def _name(self, trial: Any) -> str:
-        if trial.trial_id not in self._names:
-            config = trial.config
-            text = config.get("group") or self._groups[config["group_id"]]
-            group = json.loads(text)
-            self._names[trial.trial_id] = group["group_id"]
-            self._sizes[group["group_id"]] = len(group["trials"])
+        if trial.trial_id not in self._names:  # lost before it was started
+            self._names[trial.trial_id] = self._job.group_of(trial.config).group_id
         return self._names[trial.trial_id]
 
 

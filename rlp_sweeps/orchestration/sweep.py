@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,10 +40,9 @@ from rlp_sweeps.orchestration.progress import (
 from rlp_sweeps.orchestration.resources import GroupResources, check_cluster, ray_session
 from rlp_sweeps.orchestration.rows import Row, read_parts, take_over
 from rlp_sweeps.tracking.mlflow_tracker import (
-    MlflowTarget,
+    MlflowFeed,
+    check_store,
     default_tracking_uri,
-    open_store,
-    prepare_sweep,
     sync,
 )
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
@@ -132,7 +130,7 @@ def _check_request(plan: SweepPlan, options: RunOptions) -> None:
     check_early_stopping(plan)
     check_cluster(options, GroupResources.of(options, device=plan.device))
     if options.tracking_uri is not None:
-        open_store(options.tracking_uri)
+        check_store(options.tracking_uri)
     if plan.is_search and options.reuse:
         msg = (
             "`--reuse` takes over planned trials, but the points of a search are sampled while it "
@@ -220,17 +218,20 @@ class _Sweep:
     def _attempt(self, work: _Work) -> AttemptLog:
         resources = GroupResources.of(self._options, device=self._plan.device)
         session = ray_session(self._options, resources)
-        with ThreadPoolExecutor(1) as beside:  # MLflow's imports and tables take as long as Ray
-            preparing = beside.submit(prepare_sweep, self._tracking_uri, self._directory)
-            with session as slots, farewell(self._directory.path, address=self._options.address):
-                from rlp_sweeps.orchestration.attempt import run_attempt
+        check_store(self._tracking_uri)
+        with (
+            MlflowFeed(self._directory, self._tracking_uri) as feed,
+            session as slots,
+            farewell(self._directory.path, address=self._options.address),
+        ):
+            from rlp_sweeps.orchestration.attempt import run_attempt
 
-                attempt = self._attempt_of(work, resources, preparing.result(), slots)
-                self._progress.on_start(self._plan, work.num_groups, count_by_status(work.finished))
-                return run_attempt(attempt, self._progress)
+            attempt = self._attempt_of(work, resources, feed, slots)
+            self._progress.on_start(self._plan, work.num_groups, count_by_status(work.finished))
+            return run_attempt(attempt, self._progress)
 
     def _attempt_of(
-        self, work: _Work, resources: GroupResources, target: MlflowTarget, slots: int
+        self, work: _Work, resources: GroupResources, feed: MlflowFeed, slots: int
     ) -> "Attempt":
         from rlp_sweeps.orchestration.attempt import Attempt, group_texts
         from rlp_sweeps.orchestration.trainable import SweepJob
@@ -241,7 +242,6 @@ class _Sweep:
             work.searcher.points_per_group = num_points
         job = SweepJob(
             directory=self._directory,
-            target=target,
             groups=group_texts(work.groups),
             data_dir=self._plan.data_dir,
             device=self._plan.device,
@@ -259,6 +259,7 @@ class _Sweep:
             groups=work.groups,
             searcher=work.searcher,
             max_concurrent=num_concurrent,
+            feed=feed,
         )
 
     def _was_interrupted(self, work: _Work, log: AttemptLog) -> bool:

@@ -17,13 +17,19 @@ from rlp_sweeps.errors import CheckpointError
 from rlp_sweeps.orchestration.early_stopping import clear_stop_request, is_stop_requested
 from rlp_sweeps.orchestration.halving import GroupHalving
 from rlp_sweeps.orchestration.planner import Group
-from rlp_sweeps.orchestration.rows import read_parts, read_with_epochs
+from rlp_sweeps.orchestration.rows import Row, read_parts, read_with_epochs
 from rlp_sweeps.schema import STATUSES
 from rlp_sweeps.spaces import SearchSpace
-from rlp_sweeps.tracking.mlflow_tracker import MlflowTarget, TrialLogger
+from rlp_sweeps.tracking.mlflow_feed import news_text
 from rlp_sweeps.tracking.run_directory import RunDirectory, code_version
 from rlp_sweeps.training.loop import GroupContext, GroupProgress, TrialResult, train_group
 from rlp_sweeps.training.memory import keep_freed_memory
+
+EVALUATIONS_EVERY_S = 10.0
+"""Least seconds between two reports of a group that carry evaluations of running trials."""
+
+NEWS = "news"
+"""Key of a report under which stands what MLflow is told of."""
 
 REPORTED_METRICS = ("val_accuracy", "val_loss", "memorization")
 """Means over a group's members that Tune's schedulers and the live view see."""
@@ -35,7 +41,6 @@ class SweepJob:
 
     Attributes:
         directory: Where rows go.
-        target: Where MLflow's runs go.
         groups: Groups of a grid as text, by id; empty in a search.
         data_dir: Absolute folder that data sets are read from.
         device: ``cpu`` or ``cuda``.
@@ -48,7 +53,6 @@ class SweepJob:
     """
 
     directory: RunDirectory
-    target: MlflowTarget
     groups: Mapping[str, str]
     data_dir: str
     device: str
@@ -108,8 +112,10 @@ class GroupRun:
         self._report = report
         self._group = group.without(finished_members(job, group))
         self._halving: GroupHalving | None = None
-        self._loggers = {t.trial_id: TrialLogger(job.target) for t in self._group.trials}
         self._written: set[str] = set()
+        self._told: set[str] = set()
+        self._pending: dict[str, list[Row]] = {}
+        self._told_at = time.monotonic()
         self._epoch = 0
         self.counts = dict.fromkeys(STATUSES, 0)
 
@@ -117,21 +123,15 @@ class GroupRun:
         """Train what is not finished; a group's own exception becomes its members' rows."""
         if self._group.trials:
             try:
-                self._start_loggers()
                 self._train()
             except Exception:  # noqa: BLE001  the trial boundary; what cannot be recorded raises
                 self._fail(traceback.format_exc())
             self._job.directory.remove_checkpoint(self._group.group_id)
-        self._report({"epoch": self._epoch, **self._scalar_counts()})
-
-    def _start_loggers(self) -> None:
-        tags = {"code_version": code_version(), "group_id": self._group.group_id}
-        for trial in self._group.trials:
-            self._loggers[trial.trial_id].start(trial.trial_id, trial.to_dict(), tags)
+        self._report({"epoch": self._epoch, **self._scalar_counts(), **self._news()})
 
     def _train(self) -> None:
         if self._job.halved_space is not None:
-            gone = set(self._group.points) - set(self._loggers)
+            gone = set(self._group.points) - {trial.trial_id for trial in self._group.trials}
             ended = read_with_epochs(self._job.directory, gone)
             self._halving = GroupHalving(self._job.halved_space, self._group, ended)
         try:
@@ -151,13 +151,14 @@ class GroupRun:
         self._epoch = progress.epoch
         for trial_id, rows in progress.new_rows.items():
             if trial_id not in self._written:
-                self._loggers[trial_id].log_epochs(rows)
+                self._pending.setdefault(trial_id, []).extend(rows)
         self._report(
             {
                 "epoch": progress.epoch,
                 "num_epochs": progress.num_epochs,
                 **mean_metrics(list(progress.latest.values())),
                 **self._scalar_counts(),
+                **self._news(),
             }
         )
         if is_stop_requested():
@@ -180,9 +181,8 @@ class GroupRun:
         self._written.add(trial_id)
         if self._halving is not None:
             self._halving.add_ended(row, result.epochs)
+        self._pending.pop(trial_id, None)
         self.counts[row["status"]] += 1
-        self._loggers[trial_id].log_epochs(result.epochs)
-        self._loggers[trial_id].finish(row)
 
     def _fail(self, trace: str) -> None:
         now = time.time_ns() // 1_000_000
@@ -198,6 +198,17 @@ class GroupRun:
                 "error": trace,
             }
             self._end(TrialResult(trial=row, epochs=[]))
+
+    def _news(self) -> dict[str, str]:
+        """Return what the driver tells MLflow of: ended members, now and then evaluations."""
+        ended = self._written - self._told
+        running: dict[str, list[Row]] = {}
+        if time.monotonic() - self._told_at >= EVALUATIONS_EVERY_S:
+            running, self._pending = self._pending, {}
+            self._told_at = time.monotonic()
+        self._told |= ended
+        text = news_text(ended=sorted(ended), running=running)
+        return {NEWS: text} if text else {}
 
     def _scalar_counts(self) -> dict[str, int]:
         return {f"num_{status}": number for status, number in self.counts.items()}

@@ -1,4 +1,4 @@
-"""The worker's side of MLflow: one run a trial, buffered, and never in the trial's way.
+"""One trial in MLflow while it runs: buffered, and never in anybody's way.
 
 A store that is away costs one time-out, then nothing for a while: the pause is shared by all trials
 of a process and doubles as long as the store stays away. What is lost is in the Parquet files, and
@@ -98,7 +98,12 @@ class TrialLogger:
         self._num_errors = 0
 
     def start(
-        self, trial_id: str, config: Mapping[str, Any], tags: Mapping[str, str] | None = None
+        self,
+        trial_id: str,
+        config: Mapping[str, Any],
+        tags: Mapping[str, str] | None = None,
+        *,
+        started_at_ms: int | None = None,
     ) -> None:
         """Open the trial's run: the one it had before an interruption, or a new one.
 
@@ -106,11 +111,12 @@ class TrialLogger:
             trial_id: The trial's id, by which its run is found again.
             config: Its settings by name; all become params.
             tags: Further tags, for example the code version.
+            started_at_ms: When its training began, ms since 1970; None: now.
         """
         self._trial_id = trial_id
         self._config = dict(config)
         self._tags = {**records.tags_of(trial_id, config), **(tags or {})}
-        self._started_at_ms = time.time_ns() // 1_000_000
+        self._started_at_ms = started_at_ms or time.time_ns() // 1_000_000
         self._attempt(lambda client: None)
 
     def log_epochs(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -123,13 +129,18 @@ class TrialLogger:
         if time.monotonic() - self._flushed_at >= self._flush_every_s:
             self._attempt(lambda client: None)
 
-    def finish(self, trial: Mapping[str, Any]) -> LoggingOutcome:
+    def finish(
+        self, trial: Mapping[str, Any], epochs: Iterable[Mapping[str, Any]] = ()
+    ) -> LoggingOutcome:
         """Send what is left, make the last metrics those of the row, and close the run.
 
         Args:
             trial: The trial's row of ``trials``.
+            epochs: Its rows of ``epochs``; those that the run holds already are passed over.
         """
-        is_complete = self._attempt(lambda client: self._open_run(client).finish(trial))
+        pending = [*self._pending, *map(dict, epochs)]
+        self._pending.clear()
+        is_complete = self._attempt(lambda client: self._open_run(client).finish(trial, pending))
         last_error = None if is_complete else self._link.last_error
         return LoggingOutcome(self._num_errors, last_error, is_complete)
 

@@ -5,7 +5,7 @@ before. MLflow takes the point of highest step, then of latest time, as a metric
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from rlp_sweeps.schema import CONFIG_COLUMNS, METRICS
@@ -109,6 +109,16 @@ def epoch_points(row: Mapping[str, Any]) -> list[Point]:
         if is_finite(row.get(name))
     ]
     return [Point(EPOCH_COUNTER, float(step), time_ms, step), *points]
+
+
+def last_points(points: Iterable[Point], before: Mapping[str, Point]) -> dict[str, Point]:
+    """Return each metric's last value in MLflow's order, given the points sent and those before."""
+    last = dict(before)
+    for point in points:
+        other = last.get(point.name)
+        if other is None or (point.step, point.time_ms) >= (other.step, other.time_ms):
+            last[point.name] = point
+    return last
 
 
 def final_metrics(trial: Mapping[str, Any]) -> dict[str, float]:

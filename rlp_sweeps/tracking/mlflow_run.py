@@ -1,4 +1,4 @@
-"""MLflow's record of one trial. What the store raises goes through; see `TrialLogger` for workers.
+"""MLflow's record of one trial. What the store raises goes through; `TrialLogger` does not.
 
 Every write may be repeated: a point with the same metric, time, step and value is stored once, and
 evaluations that have arrived are not sent again.
@@ -51,7 +51,7 @@ class TrialRun:
             tags={**tags, "sweep": target.sweep_name, PARENT_TAG: target.parent_run_id},
         )
         opened = cls(client, run.info.run_id)
-        opened._log_params(config)
+        opened._describe(config, {})
         return opened
 
     @classmethod
@@ -69,52 +69,62 @@ class TrialRun:
         counts = client.get_metric_history(opened.run_id, records.EPOCH_COUNTER)
         opened.logged_epochs = {metric.step for metric in counts}
         client.update_run(opened.run_id, status="RUNNING")
-        opened._log_params(config)
-        opened._set_tags(tags)
+        opened._describe(config, tags)
         return opened
 
     def log_epochs(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Send the evaluations that the store does not hold yet, rows of ``epochs``."""
-        new = [row for row in rows if row["epoch"] not in self.logged_epochs]
-        self._send([point for row in new for point in records.epoch_points(row)])
-        self.logged_epochs.update(int(row["epoch"]) for row in new)
+        new = self._not_logged(rows)
+        points = [point for row in new.values() for point in records.epoch_points(row)]
+        self._send(points)
+        self._last = records.last_points(points, self._last)
+        self.logged_epochs.update(new)
 
-    def finish(self, trial: Mapping[str, Any]) -> None:
-        """Make the last metrics those of the trial's row, and close the run with its status."""
-        points = [
-            records.final_point(trial, name, self._last.get(name))
+    def finish(self, trial: Mapping[str, Any], epochs: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Make the last metrics those of the trial's row, and close the run with its status.
+
+        Args:
+            trial: The row.
+            epochs: Evaluations that the store may lack, rows of ``epochs``.
+        """
+        new = self._not_logged(epochs)
+        points = [point for row in new.values() for point in records.epoch_points(row)]
+        last = records.last_points(points, self._last)
+        final = [
+            records.final_point(trial, name, last.get(name))
             for name in records.final_metrics(trial)
         ]
-        self._send([point for point in points if point is not None])
-        self._set_tags(records.final_tags(trial, len(self.logged_epochs)))
+        points += [point for point in final if point is not None]
+        self._send(points, records.final_tags(trial, len(self.logged_epochs | set(new))))
+        self._last = records.last_points(points, self._last)
+        self.logged_epochs.update(new)
         self._client.set_terminated(
             self.run_id,
             status=records.RUN_STATUS[trial["status"]],
             end_time=trial.get("finished_at_ms"),
         )
 
-    def _send(self, points: Sequence[Point]) -> None:
-        from mlflow.entities import Metric
+    def _not_logged(self, rows: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+        return {int(r["epoch"]): r for r in rows if int(r["epoch"]) not in self.logged_epochs}
 
-        for start in range(0, len(points), _MAX_POINTS_A_CALL):
-            batch = points[start : start + _MAX_POINTS_A_CALL]
-            metrics = [Metric(p.name, p.value, p.time_ms, p.step) for p in batch]
-            self._client.log_batch(self.run_id, metrics=metrics)
-        for point in points:
-            last = self._last.get(point.name)
-            if last is None or (point.step, point.time_ms) >= (last.step, last.time_ms):
-                self._last[point.name] = point
+    def _send(self, points: Sequence[Point], tags: Mapping[str, str] | None = None) -> None:
+        """Send points, and tags with the last of them, in as few calls as MLflow takes."""
+        from mlflow.entities import Metric, RunTag
 
-    def _log_params(self, config: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param
+        metrics = [Metric(p.name, p.value, p.time_ms, p.step) for p in points]
+        while len(metrics) > _MAX_POINTS_A_CALL:
+            self._client.log_batch(self.run_id, metrics=metrics[:_MAX_POINTS_A_CALL])
+            del metrics[:_MAX_POINTS_A_CALL]
+        run_tags = [RunTag(k, v) for k, v in (tags or {}).items()]
+        if metrics or run_tags:
+            self._client.log_batch(self.run_id, metrics=metrics, tags=run_tags)
+
+    def _describe(self, config: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        from mlflow.entities import Param, RunTag
 
         params = [Param(name, text) for name, text in records.params_of(config).items()]
-        self._client.log_batch(self.run_id, params=params)
-
-    def _set_tags(self, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+        run_tags = [RunTag(k, v) for k, v in tags.items()]
+        self._client.log_batch(self.run_id, params=params, tags=run_tags)
 
     def _read_last(self, name: str) -> Point:
         history = self._client.get_metric_history(self.run_id, name)

@@ -1,7 +1,7 @@
 """Where MLflow keeps a sweep: addresses made absolute, checked, and opened without noise.
 
 The database is created and upgraded here, once and by the driver, because processes that open a
-fresh one together break each other's migration. Workers only get an `MlflowTarget`.
+fresh one together break each other's migration.
 """
 
 import logging
@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ _PROBE_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class MlflowTarget:
-    """Where the runs of one sweep go; small, and may be sent to workers.
+    """Where the runs of one sweep go.
 
     Attributes:
         tracking_uri: Absolute address of the store.
@@ -57,6 +57,29 @@ def default_tracking_uri(directory: str | Path) -> str:
     sweeps of one folder are compared in one UI.
     """
     return f"{_SQLITE}{Path(directory).expanduser().absolute().parent / 'mlflow.db'}"
+
+
+def check_store(tracking_uri: str) -> None:
+    """Refuse a store that cannot be had, as `open_store` does, and set up nothing.
+
+    A SQLite file is looked at without MLflow, whose imports take longer than a cluster's start.
+
+    Raises:
+        TrackingError: As `open_store`.
+    """
+    uri = _absolute(tracking_uri)
+    if not uri.startswith(_SQLITE):
+        open_store(uri)
+        return
+    database = sqlite_path(uri)
+    _check_folder(database)
+    if not database.exists():
+        return
+    try:
+        with closing(sqlite3.connect(database, timeout=_PROBE_TIMEOUT_S)) as connection:
+            connection.execute("pragma schema_version").fetchone()
+    except sqlite3.Error as error:
+        raise store_error(uri, error) from error
 
 
 def open_store(tracking_uri: str) -> str:
@@ -196,8 +219,5 @@ def _check_server(uri: str) -> None:
 
 def _set_write_ahead_log(database: Path) -> None:
     """Let readers go on while a trial writes; a property of the file, kept from then on."""
-    connection = sqlite3.connect(database, timeout=20)
-    try:
+    with closing(sqlite3.connect(database, timeout=20)) as connection:
         connection.execute("pragma journal_mode=WAL")
-    finally:
-        connection.close()

@@ -110,8 +110,7 @@ def _sync_trial(
         return "unchanged"
     else:
         opened = TrialRun.reopen(client, run, trial, tags)
-    opened.log_epochs(epochs)
-    opened.finish(trial)
+    opened.finish(trial, epochs)
     return "created" if run is None else "updated"
 
 

@@ -1,15 +1,17 @@
 """MLflow, a view of the Parquet files: all names that other parts use.
 
-- the driver: `open_store`, `prepare_sweep`, `log_sweep_artifacts`, `finish_sweep`;
-- workers: `MlflowTarget`, `TrialLogger`;
+- the driver of a sweep: `check_store` before it starts, `MlflowFeed` while it is at work, with
+  `MlflowTarget` and `TrialLogger`, and `prepare_sweep`, `log_sweep_artifacts`, `finish_sweep`;
 - the command line: `default_tracking_uri`, `sync`, `serve_ui`.
 
 ``sync`` can rebuild every run at any time, so that nothing here may stop a trial.
 """
 
+from rlp_sweeps.tracking.mlflow_feed import MlflowFeed
 from rlp_sweeps.tracking.mlflow_logger import LoggingOutcome, TrialLogger
 from rlp_sweeps.tracking.mlflow_store import (
     MlflowTarget,
+    check_store,
     default_tracking_uri,
     open_store,
     without_password,
@@ -20,9 +22,11 @@ from rlp_sweeps.tracking.mlflow_ui import running_ui, serve_ui
 
 __all__ = [
     "LoggingOutcome",
+    "MlflowFeed",
     "MlflowTarget",
     "SyncReport",
     "TrialLogger",
+    "check_store",
     "default_tracking_uri",
     "finish_sweep",
     "log_sweep_artifacts",

@@ -243,6 +243,30 @@ class RunDirectory:
         rows = rows.filter(pc.is_in(rows["trial_id"], value_set=finished))
         return rows.sort_by([("trial_id", "ascending"), ("epoch", "ascending")])
 
+    def read_ended(
+        self, trial_ids: Sequence[str], *, epoch_columns: Sequence[str]
+    ) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+        """Return the rows of those of these trials that have a part file of their own.
+
+        Args:
+            trial_ids: Trials to look for.
+            epoch_columns: Columns of ``epochs`` to read.
+
+        Returns:
+            A row of ``trials`` and its rows of ``epochs`` for each.
+
+        Raises:
+            SchemaError: A part file is corrupt; the message names it.
+        """
+        found = [self._part("trials", i) for i in trial_ids if self._part("trials", i).exists()]
+        trials = parquet.read_files("trials", found).to_pylist()
+        parts = [self._part("epochs", row["trial_id"]) for row in trials]
+        columns = ["trial_id", *epoch_columns]
+        epochs: dict[str, list[dict[str, Any]]] = {row["trial_id"]: [] for row in trials}
+        for row in parquet.read_files("epochs", parts, columns=columns).to_pylist():
+            epochs[row.pop("trial_id")].append(row)
+        return [(row, epochs[row["trial_id"]]) for row in trials]
+
     def compact(self) -> None:
         """Gather the part files of each table in one sorted file.
 

@@ -6,12 +6,10 @@ from typing import ClassVar
 
 import pytest
 
-from rlp_sweeps.orchestration import trainable
 from rlp_sweeps.orchestration.early_stopping import clear_stop_request
 from rlp_sweeps.orchestration.points import form_groups, point_members
 from rlp_sweeps.orchestration.trainable import GroupRun, SweepJob
 from rlp_sweeps.spaces import LogAxis, Search, SearchSpace
-from rlp_sweeps.tracking.mlflow_tracker import MlflowTarget
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 from rlp_sweeps.training.engines import ENGINES, SequentialEngine
 
@@ -34,22 +32,6 @@ LRS = (1e-4, 0.02, 0.1, 1e30, 0.3)  # one of them diverges
 CLOCKS = {"wall_time_s", "started_at_ms", "finished_at_ms", "epoch_time_s", "logged_at_ms"}
 
 
-class SilentLogger:
-    """Takes what MLflow would be told."""
-
-    def __init__(self, target):
-        self.target = target
-
-    def start(self, trial_id, config, tags):
-        """Do nothing."""
-
-    def log_epochs(self, rows):
-        """Do nothing."""
-
-    def finish(self, row):
-        """Do nothing."""
-
-
 class CountingEngine(SequentialEngine):
     """Counts the epochs that each member is trained."""
 
@@ -62,8 +44,7 @@ class CountingEngine(SequentialEngine):
 
 
 @pytest.fixture
-def group(monkeypatch):
-    monkeypatch.setattr(trainable, "TrialLogger", SilentLogger)
+def group():
     clear_stop_request()
     points = {i: point_members(SPACE, {"lr": lr, "rlp_lambda": 1.0}, i) for i, lr in enumerate(LRS)}
     (group,) = form_groups(points, size_of=lambda trial: 64)
@@ -74,7 +55,6 @@ def _job(folder, engine="sequential", **settings):
     manifest = build_manifest(plan_id="p", sweep_name="tiny", space=SPACE.to_dict(), configs=[])
     job = SweepJob(
         directory=RunDirectory.create(folder, manifest),
-        target=MlflowTarget("sqlite:///none.db", "0", "0"),
         groups={},
         data_dir=str(folder),
         device="cpu",

@@ -1,4 +1,6 @@
-"""One group on its way through training, without Ray and MLflow."""
+"""One group on its way through training, without Ray."""
+
+import json
 
 import pytest
 
@@ -7,7 +9,6 @@ from rlp_sweeps.orchestration.early_stopping import clear_stop_request, request_
 from rlp_sweeps.orchestration.planner import plan_sweep
 from rlp_sweeps.orchestration.trainable import GroupRun, SweepJob, mean_metrics
 from rlp_sweeps.spaces import LogAxis, SearchSpace
-from rlp_sweeps.tracking.mlflow_tracker import MlflowTarget
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 from rlp_sweeps.training.checkpoint import save_checkpoint
 
@@ -24,37 +25,19 @@ SPACE = SearchSpace(
 )
 
 
-class SilentLogger:
-    """Takes what MLflow would be told."""
-
-    def __init__(self, target):
-        self.target = target
-
-    def start(self, trial_id, config, tags):
-        """Do nothing."""
-
-    def log_epochs(self, rows):
-        """Do nothing."""
-
-    def finish(self, row):
-        """Do nothing."""
-
-
 @pytest.fixture
 def plan():
     return plan_sweep(SPACE, name="tiny", device="cpu", group_size=2)
 
 
 @pytest.fixture
-def job(plan, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainable, "TrialLogger", SilentLogger)
+def job(plan, tmp_path):
     clear_stop_request()
     manifest = build_manifest(
         plan_id=plan.plan_id, sweep_name="tiny", space=SPACE.to_dict(), configs=plan.trials
     )
     return SweepJob(
         directory=RunDirectory.create(tmp_path / "run", manifest),
-        target=MlflowTarget("sqlite:///none.db", "0", "0"),
         groups={},
         data_dir=str(tmp_path),
         device="cpu",
@@ -161,3 +144,13 @@ def test_mean_metrics_passes_over_what_is_missing_or_not_finite():
     rows = [{"val_accuracy": 0.5, "val_loss": float("nan")}, {"val_accuracy": 0.7}]
 
     assert mean_metrics(rows) == {"val_accuracy": pytest.approx(0.6)}
+
+
+def test_group_tells_of_ended_members_once_and_of_running_ones_now_and_then(job, plan, monkeypatch):
+    monkeypatch.setattr(trainable, "EVALUATIONS_EVERY_S", 0.0)
+
+    news = [json.loads(report["news"]) for report in _run(job, plan) if "news" in report]
+
+    ids = sorted(trial.trial_id for trial in plan.groups[0].trials)
+    assert [sorted(told["running"]) for told in news] == [ids, ids, []]
+    assert sorted(trial_id for told in news for trial_id in told["ended"]) == ids
