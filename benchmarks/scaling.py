@@ -3,7 +3,7 @@
 The sweep of row d with more seeds: 64, 256 and 1,024 trials, each in a fresh process from its start
 to its end, and the largest resident memory of the driver. A plan of 10,000 trials is timed in a
 fresh process: alone, after another recipe was planned so that everything is imported, and with the
-whole process. Scaling in the size of groups stands in row c.
+whole process. Scaling in the size of groups stands in row c. Sweeps that last: `long_sweeps`.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.baselines.task import FULL, QUICK, Task
+from benchmarks.long_sweeps import measure_memory, measure_share
 from benchmarks.options import Options, run_process
 from benchmarks.sweeps import SweepTime, time_this_tool
 from benchmarks.table import Goal, Row
@@ -35,11 +36,13 @@ print(json.dumps({"time_s": time.perf_counter() - start, "num_trials": plan.num_
 
 
 def measure(options: Options) -> Iterator[Row]:
-    """Yield one row a number of trials, and one on the plan."""
+    """Yield one row a number of trials, one on the plan, two on sweeps that last."""
     tasks = _tasks(QUICK, factors=(1, 2)) if options.is_quick else _tasks(FULL, factors=(1, 4, 16))
     sweeps = {len(task.points): time_this_tool(task) for task in tasks}
     yield from _sweep_rows(sweeps)
     yield from _plan_rows(options)
+    yield from measure_share(options)
+    yield from measure_memory(options)
 
 
 def _tasks(task: Task, *, factors: tuple[int, ...]) -> list[Task]:

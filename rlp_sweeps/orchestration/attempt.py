@@ -7,6 +7,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from rlp_sweeps.orchestration.progress import AttemptLog, ProgressListener, last
 from rlp_sweeps.orchestration.resources import GroupResources
 from rlp_sweeps.orchestration.search import SweepOptunaSearch, tune_grid
 from rlp_sweeps.orchestration.trainable import NEWS, REPORTED_METRICS, SweepJob, rlp_trainable
+from rlp_sweeps.orchestration.worker_environment import inherited_environment
 from rlp_sweeps.schema import STATUSES
 from rlp_sweeps.tracking.mlflow_feed import MlflowFeed
 from rlp_sweeps.tracking.run_directory import RunDirectory
@@ -42,6 +44,7 @@ class Attempt:
         searcher: The rebuilt search; None for a grid.
         max_concurrent: Groups at once.
         feed: Tells MLflow.
+        is_own_cluster: The cluster was started for this sweep.
     """
 
     plan: SweepPlan
@@ -51,6 +54,7 @@ class Attempt:
     searcher: SweepOptunaSearch | None
     max_concurrent: int
     feed: MlflowFeed
+    is_own_cluster: bool
 
 
 def run_attempt(attempt: Attempt, progress: ProgressListener) -> AttemptLog:
@@ -78,7 +82,8 @@ def run_attempt(attempt: Attempt, progress: ProgressListener) -> AttemptLog:
         ),
     )
     try:
-        tuner.fit()
+        with inherited_environment() if attempt.is_own_cluster else nullcontext():
+            tuner.fit()
     finally:
         remove_attempt_folders(directory)
     return listener.log

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rlp_sweeps.errors import ClusterError
 from rlp_sweeps.orchestration.progress import RunOptions
+from rlp_sweeps.orchestration.worker_environment import TUNE_ENVIRONMENT
 
 CONNECT_TIMEOUT_S = 45.0
 """Longest wait for a cluster to answer; its refusal is there within a minute."""
@@ -31,6 +32,7 @@ WORKER_ENVIRONMENT = {
 
 _DRIVER_ENVIRONMENT = {
     **WORKER_ENVIRONMENT,
+    **TUNE_ENVIRONMENT,
     "RAY_AIR_NEW_OUTPUT": "0",  # the other one prints boxes at any verbosity
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",

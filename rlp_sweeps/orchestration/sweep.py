@@ -260,6 +260,7 @@ class _Sweep:
             searcher=work.searcher,
             max_concurrent=num_concurrent,
             feed=feed,
+            is_own_cluster=self._options.address is None,
         )
 
     def _was_interrupted(self, work: _Work, log: AttemptLog) -> bool:
