@@ -37,7 +37,7 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, up to `_KEPT_BYTES`, for its next use.
 
     glibc gives the top of its heap back to the system and asks for it again, which costs a page
-    fault for every 4 KiB: a step of sixteen small networks had up to 650 of them, an eighth of its time.
+    fault for every 4 KiB: a step of sixteen small networks had up to 650, an eighth of its time.
     Does nothing where there is no glibc.
     """
     if sys.platform != "linux":
