@@ -16,7 +16,7 @@ from scipy import stats
 
 from analysis.intervals import CONFIDENCE, Floats, infer, summarize
 from analysis.numbering import number_rows
-from analysis.pairing import Diverged, cell_columns, check_outcomes, score
+from analysis.pairing import EXTRACTOR_SCALE, Diverged, cell_columns, check_outcomes, score
 from analysis.pooling import average_within_seed
 from analysis.typed import Row, to_frame
 from rlp_sweeps.errors import SchemaError
@@ -161,7 +161,11 @@ def _per_place(trials: pl.DataFrame, outcome: str, *, diverged: Diverged) -> pl.
     is_regularized = pl.col("rlp_lambda") > 0
     regularized = trials.filter(is_regularized, pl.col("arm") == REGULARIZED)
     matched = trials.filter(is_regularized, pl.col("arm") == MATCHED)
-    cell = cell_columns(regularized)
+    cell = [
+        name
+        for name in cell_columns(trials)
+        if name != EXTRACTOR_SCALE or regularized[name].n_unique() > 1
+    ]
     values = {
         "y": score(outcome, diverged=diverged),
         "m": score("memorization", diverged=diverged),

@@ -161,6 +161,8 @@ def _estimate_outcome(
                 continue
         frame = estimator.per_seed(paired)
         values = _values(frame, estimator)
+        if estimator.explain is None and not any(values[e].count() for e in estimator.core):
+            absent.setdefault(estimator.name, "no cell and seed has the arms that it compares")
         name = pl.lit(estimator.name).alias("estimator")
         cells.append(_cell_effects(values, estimator, num_diverged).with_columns(name))
         pooled.append(_pooled_effects(values, estimator, num_diverged).with_columns(name))

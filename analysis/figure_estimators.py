@@ -1,4 +1,4 @@
-"""Agreement of the estimators: total, learning-rate part and the rest, side by side."""
+"""Agreement of the estimators: total, `effect_lr` and the rest, side by side."""
 
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,7 @@ from analysis.wording import format_scope, quantity_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LABELS = {
-    "effect_lr": "learning-rate part",
-    "effect_memorization": "the rest",
-    "effect_total": "total",
-}
+_LABELS = {"effect_lr": "effect_lr", "effect_memorization": "the rest", "effect_total": "total"}
 
 
 def draw_estimators(analysis: Analysis) -> Figure | None:

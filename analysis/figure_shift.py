@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from analysis.canvas import ARM_COLORS, Figure, canvas, spread_out
-from analysis.pairing import CONTROL
+from analysis.pairing import CONTROL, EXTRACTOR_SCALE
 from analysis.result import Analysis
 from analysis.wording import format_short, quantity_of
 
@@ -17,6 +17,7 @@ MIN_LRS = 3
 
 MAX_PANELS = 3
 _FULL = "full"
+_MOVED = ("lr", "rlp_lambda")
 
 
 def draw_shift(analysis: Analysis) -> Figure | None:
@@ -82,6 +83,13 @@ def shift_data(analysis: Analysis) -> pl.DataFrame:
     control = cells.filter(pl.col("arm") == CONTROL)
     if control["lr"].n_unique() < MIN_LRS or not full["equivalent_lr"].count():
         return pl.DataFrame()
+    further = [n for n in cells.columns[: cells.columns.index("arm")] if n not in _MOVED]
+    if further:  # controls at other settings than full's are no part of its curve
+        settings = full.select(further).unique()
+        control = control.join(settings, on=further, how="semi", nulls_equal=True)
+    if EXTRACTOR_SCALE in further:  # κ measures that scale as well
+        scale = pl.col(EXTRACTOR_SCALE).fill_null(1.0)
+        full = full.with_columns(pl.col("equivalent_lr") / scale)
     lambdas = spread_out(full["rlp_lambda"].unique().sort().to_list(), MAX_PANELS)
     drawn = pl.concat([control, full.filter(pl.col("rlp_lambda").is_in(lambdas))])
     return (

@@ -32,10 +32,11 @@ _NEVER_NULL = ("trial_id", "status", "arm", "lr", "rlp_lambda", "label_smoothing
 def load_trials(directories: Sequence[Path]) -> pl.DataFrame:
     """Return one row a trial: the schema's columns that are there, and every ``config_`` column.
 
-    Of the provenance only `num_classes`, `error`, `point` and `code_version` are read, the first
-    two null where the files lack them; `memorization` and `equivalent_lr` are computed where they
-    are missing. A trial that stands in several files or directories is kept once: a finished row
-    wins over a stopped one, that over a failed one, then the earlier directory wins.
+    Of the provenance only `num_classes`, `error`, `point`, `code_version` and `matched_multiplier`
+    are read, the first two null where the files lack them; `memorization` and `equivalent_lr` are
+    computed where they are missing. A trial that stands in several files or directories is kept
+    once: a finished row wins over a stopped one, that over a failed one, then the earlier directory
+    wins.
 
     Raises:
         RunDirectoryError: A directory does not exist, holds no trials, or is of a newer version.
@@ -228,14 +229,15 @@ def _without_matched_scale(trials: pl.DataFrame) -> pl.DataFrame:
     """Return the trials with rescaled ones in the cell that they are matched to.
 
     Another program may keep their κ in `extractor_scale`, which would put them in cells of their
-    own. Where it is not in `matched_multiplier` and the regularized trials have one scale, it is
-    taken as κ.
+    own. Where the regularized trials have one scale, and `matched_multiplier` says nothing or the
+    same, it is taken as κ.
     """
     if EXTRACTOR_SCALE not in trials.columns:
         return trials
     is_rescaled = pl.col("arm").is_in(RESCALED_ARMS)
     if "matched_multiplier" in trials.columns:
-        is_rescaled &= pl.col("matched_multiplier").is_null()
+        matched = pl.col("matched_multiplier")
+        is_rescaled &= matched.is_null() | (matched == pl.col(EXTRACTOR_SCALE))
     others = pl.col("arm").is_in(set(REGULARIZED_ARMS) - set(RESCALED_ARMS))
     scales = trials.filter(others)[EXTRACTOR_SCALE].unique()
     if len(scales) != 1:

@@ -9,7 +9,7 @@ from analysis.estimators import ESTIMATORS
 from analysis.notes_estimators import estimator_notes
 from analysis.notes_pooling import pooling_notes, split_notes
 from analysis.origin import Origin, unfinished
-from analysis.pairing import CONTROL, REGULARIZED_ARMS, Diverged, score
+from analysis.pairing import CONTROL, REGULARIZED_ARMS, RESCALED_ARMS, Diverged, score
 from analysis.places import name_places, without_control
 
 _READ_ARMS = sorted(
@@ -43,6 +43,7 @@ def write_notes(
         *pooling_notes(trials, pooled, outcomes[0], diverged=diverged),
         *split_notes(of_cells, pooled, outcomes[0]),
         *estimator_notes(estimates),
+        *_curve_notes(trials, estimates, diverged=diverged),
         *_optimizer_notes(trials),
         *_provenance_notes(trials),
     )
@@ -106,7 +107,14 @@ def _they(num: int, verb: str) -> str:
 
 def _design_notes(trials: pl.DataFrame) -> Iterator[str]:
     is_regularized = pl.col("arm").is_in(REGULARIZED_ARMS)
-    at_zero = trials.filter(is_regularized & (pl.col("rlp_lambda") == 0))
+    is_rescaled = pl.col("arm").is_in(RESCALED_ARMS)
+    rescaled = trials.filter(is_rescaled & (pl.col("rlp_lambda") == 0))
+    if len(rescaled):
+        yield (
+            f"{_count(len(rescaled), 'rescaled trial')} at λ = 0: part of no effect, because a "
+            "rescaled trial stands in the cell of the trials that it is matched to; write their λ."
+        )
+    at_zero = trials.filter(is_regularized & ~is_rescaled & (pl.col("rlp_lambda") == 0))
     if len(at_zero):
         yield (
             f"{_count(len(at_zero), 'trial')} of regularized arms at λ = 0: part of no effect, "
@@ -123,6 +131,20 @@ def _design_notes(trials: pl.DataFrame) -> Iterator[str]:
         yield (
             f"{num} {verb} no control trial that was trained to its end, and no effect against "
             f"it: {name_places(lacking)}. Train them with arm='control', rlp_lambda=0."
+        )
+
+
+def _curve_notes(
+    trials: pl.DataFrame, estimates: Estimates, *, diverged: Diverged
+) -> Iterator[str]:
+    reading = sorted({"curve", "alignment"} & set(estimates.pooled["estimator"].unique()))
+    is_lost = (pl.col("arm") == CONTROL) & (pl.col("status") == "diverged")
+    num = trials.select(is_lost.sum()).item()
+    if reading and num and diverged != "exclude":
+        yield (
+            f"Estimators {', '.join(reading)} read the control over lr: {_count(num, 'trial')} of "
+            "it diverged and may bend the curve at other lr, too, beyond what `num_diverged` of a "
+            "cell counts."
         )
 
 

@@ -16,10 +16,13 @@ from analysis.result import Analysis
 from analysis.substitution import estimate_substitution
 from analysis.substitution_answer import answer_substitution
 from analysis.tuning import Tuned, estimate_tuned
+from analysis.tuning_tables import TUNED
 from analysis.verdict_mechanism import tell_mechanism
 from analysis.verdict_trials import MAX_LAMBDAS
-from analysis.wording import Paragraph, Quantity, format_scope, quantity_of
+from analysis.wording import Paragraph, Quantity, format_scope, format_value, quantity_of
 from rlp_sweeps.errors import ArgumentError
+
+_TUNED_COLUMNS = {column.name for column in TUNED}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +91,8 @@ def with_secondary(analysis: Analysis, *, margin: float | None = None) -> Analys
             dose_response=dose_response.result(),
             margin=margin,
         )
-    said = (*tell_mechanism(analysis.effects_pooled, outcome, margin=margin), *_tell(secondary))
+    effects = (analysis.effects, analysis.effects_pooled)
+    said = (*tell_mechanism(effects, outcome, margin=margin), *_tell(secondary))
     return replace(analysis, secondary=secondary, further_paragraphs=said)
 
 
@@ -110,13 +114,21 @@ def _tell(secondary: Secondary) -> Iterator[Paragraph]:
 def _tuned(row: dict[str, Any]) -> str:
     quantity = quantity_of(row["outcome"])
     scope = format_scope(row["rlp_lambda"]) if row["rlp_lambda"] is not None else "With λ tuned"
+    strata = (f", {name} {format_value(row[name])}" for name in row if name not in _TUNED_COLUMNS)
     text = (
-        f"{scope}, full at the configuration that validates best on the other seeds "
-        f"({row['chosen_arm']} in {row['num_chosen_arm']} of {row['num_seeds']} seeds) against the "
-        f"control at its own ({row['chosen_control']} in {row['num_chosen_control']}), "
+        f"{scope}{''.join(strata)}, full at the configuration that validates best on the other "
+        f"seeds ({row['chosen_arm']} in {row['num_chosen_arm']} of {row['num_seeds']}) against "
+        f"the control at its own ({row['chosen_control']} in {row['num_chosen_control']}), "
         f"{row['budget_arm']} configurations against {row['budget_control']}: "
         f"{_interval(row, quantity)}"
     )
+    if row["budget_arm"] != row["budget_control"]:
+        equal = {name: row[f"equal_budget_{name}"] for name in ("estimate", "ci_low", "ci_high")}
+        text += (
+            f"; at equal budgets, the expected best of {row['budget_control']} of full's, "
+            f"{_interval(equal, quantity)}"
+        )
+        row = equal | {"is_at_edge": row["is_at_edge"]}
     edge = " The best lr is the smallest or the largest there is: a wider sweep may move this."
     return f"{text}{_meaning(row)}.{edge * bool(row['is_at_edge'])}"
 
@@ -133,18 +145,24 @@ def _meaning(row: dict[str, Any]) -> str:
 def _dose(row: dict[str, Any]) -> str:
     quantity = quantity_of(row["outcome"])
     removed = f"{row['memorization_removed']:.3g}".replace("-", "−")
-    basis = f"n = {row['num_seeds']} seeds, {row['num_cells']} cells"
+    basis = (
+        f"n = {row['num_seeds']} seed{'s' * (row['num_seeds'] != 1)}, {row['num_cells']} "
+        f"cell{'s' * (row['num_cells'] != 1)}"
+    )
     if row["estimate"] is None:
         return (
             f"{format_scope(row['rlp_lambda'])} no change per unit of memorization removed: "
             f"{row['reason']} (removed {removed} at the matched κ, {basis})."
         )
-    tenth = {name: row[name] / 10 for name in ("estimate", "ci_low", "ci_high") if row[name]}
-    interval = _interval({"ci_low": None, "ci_high": None, **tenth}, quantity)
+    tenth = {
+        name: None if row[name] is None else row[name] / 10
+        for name in ("estimate", "ci_low", "ci_high")
+    }
+    how = row["reason"] if row["ci_low"] is None else "Fieller's interval"
     return (
-        f"{format_scope(row['rlp_lambda'])} {quantity.noun} changed by {interval} per tenth of "
-        f"memorization removed at the matched κ (removed {removed} in all, {basis}, Fieller's "
-        "interval)."
+        f"{format_scope(row['rlp_lambda'])} {quantity.noun} changed by "
+        f"{_interval(tenth, quantity)} per tenth of memorization removed at the matched κ (removed "
+        f"{removed} in all, {basis}; {how})."
     )
 
 

@@ -171,7 +171,7 @@ def _memorization(pooled: pl.DataFrame) -> Iterator[Paragraph]:
             yield Paragraph(
                 f"Memorization {format_scope(scope).lower()}",
                 f"random-label accuracy, read by the observer head, changed by "
-                f"{_with_basis(total, quantity)}{link * bool(parts)}{parts}.",
+                f"{with_basis(total, quantity)}{link * bool(parts)}{parts}.",
             )
 
 
@@ -183,10 +183,10 @@ def _sham(pooled: pl.DataFrame, outcome: str) -> Iterator[Paragraph]:
         if lr := effects.get("effect_lr"):
             parts.append(
                 f"with nothing to unlearn, the same regularizer changed {quantity.noun} by "
-                f"{_with_basis(lr, quantity)}"
+                f"{with_basis(lr, quantity)}"
             )
         if memorization := effects.get("effect_memorization"):
-            parts.append(f"having something to unlearn added {_with_basis(memorization, quantity)}")
+            parts.append(f"having something to unlearn added {with_basis(memorization, quantity)}")
         if parts:
             yield Paragraph(f"Sham {format_scope(scope).lower()}", f"{'; '.join(parts)}.")
 
@@ -228,7 +228,8 @@ def _basis(row: Row) -> str:
     return text
 
 
-def _with_basis(row: Row, quantity: Quantity) -> str:
+def with_basis(row: Row, quantity: Quantity) -> str:
+    """Return an effect with its interval, and in brackets what it stands on and any doubt."""
     doubt = f"; {text.strip()}" if (text := _doubt(row)) else ""
     return f"{_estimate(row, quantity)} ({_basis(row)}{doubt})"
 

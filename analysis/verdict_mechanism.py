@@ -1,8 +1,9 @@
 """The verdict by mechanism: what a control at the matched learning rate does, and what is left.
 
 "Learning rate" is said of the class term only where it was shown to be equivalent to its rescaled
-control within a stated margin, by two one-sided tests; otherwise it is the class term beyond the
-learning rate.
+control within a stated margin, by two one-sided tests on the pooled difference, with no cell beyond
+the margin and no diverged trial behind it: cells that cancel, or two arms at chance, are no
+equivalence.
 """
 
 import math
@@ -13,62 +14,68 @@ import polars as pl
 from scipy import stats
 
 from analysis.equivalence import ALPHA
+from analysis.verdict import with_basis
 from analysis.verdict_trials import MAX_LAMBDAS
 from analysis.wording import Paragraph, Quantity, format_p, format_scope, quantity_of
 
 Row = dict[str, Any]
-_LR_EFFECTS = ("arms", "matched", "curve", "alignment", "sham", "block_mean")
+_BEYOND = ("matched", "class_term_beyond_lr")
+_BY = {
+    "by term": ("arms", "block_mean"),
+    "by mechanism": ("matched", "curve", "alignment"),
+    "by what there is to unlearn": ("sham",),
+}
 
 
 def tell_mechanism(
-    pooled: pl.DataFrame, outcome: str, *, margin: float | None
+    effects: tuple[pl.DataFrame, pl.DataFrame], outcome: str, *, margin: float | None
 ) -> Iterator[Paragraph]:
-    """Yield what matched controls say at each λ, and whether the estimators agree.
+    """Yield what matched controls say at each λ, and what the estimators give side by side.
 
     Args:
-        pooled: Pooled effects, legs among them, see `schema.EFFECTS_POOLED`.
+        effects: Of cells, and pooled; legs among them (`schema.EFFECTS`, `EFFECTS_POOLED`).
         outcome: The primary outcome.
         margin: Largest effect that counts as none, in units of the outcome; None: not tested.
     """
-    rows = pooled.filter(pl.col("outcome") == outcome)
+    cells, rows = (table.filter(pl.col("outcome") == outcome) for table in effects)
     lambdas = rows["rlp_lambda"].drop_nulls().unique().sort().to_list()
     scopes: list[float | None] = [*lambdas] if 0 < len(lambdas) <= MAX_LAMBDAS else [None]
     for scope in scopes:
         there = pl.col("rlp_lambda").eq_missing(pl.lit(scope, pl.Float64))
         found = {(r["estimator"], r["effect"]): r for r in rows.filter(there).to_dicts()}
-        yield from _matched(found, scope, outcome, margin)
-        yield from _agreement(found, scope, outcome)
+        in_scope = cells if scope is None else cells.filter(there)
+        yield from _matched(found, in_scope, format_scope(scope), margin)
+        yield from _side_by_side(found, format_scope(scope), quantity_of(outcome))
 
 
 def _matched(
-    found: dict[tuple[str, str], Row], scope: float | None, outcome: str, margin: float | None
+    found: dict[tuple[str, str], Row], cells: pl.DataFrame, scope: str, margin: float | None
 ) -> Iterator[Paragraph]:
-    quantity = quantity_of(outcome)
-    lead = f"By mechanism {format_scope(scope).lower()}"
     lr, rest = (found.get(("matched", name)) for name in ("effect_lr", "effect_memorization"))
     if lr and rest:
+        quantity = quantity_of(lr["outcome"])
         yield Paragraph(
-            lead,
+            f"By mechanism {scope.lower()}",
             f"the control trained at the learning rate that full amounts to changed "
-            f"{quantity.noun} by {_estimate(lr, quantity)} (n = {lr['num_seeds']}, "
-            f"{_cells(lr)}); beyond that learning rate the regularizer added "
-            f"{_estimate(rest, quantity)}{_doubt(rest)}.",
+            f"{quantity.noun} by {with_basis(lr, quantity)}; beyond that learning rate the "
+            f"regularizer added {with_basis(rest, quantity)}.",
         )
-    if beyond := found.get(("matched", "class_term_beyond_lr")):
-        text = f"beyond its own learning rate it added {_estimate(beyond, quantity)}"
+    if beyond := found.get(_BEYOND):
+        quantity = quantity_of(beyond["outcome"])
         yield Paragraph(
-            f"The class term {format_scope(scope).lower()}",
-            f"{text}{_doubt(beyond)}; {_equivalence(beyond, quantity, margin)}.",
+            f"The class term {scope.lower()}",
+            f"beyond its own learning rate it added {with_basis(beyond, quantity)}; "
+            f"{_equivalence(beyond, cells, quantity, margin)}.",
         )
     if beyond := found.get(("matched", "uniform_term_beyond_lr")):
         yield Paragraph(
-            f"The uniform term {format_scope(scope).lower()}",
-            f"alone, beyond the learning rate that it amounts to, it added "
-            f"{_estimate(beyond, quantity)}{_doubt(beyond)}.",
+            f"The uniform term {scope.lower()}",
+            "alone, beyond the learning rate that it amounts to, it added "
+            f"{with_basis(beyond, quantity_of(beyond['outcome']))}.",
         )
 
 
-def _equivalence(row: Row, quantity: Quantity, margin: float | None) -> str:
+def _equivalence(row: Row, cells: pl.DataFrame, quantity: Quantity, margin: float | None) -> str:
     """Return whether the row's effect is none up to the margin, by two one-sided tests."""
     if margin is None:
         return "no margin is stated, so that equivalence with a learning rate is not tested"
@@ -76,58 +83,65 @@ def _equivalence(row: Row, quantity: Quantity, margin: float | None) -> str:
     width = f"±{quantity.number(margin).lstrip('+')} {quantity.unit}".rstrip()
     if p_value is None:
         return f"without an interval, equivalence within {width} cannot be tested"
-    if p_value < ALPHA:
+    tests = f"two one-sided tests, {format_p(p_value)}"
+    if p_value >= ALPHA:
         return (
-            f"within {width} it is a learning rate (two one-sided tests, {format_p(p_value)}), so "
-            "that its contribution may be called one"
+            f"that it is a learning rate within {width} was not shown ({tests}): it is the class "
+            "term's contribution, not a learning rate's"
         )
-    return (
-        f"that it is a learning rate within {width} was not shown (two one-sided tests, "
-        f"{format_p(p_value)}): it is the class term's contribution, not a learning rate's"
-    )
+    if hitch := _hitch(row, cells, margin):
+        return f"on average it is none within {width} ({tests}), but {hitch}: no learning rate's"
+    return f"within {width} it is a learning rate ({tests}), in every cell and on average"
+
+
+def _hitch(row: Row, cells: pl.DataFrame, margin: float) -> str:
+    """Return why an average within the margin is no equivalence; empty where it is one."""
+    is_beyond = (pl.col("estimator") == _BEYOND[0]) & (pl.col("effect") == _BEYOND[1])
+    of_cells = cells.filter(is_beyond)
+    num_beyond = of_cells.filter(pl.col("estimate").abs() > margin).height
+    reasons = []
+    if num_beyond:
+        reasons.append(f"{num_beyond} of {len(of_cells)} cells lie beyond it")
+    if row["num_diverged"]:
+        reasons.append(f"{row['num_diverged']} of its trials diverged")
+    return " and ".join(reasons)
 
 
 def tost_of(row: Row, margin: float) -> float | None:
     """Return the larger p of two one-sided t tests of a pooled row against ± margin.
 
-    The standard error is read back from the 95 % t interval; None without one or without spread.
+    The standard error is read back from the 95 % t interval. 0 where every seed has exactly 0;
+    None without an interval, or without spread elsewhere.
     """
-    if row["ci_low"] is None or row["num_seeds"] < 2:
+    low, high = row["ci_low"], row["ci_high"]
+    if low is None or row["num_seeds"] < 2:
         return None
+    if low == high == row["estimate"] == 0:
+        return 0.0
     degrees = row["num_seeds"] - 1
-    error = (row["ci_high"] - row["ci_low"]) / 2 / stats.t.ppf(0.975, degrees)
+    error = (high - low) / 2 / stats.t.ppf(0.975, degrees)
     if not error > 0 or not math.isfinite(error):
         return None
     return float(stats.t.cdf((abs(row["estimate"]) - margin) / error, degrees))
 
 
-def _agreement(
-    found: dict[tuple[str, str], Row], scope: float | None, outcome: str
+def _side_by_side(
+    found: dict[tuple[str, str], Row], scope: str, quantity: Quantity
 ) -> Iterator[Paragraph]:
-    quantity = quantity_of(outcome)
-    parts = [
-        f"{name} {_estimate(row, quantity)} in {_cells(row)}"
-        for name in _LR_EFFECTS
-        if (row := found.get((name, "effect_lr")))
-    ]
-    if len(parts) > 1:
-        yield Paragraph(
-            f"Learning-rate part by estimator {format_scope(scope).lower()}",
-            f"{'; '.join(parts)}. They agree only where the class term acts as a learning rate and "
-            "their cells are the same.",
-        )
+    """Yield `effect_lr` of every estimator, those that ask the same next to each other."""
+    parts = {
+        how: [f"{n} {_estimate(row, quantity)}" for n in names if (row := _lr_of(found, n))]
+        for how, names in _BY.items()
+    }
+    said = [f"{how} {', '.join(texts)}" for how, texts in parts.items() if texts]
+    if sum(map(len, parts.values())) > 1:
+        yield Paragraph(f"effect_lr by estimator {scope.lower()}", f"{'; '.join(said)}.")
 
 
-def _cells(row: Row) -> str:
-    return f"{row['num_cells']} cell{'s' * (row['num_cells'] != 1)}"
-
-
-def _doubt(row: Row) -> str:
-    low, high = row["ci_low"], row["ci_high"]
-    if low is None:
-        return " (no interval)"
-    return "" if low > 0 or high < 0 else " (not told from 0)"
+def _lr_of(found: dict[tuple[str, str], Row], name: str) -> Row | None:
+    return found.get((name, "effect_lr"))
 
 
 def _estimate(row: Row, quantity: Quantity) -> str:
-    return quantity.with_interval(row["estimate"], row["ci_low"], row["ci_high"])
+    interval = quantity.with_interval(row["estimate"], row["ci_low"], row["ci_high"])
+    return f"{interval} in {row['num_cells']} cell{'s' * (row['num_cells'] != 1)}"

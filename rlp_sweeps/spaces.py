@@ -263,6 +263,12 @@ def _check_arms(space: SearchSpace) -> None:
             )
             raise SearchSpaceError(msg)
         return
+    if len({get_arm(arm).projection != "none" for arm in space.arms}) > 1:
+        msg = (
+            "a sampled point trains all its arms as one group, but projection arms need groups of "
+            f"their own; search without them, or over them alone: got arms={space.arms!r}."
+        )
+        raise SearchSpaceError(msg)
     if space.search.objective_arm not in space.arms:
         msg = (
             "`objective_arm` of a search must be one of the space's arms "

@@ -61,8 +61,8 @@ SCENARIOS: dict[str, Scenario] = {
         model=Model(beyond_lr=0.03),
     ),
     "noisy_multiplier": Scenario(
-        says="κ is measured with a log error of 0.3. All rescaled trials of a cell train at the "
-        "mean over its seeds, an error that seeds share. The truth is at the true κ.",
+        says="κ is measured with a log error of 0.3, apart in every trial; a rescaled trial trains "
+        "at what its seed's trial measured. The truth is at the true κ.",
         model=Model(multiplier_sd=0.3),
     ),
     "linear": Scenario(

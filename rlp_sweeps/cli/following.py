@@ -1,6 +1,8 @@
 """The command that trains what a finished sweep's analysis lacks."""
 
 from collections import Counter
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +14,9 @@ from rlp_sweeps.cli.sweeping import watch
 from rlp_sweeps.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from rlp_sweeps.cli.live_view import SweepView
     from rlp_sweeps.orchestration.follow_up import FollowUp
+    from rlp_sweeps.orchestration.progress import RunOptions, SweepOutcome
 
 MatchedTo = Annotated[
     list[str] | None,
@@ -54,7 +58,6 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
     Controls at the learning rate that each arm amounts to, further seeds, failed trials once more.
     """
     from rlp_sweeps.orchestration.progress import RunOptions
-    from rlp_sweeps.orchestration.sweep import resume_sweep
 
     if half_width is not None:
         num_seeds = _seeds_by_stein(directory, half_width, num_seeds)
@@ -65,21 +68,31 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
         cpus_per_group=cpus_per_group,
         gpus_per_group=gpus_per_group,
         tracking_uri=tracking_uri,
-        retry_failed=True,
     )
-    while True:
-        found = _plan_stage(directory, matched_to, num_seeds, is_dry=dry_run)
-        if dry_run or found.is_empty:
-            return opt.DONE
-        is_last = not found.num_further
+    stage = _Stage(directory, matched_to, num_seeds)
+    found = stage.plan()
+    if dry_run or found.is_empty:
+        return opt.DONE
+    for is_first in (True, False):
+        options = replace(run_options, retry_failed=is_first)
+        stage.write(found, options)
+        is_last = not (is_first and (found.num_further or found.num_retried))
         status = watch(
-            lambda progress: resume_sweep(directory, options=run_options, progress=progress),
+            partial(_resume, directory, options),
             directory,
             is_analyzed=is_last and not no_analyze,
             tracking_uri=tracking_uri,
         )
         if is_last or status not in {opt.DONE, opt.SOME_FAILED}:
             return status
+        found = replace(stage.plan(), num_retried=0)
+    return status
+
+
+def _resume(directory: Path, options: "RunOptions", progress: "SweepView") -> "SweepOutcome":
+    from rlp_sweeps.orchestration.sweep import resume_sweep
+
+    return resume_sweep(directory, options=options, progress=progress)
 
 
 def _seeds_by_stein(directory: Path, half_width: float, num_seeds: int | None) -> int:
@@ -119,31 +132,44 @@ def _seeds_by_stein(directory: Path, half_width: float, num_seeds: int | None) -
         f"all ± {high:.2g}, whatever their spread",
         flush=True,
     )
-    return needed
+    return max(needed, num_planned)
 
 
-def _plan_stage(
-    directory: Path, matched_to: list[str] | None, num_seeds: int | None, *, is_dry: bool
-) -> "FollowUp":
-    """Say what is lacking now, and write it into the plan; further seeds make a second stage."""
-    from rlp_sweeps.orchestration.follow_up import MATCHED_ARMS, plan_follow_up
-    from rlp_sweeps.orchestration.planner import plan_from_manifest
-    from rlp_sweeps.tracking.run_directory import RunDirectory
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What a follow-up asks for; what was not measured before makes a second stage."""
 
-    opened = RunDirectory.open(directory)
-    found = plan_follow_up(
-        plan_from_manifest(opened.manifest),
-        opened.read_trials().to_pylist(),
-        matched_to=matched_to or tuple(MATCHED_ARMS),
-        num_seeds=num_seeds,
-    )
-    why = describe(found)
-    print(f"follow-up of {directory}: {why}", flush=True)
-    for sentence in found.skipped:
-        say(sentence)
-    if found.trials and not is_dry:
-        opened.add_trials(found.trials, why=why)
-    return found
+    directory: Path
+    matched_to: list[str] | None
+    num_seeds: int | None
+
+    def plan(self) -> "FollowUp":
+        """Say what is lacking now."""
+        from rlp_sweeps.orchestration.follow_up import plan_follow_up
+        from rlp_sweeps.orchestration.planner import plan_from_manifest
+        from rlp_sweeps.tracking.run_directory import RunDirectory
+
+        opened = RunDirectory.open(self.directory)
+        found = plan_follow_up(
+            plan_from_manifest(opened.manifest),
+            opened.read_trials().to_pylist(),
+            matched_to=self.matched_to,
+            num_seeds=self.num_seeds,
+        )
+        print(f"follow-up of {self.directory}: {describe(found)}", flush=True)
+        for sentence in found.skipped:
+            say(sentence)
+        return found
+
+    def write(self, found: "FollowUp", options: "RunOptions") -> None:
+        """Write new trials into the plan, once it is known that they can be trained here."""
+        from rlp_sweeps.orchestration.sweep import check_resume
+        from rlp_sweeps.tracking.run_directory import RunDirectory
+
+        opened = RunDirectory.open(self.directory)
+        check_resume(opened, options, further=found.trials)
+        if found.trials:
+            opened.add_trials(found.trials, why=describe(found))
 
 
 def describe(found: "FollowUp") -> str:
@@ -158,4 +184,6 @@ def describe(found: "FollowUp") -> str:
         parts.append(f"{found.num_retried} that failed, once more")
     num_trials = len(found.trials) + found.num_retried
     text = f"{num_trials} trial{'s' * (num_trials != 1)}: {', '.join(parts)}"
-    return text + "; then the rescaled controls of the further seeds" * bool(found.num_further)
+    return text + "; then the rescaled controls of what these measure" * bool(
+        found.num_further or found.num_retried
+    )

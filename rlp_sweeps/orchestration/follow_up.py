@@ -3,7 +3,8 @@
 Rescaled trials are controls at the learning rate that an arm amounts to: their class gradient on
 the extractor is scaled by the κ measured in the trial of that arm with the same seed. A mean of κ
 over seeds would be less noisy, but its error would be common to all seeds, where no interval over
-seeds can see it (docs/analysis.md).
+seeds can see it (docs/analysis.md). κ measures a planted `extractor_scale` as well, which a
+rescaled trial has already.
 """
 
 import dataclasses
@@ -53,7 +54,7 @@ def plan_follow_up(
     plan: SweepPlan,
     rows: Sequence[Row],
     *,
-    matched_to: Iterable[str] = tuple(MATCHED_ARMS),
+    matched_to: Iterable[str] | None = None,
     num_seeds: int | None = None,
 ) -> FollowUp:
     """Return what to train besides: rescaled controls, further seeds, failed trials.
@@ -63,14 +64,17 @@ def plan_follow_up(
     Args:
         plan: The sweep, earlier follow-ups included.
         rows: Its rows of ``trials``.
-        matched_to: Arms whose measured κ rescaled trials are scheduled at; those that the sweep
-            does not have are passed over.
+        matched_to: Arms whose measured κ rescaled trials are scheduled at. Default: those that the
+            sweep has.
         num_seeds: Replicates that the sweep shall have; None keeps its own.
 
     Raises:
-        ArgumentError: The sweep is a search or is not finished, an arm has no rescaled one, or it
-            has more seeds than asked for.
+        ArgumentError: The sweep is a search or is not finished, an arm has no rescaled one or is
+            not in the sweep, or it has more seeds than asked for.
     """
+    if matched_to is None:
+        there = {trial.arm for trial in plan.trials}
+        matched_to = (arm for arm in MATCHED_ARMS if arm in there)
     matched_to = tuple(matched_to)
     _check_request(plan, rows, matched_to)
     further = _further_seeds(plan, num_seeds)
@@ -98,6 +102,10 @@ def _check_request(plan: SweepPlan, rows: Sequence[Row], matched_to: Sequence[st
     unknown = [arm for arm in matched_to if arm not in MATCHED_ARMS]
     if unknown:
         msg = f"a rescaled control is matched to one of {list(MATCHED_ARMS)}, but got {unknown}."
+        raise ArgumentError(msg)
+    absent = [arm for arm in matched_to if arm not in {trial.arm for trial in plan.trials}]
+    if absent and not plan.is_search:
+        msg = f"arms {absent} must be in the sweep to be matched; it has {list(plan.space.arms)}."
         raise ArgumentError(msg)
     if plan.is_search:
         msg = (
@@ -144,7 +152,11 @@ def _rescaled(
         if row["status"] == "completed" and _is_usable(row["lr_multiplier"])
     }
     twins = [
-        dataclasses.replace(trial, arm=twin, matched_multiplier=multipliers[trial.trial_id])
+        dataclasses.replace(
+            trial,
+            arm=twin,
+            matched_multiplier=multipliers[trial.trial_id] / trial.extractor_scale,
+        )
         for trial in lacking
         if trial.trial_id in multipliers
     ]

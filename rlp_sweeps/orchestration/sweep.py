@@ -2,11 +2,12 @@
 
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import ArgumentError, TrackingError
 from rlp_sweeps.orchestration.attempt_state import remove_attempt
 from rlp_sweeps.orchestration.best_points import best_points
@@ -19,6 +20,7 @@ from rlp_sweeps.orchestration.planner import (
     plan_from_manifest,
     remaining_groups,
     resolve_device,
+    with_trials,
 )
 from rlp_sweeps.orchestration.points import (
     PointLog,
@@ -116,13 +118,32 @@ def resume_sweep(
     """
     options = options or RunOptions()
     opened = RunDirectory.open(directory)
-    plan = plan_from_manifest(opened.manifest)
+    plan = check_resume(opened, options)
+    return _Sweep(plan, opened, options, progress or SilentProgress()).run()
+
+
+def check_resume(
+    directory: RunDirectory, options: RunOptions, *, further: Sequence[TrialConfig] = ()
+) -> SweepPlan:
+    """Return the plan that a resumed sweep would go on with; nothing is written.
+
+    Args:
+        directory: Its run directory.
+        options: Where it runs.
+        further: Trials that are to be added to the plan.
+
+    Raises:
+        RlpSweepsError: As `resume_sweep` raises before it starts.
+    """
+    plan = plan_from_manifest(directory.manifest)
+    if further:
+        plan = with_trials(plan, further)
     device = resolve_device(plan.device if options.device == "auto" else options.device)
     plan = replace(plan, device=device)
     check_plan(plan)
     _check_request(plan, options)
-    opened.check_same_data(data_fingerprints(plan))
-    return _Sweep(plan, opened, options, progress or SilentProgress()).run()
+    directory.check_same_data(data_fingerprints(plan))
+    return plan
 
 
 def _check_request(plan: SweepPlan, options: RunOptions) -> None:
@@ -177,8 +198,11 @@ class _Sweep:
             self._directory.compact()  # from here on, part files are this attempt's
             work = self._work()
             log = self._attempt(work) if work.num_groups else AttemptLog()
+            failed_before = set(work.finished) - self._done(work.finished)
+            not_retried = failed_before - set(read_parts(self._directory, failed_before))
             self._directory.compact()
-            outcome = self._outcome(log, interrupted=self._was_interrupted(work, log))
+            interrupted = self._was_interrupted(work, log)
+            outcome = self._outcome(log, interrupted=interrupted, not_retried=not_retried)
             self._remove_checkpoints(outcome)
             outcome = replace(
                 outcome,
@@ -269,7 +293,9 @@ class _Sweep:
             return log.num_ended < work.num_groups
         return work.searcher.num_left > 0
 
-    def _outcome(self, log: AttemptLog, *, interrupted: bool) -> SweepOutcome:
+    def _outcome(
+        self, log: AttemptLog, *, interrupted: bool, not_retried: Collection[str]
+    ) -> SweepOutcome:
         trials = self._directory.read_trials()
         statuses = dict(
             zip(trials["trial_id"].to_pylist(), trials["status"].to_pylist(), strict=True)
@@ -282,7 +308,7 @@ class _Sweep:
             num_planned=num_planned,
             counts=count_by_status(statuses),
             failed=failed_trials(trials.to_pylist()),
-            missing=tuple(trial_id for trial_id in planned if trial_id not in statuses),
+            missing=tuple(i for i in planned if i not in statuses or i in not_retried),
             lost=tuple(log.lost),
             num_points_left=num_points_left,
             best=best_points(self._plan.space, trials.to_pylist()),

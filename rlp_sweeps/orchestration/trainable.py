@@ -134,13 +134,18 @@ class GroupRun:
             gone = set(self._group.points) - {trial.trial_id for trial in self._group.trials}
             ended = read_with_epochs(self._job.directory, gone)
             self._halving = GroupHalving(self._job.halved_space, self._group, ended)
-        try:
-            self._train_group()
-        except CheckpointError:
-            # a restart from the first epoch gives the same numbers
+        if not self._goes_on():  # a restart from the first epoch gives the same numbers
             self._job.directory.remove_checkpoint(self._group.group_id)
             self._group = self._group.without(self._written)
             self._train_group()
+
+    def _goes_on(self) -> bool:
+        """Train the group from its checkpoint, if any; return whether that could be read."""
+        try:
+            self._train_group()
+        except CheckpointError:
+            return False
+        return True
 
     def _train_group(self) -> None:
         context = self._job.context_of(self._group)

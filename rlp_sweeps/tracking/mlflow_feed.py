@@ -87,8 +87,8 @@ class MlflowFeed:
             target = prepare_sweep(self._tracking_uri, self._directory)
             while (message := self._messages.get()) is not None:
                 message(target)
-        except RlpSweepsError:
-            return  # the same is found, and said, when the sweep ends
+        except (RlpSweepsError, OSError):
+            return  # the same is found, and said, when the sweep ends; `sync` tells what is lacking
 
     def _start(
         self, target: MlflowTarget, group_id: str, trials: Sequence[TrialConfig], now_ms: int

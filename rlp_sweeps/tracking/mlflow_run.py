@@ -112,10 +112,10 @@ class TrialRun:
         from mlflow.entities import Metric, RunTag
 
         metrics = [Metric(p.name, p.value, p.time_ms, p.step) for p in points]
-        while len(metrics) > _MAX_POINTS_A_CALL:
+        run_tags = [RunTag(k, v) for k, v in (tags or {}).items()]
+        while len(metrics) + len(run_tags) > _MAX_POINTS_A_CALL:  # MLflow counts both
             self._client.log_batch(self.run_id, metrics=metrics[:_MAX_POINTS_A_CALL])
             del metrics[:_MAX_POINTS_A_CALL]
-        run_tags = [RunTag(k, v) for k, v in (tags or {}).items()]
         if metrics or run_tags:
             self._client.log_batch(self.run_id, metrics=metrics, tags=run_tags)
 

@@ -163,7 +163,17 @@ def projected_backward(
         *heads_grad[size:],
     ]
     for parameter, grad in zip([*extractor, *classifier, *heads], grads, strict=True):
-        parameter.grad = grad
+        parameter.grad = _laid_out_like(parameter, grad)
+
+
+def _laid_out_like(parameter: Tensor, grad: Tensor) -> Tensor:
+    """Return a gradient in its parameter's memory layout, as ``backward`` leaves it.
+
+    torch's fused optimizers read both as plain memory.
+    """
+    if grad.stride() == parameter.stride():
+        return grad
+    return torch.empty_like(parameter).copy_(grad)
 
 
 def _like(weight: Tensor, gradient: Tensor) -> Tensor:

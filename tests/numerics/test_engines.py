@@ -25,7 +25,7 @@ BACKBONES = {
 }
 ARMS = {"control": 0.0, "full": 2.0, "class_term": 2.0, "uniform_term": 2.0, "sham": 1.0}
 ARMS |= {"sham_norm": 2.0, "class_mean": 2.0, "mean_rest": 1.0, "rescaled": 2.0}
-PROJECTED = {"orthogonal": 2.0, "grafted": 2.0}
+PROJECTED = ("orthogonal", "grafted")
 BASE = TrialConfig(
     arm="control",
     lr=0.02,
@@ -126,6 +126,39 @@ def test_every_arm_in_a_group_follows_itself_alone_in_float32(backbone: str, eng
         assert together[config.trial_id].step_loss == pytest.approx(
             alone[config.trial_id].step_loss, rel=1e-5
         )
+
+
+def projected_members(**settings: object) -> list[TrialConfig]:
+    """Both projection arms at two learning rates, wide enough for fused optimizers."""
+    base = dataclasses.replace(BASE, rlp_lambda=2.0, arm="orthogonal", **settings)
+    return [dataclasses.replace(base, arm=arm, lr=lr) for arm in PROJECTED for lr in (0.01, 0.02)]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("engine", STACKED)
+@pytest.mark.parametrize("backbone", ["mlp", "small_cnn"])
+def test_projected_members_follow_themselves_alone(
+    backbone: str, engine: str, optimizer: str
+) -> None:
+    width = {"mlp": 128, "small_cnn": 16}[backbone]
+    configs = projected_members(backbone=backbone, backbone_width=width, optimizer=optimizer)
+
+    alone, together = train("sequential", configs), train(engine, configs)
+
+    for config in configs:
+        expected = numbers(alone[config.trial_id])
+        for name in ("step_loss", "train_loss", "lr_multiplier"):
+            found = numbers(together[config.trial_id])[name]
+            assert found == pytest.approx(expected[name], rel=2e-3), name
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_projected_members_bits_do_not_depend_on_its_company(optimizer: str) -> None:
+    configs = projected_members(backbone="mlp", backbone_width=128, optimizer=optimizer)
+
+    among, alone = train("grouped", configs), train("grouped", configs[:1])
+
+    assert numbers(among[configs[0].trial_id]) == numbers(alone[configs[0].trial_id])
 
 
 @pytest.mark.usefixtures("_float64")

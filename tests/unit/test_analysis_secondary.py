@@ -57,6 +57,48 @@ def test_the_class_term_is_called_a_learning_rate_only_where_that_was_shown(tmp_
     assert "within ±0.50 points it is a learning rate (two one-sided tests, p < 0.001)" in text
 
 
+def test_cells_that_cancel_are_no_learning_rate(tmp_path):
+    up = pl.when((f("arm") == "class_term") & (f("lr") == LRS[0])).then(0.03)
+    down = pl.when((f("arm") == "class_term") & (f("lr") == LRS[2])).then(-0.03)
+    moved = up.otherwise(0.0) + down.otherwise(0.0)
+    trials = trials_of(lrs=LRS)
+
+    text = said(
+        analysis_of(tmp_path, trials.with_columns(f("test_accuracy") + moved)), "The class term"
+    )
+
+    assert "but 2 of 3 cells lie beyond it: no learning rate's" in text
+
+
+def test_arms_at_chance_are_no_learning_rate(tmp_path):
+    lost = f("arm").is_in(["class_term", "rescaled_class_term"]) & (f("lr") == LRS[2])
+    status = pl.when(lost).then(pl.lit("diverged")).otherwise(pl.lit("completed"))
+
+    text = said(analysis_of(tmp_path, trials_of(lrs=LRS, status=status)), "The class term")
+
+    assert "of its trials diverged" in text
+    assert "it is a learning rate" not in text
+
+
+def test_a_dose_of_exactly_nothing_is_told(tmp_path):
+    forgot = pl.when(f("arm") == "full").then(0.2).otherwise(0.5) + 0.003 * f("seed")
+    same = trials_of(LEVELS | {"rescaled": LEVELS["full"]}, noise=0.0)
+    trials = same.with_columns(random_label_accuracy=forgot + (f("trial_id").hash(1) % 10) / 1e4)
+
+    text = said(analysis_of(tmp_path, trials), "Dose and response")
+
+    assert "changed by 0.00 points" in text
+
+
+def test_doses_compare_no_other_settings_than_pairing_does(tmp_path):
+    apart = pl.when(f("arm") == "rescaled").then(1e-2).otherwise(0.0)
+
+    analysis = analysis_of(tmp_path, trials_of(weight_decay=apart))
+
+    assert analysis.secondary.dose_response.is_empty()
+    assert any("matched (no cell and seed" in note for note in analysis.notes)
+
+
 def test_a_class_term_beyond_the_margin_is_called_by_its_term(tmp_path):
     far = LEVELS | {"rescaled_class_term": 0.52}
 
@@ -87,10 +129,10 @@ def test_the_uniform_term_is_told_beyond_its_own_learning_rate(tmp_path):
 
 
 def test_estimators_are_set_side_by_side_with_their_cells(tmp_path):
-    text = said(analysis_of(tmp_path, trials_of(lrs=LRS)), "Learning-rate part by estimator")
+    text = said(analysis_of(tmp_path, trials_of(lrs=LRS)), "effect_lr by estimator")
 
-    assert "arms +5.5" in text
-    assert "matched +3.0" in text
+    assert "by term arms +5.5" in text
+    assert "by mechanism matched +3.0" in text
     assert "in 3 cells" in text
 
 
@@ -136,6 +178,12 @@ def test_a_pooled_row_gives_the_two_one_sided_tests_of_its_seeds():
         stats.ttest_1samp(values, -0.004, alternative="greater").pvalue,
     ]
     assert found == pytest.approx(max(sides), abs=1e-12)
+
+
+def test_seeds_that_are_all_alike_are_equivalent():
+    row = {"estimate": 0.0, "ci_low": 0.0, "ci_high": 0.0, "num_seeds": 3}
+
+    assert tost_of(row, 0.004) == 0.0
 
 
 @pytest.mark.parametrize("ends", [(None, None), (0.1, 0.1)])

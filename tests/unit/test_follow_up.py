@@ -168,3 +168,25 @@ def test_ids_of_rescaled_trials_survive_the_manifest() -> None:
     trial = plan_follow_up(PLAN, rows_of(PLAN)).trials[0]
 
     assert TrialConfig.from_dict(trial.to_dict()).trial_id == trial.trial_id
+
+
+def test_a_planted_scale_is_not_counted_twice() -> None:
+    space = dataclasses.replace(SPACE, fixed={**SPACE.fixed, "extractor_scale": 2.0})
+    plan = plan_sweep(space, name="study", device="cpu", engine="sequential", group_size=1)
+
+    found = plan_follow_up(plan, rows_of(plan, kappa=lambda _: 3.0), matched_to=["full"])
+
+    assert {trial.matched_multiplier for trial in found.trials} == {1.5}
+    assert {trial.class_loss_scale for trial in found.trials} == {3.0}
+
+
+def test_an_arm_that_the_sweep_lacks_is_named() -> None:
+    with pytest.raises(ArgumentError, match=r"arms \['uniform_term'\] must be in the sweep"):
+        plan_follow_up(PLAN, rows_of(PLAN), matched_to=["uniform_term"])
+
+
+def test_a_search_refuses_projection_arms_among_others() -> None:
+    arms = ("control", "full", "orthogonal")
+
+    with pytest.raises(ValueError, match="projection arms need groups of their own"):
+        dataclasses.replace(SPACE, arms=arms, search=Search(num_points=3))
