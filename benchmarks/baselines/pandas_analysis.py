@@ -48,7 +48,7 @@ def load_trials(directory: Path) -> pd.DataFrame:
     Raises:
         ValueError: Another setting than lr, λ, ε, arm and seed varies.
     """
-    settings = [column.name for column in CONFIG_COLUMNS]
+    settings = [column.name for column in CONFIG_COLUMNS if column.role == "config"]
     columns = ["trial_id", "status", *settings, *CELL_METRICS]
     trials = pd.read_parquet(directory / "trials", columns=columns).drop_duplicates("trial_id")
     varying = {name for name in settings if trials[name].nunique(dropna=False) > 1}

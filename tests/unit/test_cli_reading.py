@@ -70,12 +70,13 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_analyze_hands_its_options_on(asked: list[Any]) -> None:
-    main(["analyze", "a", "b", "--outcome", "test_loss", "--diverged", "last", "--output", "c"])
+    options = "--outcome test_loss --diverged last --margin 0.1 --output c"
+    main(["analyze", "a", "b", *options.split()])
 
     assert asked == [
         (
             [Path("a"), Path("b")],
-            {"output": Path("c"), "outcome": "test_loss", "diverged": "last"},
+            {"output": Path("c"), "outcome": "test_loss", "diverged": "last", "margin": 0.1},
         )
     ]
 
