@@ -28,7 +28,7 @@ from benchmarks.networks import (
 from benchmarks.options import GPU_BUDGET_S, Options
 from benchmarks.table import Goal, Row
 from benchmarks.timing import interleave, medians, paired_ratio
-from rlp_sweeps.arms import ARMS
+from rlp_sweeps.arms import MAIN_ARMS
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.datasets import load_image_arrays
 from rlp_sweeps.training.engines import ENGINES, Engine, get_engine
@@ -143,7 +143,7 @@ def members_of(case: Case) -> list[TrialConfig]:
         settings["batch_size"] = case.batch_size
     if case.num_steps is not None:
         settings["train_samples"] = case.num_steps * settings["batch_size"]
-    arms = list(ARMS)
+    arms = MAIN_ARMS
     return [
         build_config(
             {
