@@ -146,7 +146,7 @@ def print_analysis(analysis: "Analysis", report: Path) -> None:
     The Shapley legs of each part are left to the report and to effects_pooled_legs.parquet.
     """
     console = stdout()
-    for paragraph in analysis.paragraphs:
+    for paragraph in (*analysis.paragraphs, *analysis.further_paragraphs):
         text = Text.assemble((f"{paragraph.lead}: ", "bold"), paragraph.text)
         console.print(text, end="\n\n")
     console.print(f"Effects on {analysis.outcome}, pooled over cells; 95 % intervals over seeds")
