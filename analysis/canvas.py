@@ -34,6 +34,9 @@ ARM_COLORS = {
     "rescaled": "#1b4f8f",
     "rescaled_class_term": "#9c7a2e",
     "rescaled_uniform_term": "#4f9d9d",
+    "replayed": "#5b3fa0",
+    "replayed_class_term": "#a0522d",
+    "replayed_uniform_term": "#2e8b8b",
 }
 """One colour an arm, in every figure; told apart on light and dark; of the
 first five by colour-blind readers, too, of all by their marker."""
@@ -52,6 +55,9 @@ ARM_MARKERS = {
     "rescaled": "p",
     "rescaled_class_term": "h",
     "rescaled_uniform_term": "H",
+    "replayed": "*",
+    "replayed_class_term": "1",
+    "replayed_uniform_term": "2",
 }
 
 _STYLE: Any = {

@@ -18,8 +18,7 @@ CONTROL_AND_FULL = ("control", "full")
 ALL_FOUR = ("control", "full", "class_term", "uniform_term")
 ALL_FOUR_MEANS = ("control", "full", "class_mean", "mean_rest")
 SHAM_ARMS = ("control", "full", "sham")
-MATCHED_ARMS = ("control", "full", "rescaled")
-THREE_WAY_ARMS = ("control", "full", "class_term", "rescaled_class_term")
+ORTHOGONAL_ARMS = ("control", "full", "orthogonal")
 
 EFFECTS_OF_CONTRACT = (
     "effect_total",
@@ -116,11 +115,21 @@ def _attribute(seeds: pl.DataFrame, lr_arm: str, memorization_arm: str) -> pl.Da
 
 
 def matched_per_seed(paired: Paired) -> pl.DataFrame:
+    """Return the attribution by mechanism, against `rescaled` controls; see `_by_mechanism`."""
+    return _by_mechanism(paired.seeds, "rescaled")
+
+
+def replayed_per_seed(paired: Paired) -> pl.DataFrame:
+    """Return the same, against controls that replay κ interval by interval (`_by_mechanism`)."""
+    return _by_mechanism(paired.seeds, "replayed")
+
+
+def _by_mechanism(seeds: pl.DataFrame, matched: str) -> pl.DataFrame:
     r"""Return the attribution by mechanism: against a control at the matched learning rate.
 
     Reads `y_control`, `y_full`, `y_rescaled` (a control whose extractor gradient is scaled by the κ
-    of `full`); adds `effect_total` (null where rescaled is missing), `effect_lr` (rescaled −
-    control) and `effect_memorization` (full − rescaled). Adds further
+    of `full`; `matched` names its arm); adds `effect_total` (null where rescaled is missing),
+    `effect_lr` (rescaled − control) and `effect_memorization` (full − rescaled). Adds further
 
     .. math:: total = learning\_rate\_of\_class\_term + class\_term\_beyond\_lr
               + uniform\_term\_last
@@ -128,17 +137,38 @@ def matched_per_seed(paired: Paired) -> pl.DataFrame:
     from `y_class_term` and `y_rescaled_class_term`, all three null where an arm is missing, so that
     they sum in every row; and `uniform_term_beyond_lr` (uniform_term − its rescaled control).
     """
-    control, full, rescaled = pl.col("y_control"), pl.col("y_full"), pl.col("y_rescaled")
-    class_term, rescaled_class = pl.col("y_class_term"), pl.col("y_rescaled_class_term")
-    has_all = pl.all_horizontal(pl.col(f"y_{arm}").is_not_null() for arm in THREE_WAY_ARMS)
-    return paired.seeds.with_columns(
+    control, full, rescaled = pl.col("y_control"), pl.col("y_full"), pl.col(f"y_{matched}")
+    class_term, rescaled_class = pl.col("y_class_term"), pl.col(f"y_{matched}_class_term")
+    has_all = pl.all_horizontal(each.is_not_null() for each in (control, full, rescaled_class))
+    has_all &= class_term.is_not_null()
+    return seeds.with_columns(
         effect_total=pl.when(rescaled.is_not_null()).then(full - control),
         effect_lr=rescaled - control,
         effect_memorization=full - rescaled,
         learning_rate_of_class_term=pl.when(has_all).then(rescaled_class - control),
         class_term_beyond_lr=pl.when(has_all).then(class_term - rescaled_class),
         uniform_term_last=pl.when(has_all).then(full - class_term),
-        uniform_term_beyond_lr=pl.col("y_uniform_term") - pl.col("y_rescaled_uniform_term"),
+        uniform_term_beyond_lr=pl.col("y_uniform_term") - pl.col(f"y_{matched}_uniform_term"),
+    )
+
+
+def projection_per_seed(paired: Paired) -> pl.DataFrame:
+    """Return the attribution by projection, for regularizers without an exact split, too.
+
+    Reads `y_control`, `y_full`, `y_orthogonal`; adds `effect_total` (null where orthogonal is
+    missing), `effect_lr` (full − orthogonal: the part of ∇L_reg along the class gradient) and
+    `effect_memorization` (orthogonal − control: the part that is no learning rate to first order).
+    Reads further `y_grafted`; adds `direction` (grafted − control: where the regularizer points, at
+    the control's step size) and `step_size` (full − grafted).
+    """
+    control, full = pl.col("y_control"), pl.col("y_full")
+    orthogonal, grafted = pl.col("y_orthogonal"), pl.col("y_grafted")
+    return paired.seeds.with_columns(
+        effect_total=pl.when(orthogonal.is_not_null()).then(full - control),
+        effect_lr=full - orthogonal,
+        effect_memorization=orthogonal - control,
+        direction=grafted - control,
+        step_size=full - grafted,
     )
 
 
@@ -176,31 +206,32 @@ def _arms_of_split(
     }
 
 
+def _against(name: str, matched: str, per_seed: Callable[[Paired], pl.DataFrame]) -> Estimator:
+    """Return the estimator that sets the arms against these controls."""
+    three_way = ("control", "full", "class_term", f"{matched}_class_term")
+    further = {
+        "learning_rate_of_class_term": three_way,
+        "class_term_beyond_lr": three_way,
+        "uniform_term_last": three_way,
+        "uniform_term_beyond_lr": ("uniform_term", f"{matched}_uniform_term"),
+    }
+    arms = {
+        "effect_total": ("control", "full", matched),
+        "effect_lr": ("control", matched),
+        "effect_memorization": ("full", matched),
+        **further,
+    }
+    return Estimator(name=name, arms=arms, per_seed=per_seed, further=tuple(further))
+
+
 _ALL = (
     Estimator(
         name="arms",
         arms=_arms_of_split(CONTROL_AND_FULL, "class_term", "uniform_term"),
         per_seed=arms_per_seed,
     ),
-    Estimator(
-        name="matched",
-        arms={
-            "effect_total": MATCHED_ARMS,
-            "effect_lr": ("control", "rescaled"),
-            "effect_memorization": ("full", "rescaled"),
-            "learning_rate_of_class_term": THREE_WAY_ARMS,
-            "class_term_beyond_lr": THREE_WAY_ARMS,
-            "uniform_term_last": THREE_WAY_ARMS,
-            "uniform_term_beyond_lr": ("uniform_term", "rescaled_uniform_term"),
-        },
-        per_seed=matched_per_seed,
-        further=(
-            "learning_rate_of_class_term",
-            "class_term_beyond_lr",
-            "uniform_term_last",
-            "uniform_term_beyond_lr",
-        ),
-    ),
+    _against("matched", "rescaled", matched_per_seed),
+    _against("replayed", "replayed", replayed_per_seed),
     Estimator(
         name="curve",
         arms={
@@ -235,6 +266,18 @@ _ALL = (
         },
         per_seed=sham_per_seed,
         further=("specificity",),
+    ),
+    Estimator(
+        name="projection",
+        arms={
+            "effect_total": ORTHOGONAL_ARMS,
+            "effect_lr": ("full", "orthogonal"),
+            "effect_memorization": ("control", "orthogonal"),
+            "direction": ("control", "grafted"),
+            "step_size": ("full", "grafted"),
+        },
+        per_seed=projection_per_seed,
+        further=("direction", "step_size"),
     ),
     Estimator(
         name="block_mean",

@@ -32,6 +32,7 @@ DIVERGED: tuple[Diverged, ...] = ("chance", "last", "exclude")
 CELL = ("lr", "rlp_lambda", "label_smoothing")
 CONTROL = "control"
 RESCALED_ARMS = ("rescaled", "rescaled_class_term", "rescaled_uniform_term")
+REPLAYED_ARMS = ("replayed", "replayed_class_term", "replayed_uniform_term")
 REGULARIZED_ARMS = (
     "full",
     "class_term",
@@ -43,8 +44,10 @@ REGULARIZED_ARMS = (
     "orthogonal",
     "grafted",
     *RESCALED_ARMS,
+    *REPLAYED_ARMS,
 )
-"""Arms that stand at a λ > 0; the rescaled ones are controls matched to the trials of that cell."""
+"""Arms that stand at a λ > 0; those at the end are controls matched to the trials of that
+cell."""
 
 ARMS = (CONTROL, *REGULARIZED_ARMS)
 EXTRACTOR_SCALE = "extractor_scale"

@@ -28,6 +28,13 @@ _MECHANISM_LABELS = {
     "effect_lr": "learning rate",
     "effect_memorization": "beyond learning rate",
 }
+_MATCHED_LABELS = {
+    **_MECHANISM_LABELS,
+    "learning_rate_of_class_term": "learning rate of the class term",
+    "class_term_beyond_lr": "class term beyond learning rate",
+    "uniform_term_last": "uniform term, added last",
+    "uniform_term_beyond_lr": "uniform term beyond learning rate",
+}
 _LABELS = {
     "sham": {
         "effect_total": "total",
@@ -35,12 +42,14 @@ _LABELS = {
         "effect_memorization": "full − sham",
         "specificity": "full − sham_norm",
     },
-    "matched": {
-        **_MECHANISM_LABELS,
-        "learning_rate_of_class_term": "learning rate of the class term",
-        "class_term_beyond_lr": "class term beyond learning rate",
-        "uniform_term_last": "uniform term, added last",
-        "uniform_term_beyond_lr": "uniform term beyond learning rate",
+    "matched": _MATCHED_LABELS,
+    "replayed": _MATCHED_LABELS,
+    "projection": {
+        "effect_total": "total",
+        "effect_lr": "full − orthogonal",
+        "effect_memorization": "orthogonal − control",
+        "direction": "grafted − control",
+        "step_size": "full − grafted",
     },
     "curve": {
         **_MECHANISM_LABELS,

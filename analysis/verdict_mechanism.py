@@ -22,7 +22,7 @@ Row = dict[str, Any]
 _BEYOND = ("matched", "class_term_beyond_lr")
 _BY = {
     "by term": ("arms", "block_mean"),
-    "by mechanism": ("matched", "curve", "alignment"),
+    "by mechanism": ("matched", "replayed", "curve", "alignment", "projection"),
     "by what there is to unlearn": ("sham",),
 }
 
@@ -59,6 +59,15 @@ def _matched(
             f"the control trained at the learning rate that full amounts to changed "
             f"{quantity.noun} by {with_basis(lr, quantity)}; beyond that learning rate the "
             f"regularizer added {with_basis(rest, quantity)}.",
+        )
+    replayed, beyond = (found.get(("replayed", e)) for e in ("effect_lr", "effect_memorization"))
+    if replayed and beyond:
+        quantity = quantity_of(replayed["outcome"])
+        yield Paragraph(
+            f"Replayed {scope.lower()}",
+            "the control whose learning rate follows full's from one evaluation to the next "
+            f"changed {quantity.noun} by {with_basis(replayed, quantity)}; beyond that the "
+            f"regularizer added {with_basis(beyond, quantity)}.",
         )
     if beyond := found.get(_BEYOND):
         quantity = quantity_of(beyond["outcome"])

@@ -3,7 +3,8 @@
 An arm says what the extractor's gradient is made of (docs/method.md, section 3). With the exact
 split of the nested joint head it is ``∇L_class + λ (w_c ∇L_reg^class + w_u ∇L_reg^uniform)``; the
 block-mean split has two weights of its own. Projection arms combine the gradients of L_class and
-L_reg on the extractor's parameters; rescaled arms train on L_class alone, at a measured multiple.
+L_reg on the extractor's parameters; matched arms train on L_class alone, at a measured multiple:
+`rescaled` at one for the whole training, `replayed` at one for each interval between evaluations.
 """
 
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Arm:
         projection: ``none``: the gradients add up. ``orthogonal``: of L_reg only what is orthogonal
             to L_class. ``grafted``: their sum, at the norm of L_class alone.
         matched_to: The arm whose measured multiplier scales the gradient of L_class, or None.
+        replays: The multiplier is that of each interval between evaluations, not of the whole.
         reads: What comparing this arm with others tells.
     """
 
@@ -42,6 +44,7 @@ class Arm:
     permutes_uniform_term: bool = False
     projection: Projection = "none"
     matched_to: str | None = None
+    replays: bool = False
     reads: str
 
     @property
@@ -93,6 +96,21 @@ ARMS: dict[str, Arm] = {
     ),
     "rescaled_uniform_term": Arm(
         matched_to="uniform_term", reads="the learning rate that `uniform_term` amounts to"
+    ),
+    "replayed": Arm(
+        matched_to="full",
+        replays=True,
+        reads="the learning rates that `full` amounts to, one after the other",
+    ),
+    "replayed_class_term": Arm(
+        matched_to="class_term",
+        replays=True,
+        reads="the learning rates that `class_term` amounts to, one after the other",
+    ),
+    "replayed_uniform_term": Arm(
+        matched_to="uniform_term",
+        replays=True,
+        reads="the learning rates that `uniform_term` amounts to, one after the other",
     ),
 }
 

@@ -24,11 +24,12 @@ SCALARS = (
     "momentum",
     "extractor_scale",
     "matched_multiplier",
+    "matched_trajectory",
     "seed",
 )
 """Settings that may differ between the trials of one group."""
 
-_ADDED_SETTINGS = ("matched_multiplier",)
+_ADDED_SETTINGS = ("matched_multiplier", "matched_trajectory")
 """Settings that came after the first trials were named; where they are None, no id holds them."""
 
 HEADS = ("nested_joint",)
@@ -59,6 +60,7 @@ class TrialConfig:
     momentum: float = 0.9
     extractor_scale: float = 1.0
     matched_multiplier: float | None = None
+    matched_trajectory: str | None = None
     dataset: str = "digits"
     train_samples: int | None = None
     val_samples: int | None = None
@@ -88,7 +90,7 @@ class TrialConfig:
             if checked is not None and name in _RULES:
                 _check_rule(name, checked)
         _check_arm(self.arm, self.rlp_lambda)
-        _check_multiplier(self.arm, self.matched_multiplier)
+        _check_matched(self)
         _check_combinations(self)
 
     @classmethod
@@ -129,8 +131,19 @@ class TrialConfig:
         return get_arm(self.arm).projection != "none"
 
     @property
-    def class_loss_scale(self) -> float:
-        """Factor on the extractor's gradient of L_class: the planted scale times the matched κ."""
+    def num_evaluations(self) -> int:
+        """Evaluations of a trial trained to its end; the last epoch always counts."""
+        return -(-self.num_epochs // self.eval_every)
+
+    def class_loss_scale(self, epoch: int) -> float:
+        """Return the factor on the extractor's gradient of L_class in an epoch, from 1.
+
+        It is the planted scale times the matched κ: that of the whole training, or of the interval
+        between evaluations that the epoch lies in.
+        """
+        if self.matched_trajectory is not None:
+            multipliers = self.matched_trajectory.split(" ")
+            return self.extractor_scale * float(multipliers[(epoch - 1) // self.eval_every])
         return self.extractor_scale * (self.matched_multiplier or 1.0)
 
     def _identity(self) -> dict[str, Scalar]:
@@ -277,20 +290,48 @@ def _check_arm(name: str, rlp_lambda: float) -> None:
         raise ConfigError(msg)
 
 
-def _check_multiplier(arm: str, multiplier: float | None) -> None:
-    matched_to = get_arm(arm).matched_to
-    if matched_to is not None and multiplier is None:
+MATCHED_SETTINGS = {False: "matched_multiplier", True: "matched_trajectory"}
+"""What states the κ of a matched arm, by whether that arm replays."""
+
+
+def matched_setting(arm: str) -> str | None:
+    """Return the setting that states the κ of this arm; None where it is matched to none."""
+    known = get_arm(arm)
+    return None if known.matched_to is None else MATCHED_SETTINGS[known.replays]
+
+
+def _check_matched(config: TrialConfig) -> None:
+    wanted, arm = matched_setting(config.arm), config.arm
+    for name in MATCHED_SETTINGS.values():
+        value = getattr(config, name)
+        if name == wanted and value is None:
+            msg = (
+                f"arm {arm!r} must state the κ of the {get_arm(arm).matched_to!r} trials that it "
+                f"is matched to, `{name}`; `rlp-sweeps follow-up DIR` measures and schedules it."
+            )
+            raise ConfigError(msg)
+        if name != wanted and value is not None:
+            matched = [known for known in ARMS if matched_setting(known) == name]
+            msg = (
+                f"`{name}` belongs to the arms {matched}, but got {name}={value!r} in arm {arm!r}; "
+                "a scale of any arm's class gradient is `extractor_scale`."
+            )
+            raise ConfigError(msg)
+    if config.matched_trajectory is not None:
+        _check_trajectory(config.matched_trajectory, config.num_evaluations)
+
+
+def _check_trajectory(trajectory: str, num_evaluations: int) -> None:
+    try:
+        multipliers = [float(text) for text in trajectory.split(" ")]
+    except ValueError:
+        multipliers = []
+    is_right = all(0 <= multiplier < float("inf") for multiplier in multipliers)
+    if len(multipliers) != num_evaluations or not is_right:
         msg = (
-            f"arm {arm!r} must state the κ of the {matched_to!r} trials that it is matched to, "
-            "`matched_multiplier`; `rlp-sweeps follow-up DIR` measures and schedules it."
-        )
-        raise ConfigError(msg)
-    if matched_to is None and multiplier is not None:
-        matched = [name for name, known in ARMS.items() if known.matched_to is not None]
-        msg = (
-            f"`matched_multiplier` belongs to the arms {matched}, but got "
-            f"matched_multiplier={multiplier!r} in arm {arm!r}; a scale of any arm's class "
-            "gradient is `extractor_scale`."
+            "`matched_trajectory` must be one number κ with 0 <= κ < inf for each of the "
+            f"{num_evaluations} evaluation(s), separated by single spaces, but got "
+            f"matched_trajectory={trajectory!r}."
         )
         raise ConfigError(msg)
 

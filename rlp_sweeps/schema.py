@@ -49,7 +49,8 @@ CONFIG_COLUMNS = (
     Column("arm", "str", "", "config",
            "Intervention on the extractor: control, full, class_term, uniform_term, sham, "
            "sham_norm, class_mean, mean_rest, orthogonal, grafted; or a control at a measured κ: "
-           "rescaled, rescaled_class_term, rescaled_uniform_term.", required=True),
+           "rescaled, rescaled_class_term, rescaled_uniform_term, replayed, "
+           "replayed_class_term, replayed_uniform_term.", required=True),
     Column("lr", "f64", "per step", "config",
            "Peak learning rate η.", required=True),
     Column("rlp_lambda", "f64", "≥ 0", "config",
@@ -70,6 +71,9 @@ CONFIG_COLUMNS = (
            "Planted factor on the extractor's gradient of the class loss."),
     Column("matched_multiplier", "f64", "1: no rescaling", "provenance",
            "κ that a rescaled arm scales the extractor's class gradient by; null elsewhere."),
+    Column("matched_trajectory", "str", "1: no rescaling", "provenance",
+           "κ of each interval between evaluations that a replayed arm scales the extractor's "
+           "class gradient by, separated by spaces; null elsewhere."),
     Column("dataset", "str", "", "config",
            "Name of a data set, or a dotted path to a loader."),
     Column("train_samples", "i64", "count", "config",
@@ -221,6 +225,10 @@ EPOCHS = (
            "⟨g_r^A, g_c^B⟩ of the uniform term, symmetrized over the half-batches."),
     Column("regularizer_grad_orthogonal_norm", "f64", "nats per unit weight", "diagnostic",
            "Norm of the part of ∇L_reg (both terms, λ = 1) orthogonal to g_c, on one probe batch."),
+    Column("class_grad_sum", "f64", "squared nats per unit weight, times lr", "diagnostic",
+           "Σ_t η_t ⟨g_c^A, g_c^B⟩_t from the first epoch on: the denominator of `lr_multiplier`."),
+    Column("trained_grad_sum", "f64", "squared nats per unit weight, times lr", "diagnostic",
+           "Σ_t η_t ⟨g_t^A, g_c^B⟩_t from the first epoch on: the numerator of `lr_multiplier`."),
     Column("epoch_time_s", "f64", "s", "provenance",
            "Training and evaluation since the last row."),
     Column("logged_at_ms", "i64", "ms since 1970, UTC", "provenance",
@@ -229,7 +237,8 @@ EPOCHS = (
 
 _EFFECT_VALUE_COLUMNS = (
     Column("estimator", "str", "", "identity",
-           "arms, matched, curve, alignment, sham or block_mean (docs/method.md).",
+           "arms, matched, replayed, curve, alignment, sham, projection or block_mean "
+           "(docs/method.md).",
            required=True),
     Column("effect", "str", "", "identity",
            "effect_total, effect_lr, effect_memorization, interaction, specificity; in the tables "

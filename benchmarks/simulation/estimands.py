@@ -7,6 +7,8 @@ The statements stand apart from the estimators' code, so that a wrong contrast t
 - `block_mean` is the same with the other exact split.
 - `matched`, `curve`, `alignment` attribute by **mechanism**: `effect_lr` is f(κη) − f(η) at the
   *true* κ of each seed's own `full`, `effect_memorization` the rest of the total.
+- `replayed` is `matched` with κ of every interval; the model's κ does not change in time.
+- `projection` takes the orthogonal arm for what is no learning rate: `effect_lr` is full − that.
 - `sham` takes the sham arm for the learning-rate effect; the uniform term's own pull on the
   learning rate is part of its `effect_memorization`.
 """
@@ -49,6 +51,17 @@ def by_mechanism(equivalent: str) -> dict[str, Weights]:
     }
 
 
+def against(matched: str) -> dict[str, Weights]:
+    """Return the estimands of an attribution against controls at a matched learning rate."""
+    return {
+        **by_mechanism(matched),
+        "learning_rate_of_class_term": _minus(f"{matched}_class_term", "control"),
+        "class_term_beyond_lr": _minus("class_term", f"{matched}_class_term"),
+        "uniform_term_last": _minus("full", "class_term"),
+        "uniform_term_beyond_lr": _minus("uniform_term", f"{matched}_uniform_term"),
+    }
+
+
 ESTIMANDS: dict[str, dict[str, Weights]] = {
     "arms": by_term("class_term", "uniform_term"),
     "block_mean": by_term("class_mean", "mean_rest"),
@@ -58,12 +71,14 @@ ESTIMANDS: dict[str, dict[str, Weights]] = {
         "effect_memorization": _minus("full", "sham"),
         "specificity": _minus("full", "sham_norm"),
     },
-    "matched": {
-        **by_mechanism("rescaled"),
-        "learning_rate_of_class_term": _minus("rescaled_class_term", "control"),
-        "class_term_beyond_lr": _minus("class_term", "rescaled_class_term"),
-        "uniform_term_last": _minus("full", "class_term"),
-        "uniform_term_beyond_lr": _minus("uniform_term", "rescaled_uniform_term"),
+    "matched": against("rescaled"),
+    "replayed": against("replayed"),
+    "projection": {
+        "effect_total": TOTAL,
+        "effect_lr": _minus("full", "orthogonal"),
+        "effect_memorization": _minus("orthogonal", "control"),
+        "direction": _minus("grafted", "control"),
+        "step_size": _minus("full", "grafted"),
     },
     "curve": {
         **by_mechanism("rescaled"),

@@ -71,6 +71,11 @@ ARMS: dict[str, Parts] = {
     "rescaled": Parts(kappa_class=1, kappa_uniform=1, matched="full"),
     "rescaled_class_term": Parts(kappa_class=1, matched="class_term"),
     "rescaled_uniform_term": Parts(kappa_uniform=1, matched="uniform_term"),
+    "replayed": Parts(kappa_class=1, kappa_uniform=1, matched="full"),
+    "replayed_class_term": Parts(kappa_class=1, matched="class_term"),
+    "replayed_uniform_term": Parts(kappa_uniform=1, matched="uniform_term"),
+    "orthogonal": Parts(recall=1, unlearning=1, beyond_lr=1, joint=1),
+    "grafted": Parts(recall=1, unlearning=1, beyond_lr=1, joint=1),
 }
 """Every arm of the model. A matched arm has the learning-rate part of another arm and no other."""
 

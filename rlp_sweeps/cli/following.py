@@ -44,6 +44,18 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
             "every pooled 95 % interval is at most ± X wide, in units of test accuracy.",
         ),
     ] = None,
+    replay: Annotated[
+        bool,
+        typer.Option(
+            "--replay",
+            help="Besides, train controls that replay κ from one evaluation to the next, in place "
+            "of one κ for the whole training.",
+        ),
+    ] = False,
+    cap: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Cut a replayed κ to 0 … X. Default: 10."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is lacking; stop.")] = False,
     address: opt.Address = None,
     device: opt.Device = "auto",
@@ -69,7 +81,7 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
         gpus_per_group=gpus_per_group,
         tracking_uri=tracking_uri,
     )
-    stage = _Stage(directory, matched_to, num_seeds)
+    stage = _Stage(directory, matched_to, num_seeds, _cap_of(replay, cap))
     found = stage.plan()
     if dry_run or found.is_empty:
         return opt.DONE
@@ -87,6 +99,16 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
             return status
         found = replace(stage.plan(), num_retried=0)
     return status
+
+
+def _cap_of(replay: bool, cap: float | None) -> float | None:
+    """Return the largest κ to be replayed; None where nothing is."""
+    from rlp_sweeps.orchestration.follow_up import DEFAULT_CAP
+
+    if cap is not None and not replay:
+        msg = f"a cap is for replayed controls, but got `--cap {cap:g}` without `--replay`."
+        raise ArgumentError(msg)
+    return (DEFAULT_CAP if cap is None else cap) if replay else None
 
 
 def _resume(directory: Path, options: "RunOptions", progress: "SweepView") -> "SweepOutcome":
@@ -142,19 +164,25 @@ class _Stage:
     directory: Path
     matched_to: list[str] | None
     num_seeds: int | None
+    cap: float | None
 
     def plan(self) -> "FollowUp":
         """Say what is lacking now."""
-        from rlp_sweeps.orchestration.follow_up import plan_follow_up
+        from rlp_sweeps.orchestration.follow_up import Replay, plan_follow_up
         from rlp_sweeps.orchestration.planner import plan_from_manifest
         from rlp_sweeps.tracking.run_directory import RunDirectory
 
         opened = RunDirectory.open(self.directory)
+        replay = None
+        if self.cap is not None:
+            epochs = opened.read_epochs().select(Replay.COLUMNS).to_pylist()
+            replay = Replay(epochs=epochs, cap=self.cap)
         found = plan_follow_up(
             plan_from_manifest(opened.manifest),
             opened.read_trials().to_pylist(),
             matched_to=self.matched_to,
             num_seeds=self.num_seeds,
+            replay=replay,
         )
         print(f"follow-up of {self.directory}: {describe(found)}", flush=True)
         for sentence in found.skipped:
@@ -184,6 +212,6 @@ def describe(found: "FollowUp") -> str:
         parts.append(f"{found.num_retried} that failed, once more")
     num_trials = len(found.trials) + found.num_retried
     text = f"{num_trials} trial{'s' * (num_trials != 1)}: {', '.join(parts)}"
-    return text + "; then the rescaled controls of what these measure" * bool(
+    return text + "; then the matched controls of what these measure" * bool(
         found.num_further or found.num_retried
     )

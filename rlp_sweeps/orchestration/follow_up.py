@@ -3,27 +3,59 @@
 Rescaled trials are controls at the learning rate that an arm amounts to: their class gradient on
 the extractor is scaled by the κ measured in the trial of that arm with the same seed. A mean of κ
 over seeds would be less noisy, but its error would be common to all seeds, where no interval over
-seeds can see it (docs/analysis.md). κ measures a planted `extractor_scale` as well, which a
-rescaled trial has already.
+seeds can see it (docs/analysis.md). Replayed trials take κ from one evaluation to the next instead,
+cut to a stated range, because late ratios are of noise. κ measures a planted `extractor_scale` as
+well, which matched trials have already.
 """
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from rlp_sweeps.arms import ARMS
-from rlp_sweeps.config import FIELD_TYPES, TrialConfig
+from rlp_sweeps.config import FIELD_TYPES, MATCHED_SETTINGS, TrialConfig
 from rlp_sweeps.errors import ArgumentError
 from rlp_sweeps.orchestration.planner import SweepPlan
 
-MATCHED_ARMS = {arm.matched_to: name for name, arm in ARMS.items() if arm.matched_to is not None}
+MATCHED_ARMS = {arm.matched_to: n for n, arm in ARMS.items() if arm.matched_to and not arm.replays}
 """The rescaled arm of each arm that it is matched to."""
 
-_PLACE = tuple(name for name in FIELD_TYPES if name not in {"arm", "matched_multiplier"})
+REPLAYED_ARMS = {arm.matched_to: n for n, arm in ARMS.items() if arm.matched_to and arm.replays}
+"""The replayed arm of each arm that it is matched to."""
+
+DEFAULT_CAP = 10.0
+"""Largest κ of an interval that is replayed, unless another one is asked for."""
+
+_PLACE = tuple(n for n in FIELD_TYPES if n not in {"arm", *MATCHED_SETTINGS.values()})
 
 Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replay:
+    """What replayed controls are scheduled from.
+
+    Attributes:
+        COLUMNS: Those of ``epochs`` that are read.
+        epochs: Rows of ``epochs``.
+        cap: κ of an interval is cut to ``0 <= κ <= cap``.
+
+    Raises:
+        ArgumentError: The cap is not above 0.
+    """
+
+    COLUMNS: ClassVar = ["trial_id", "epoch", "class_grad_sum", "trained_grad_sum"]
+
+    epochs: Sequence[Row]
+    cap: float = DEFAULT_CAP
+
+    def __post_init__(self) -> None:
+        if not 0 < self.cap < math.inf:
+            msg = f"`0 < cap < inf` must hold, but got cap={self.cap!r}."
+            raise ArgumentError(msg)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +64,7 @@ class FollowUp:
 
     Attributes:
         trials: New trials, whole replicates first.
-        multipliers: Smallest and largest κ of each rescaled arm that is scheduled.
+        multipliers: Smallest and largest κ of each matched arm that is scheduled.
         num_further: Trials of further seeds among them; their rescaled controls come afterwards.
         num_retried: Planned trials that failed and are trained again.
         skipped: Why something could not be scheduled, one sentence each.
@@ -56,10 +88,11 @@ def plan_follow_up(
     *,
     matched_to: Iterable[str] | None = None,
     num_seeds: int | None = None,
+    replay: Replay | None = None,
 ) -> FollowUp:
-    """Return what to train besides: rescaled controls, further seeds, failed trials.
+    """Return what to train besides: matched controls, further seeds, failed trials.
 
-    Rescaled controls of further seeds are for a second follow-up, when their κ has been measured.
+    Matched controls of further seeds are for a second follow-up, when their κ has been measured.
 
     Args:
         plan: The sweep, earlier follow-ups included.
@@ -67,6 +100,7 @@ def plan_follow_up(
         matched_to: Arms whose measured κ rescaled trials are scheduled at. Default: those that the
             sweep has.
         num_seeds: Replicates that the sweep shall have; None keeps its own.
+        replay: Where given, replayed controls of the same arms are scheduled as well.
 
     Raises:
         ArgumentError: The sweep is a search or is not finished, an arm has no rescaled one or is
@@ -78,20 +112,34 @@ def plan_follow_up(
     matched_to = tuple(matched_to)
     _check_request(plan, rows, matched_to)
     further = _further_seeds(plan, num_seeds)
-    rescaled: list[TrialConfig] = []
+    completed = {row["trial_id"] for row in rows if row["status"] == "completed"}
+    multipliers = {row["trial_id"]: row["lr_multiplier"] for row in rows}
+    why_not = "their κ is missing or not above 0"
+    matchings = [_Matching("rescaled", why_not, MATCHED_ARMS, completed, multipliers.get)]
+    if replay is not None:
+        trajectories = _Trajectories(replay)
+        why_not = "they have no κ between evaluations, or an older version kept none"
+        matchings.append(_Matching("replayed", why_not, REPLAYED_ARMS, completed, trajectories.of))
+    matched: list[TrialConfig] = []
     skipped: list[str] = []
-    for arm in matched_to:
-        found, num_lacking = _rescaled(plan.trials, rows, arm)
-        rescaled += found
+    for matching, arm in itertools.product(matchings, matched_to):
+        found, num_lacking = matching.twins(plan.trials, arm)
+        matched += found
         if num_lacking:
             skipped.append(
-                f"{num_lacking} trial(s) of arm {arm!r} get no rescaled control: their κ is "
-                "missing or not above 0."
+                f"{num_lacking} trial(s) of arm {arm!r} get no {matching.name} control: "
+                f"{matching.why_not}."
             )
-    trials = sorted((*further, *rescaled), key=lambda trial: trial.seed)
+    if replay is not None and trajectories.num_cut:
+        skipped.append(
+            f"κ of {trajectories.num_cut} of {trajectories.num_intervals} replayed intervals lay "
+            f"outside 0 … {replay.cap:g} and was cut to that, or had no class gradient to be "
+            "measured by and is that of the interval before."
+        )
+    trials = sorted((*further, *matched), key=lambda trial: trial.seed)
     return FollowUp(
         trials=tuple(trials),
-        multipliers=_ranges(rescaled),
+        multipliers=_ranges(matched),
         num_further=len(further),
         num_retried=sum(row["status"] == "failed" for row in rows),
         skipped=tuple(skipped),
@@ -139,41 +187,101 @@ def _further_seeds(plan: SweepPlan, num_seeds: int | None) -> list[TrialConfig]:
     return [TrialConfig.from_dict(trial) for trial in space.grid()]
 
 
-def _rescaled(
-    trials: Sequence[TrialConfig], rows: Sequence[Row], arm: str
-) -> tuple[list[TrialConfig], int]:
-    """Return the rescaled twin of each trial of an arm that has none, and how many have no κ."""
-    twin = MATCHED_ARMS[arm]
-    matched = {_place_of(trial) for trial in trials if trial.arm == twin}
-    lacking = [t for t in trials if t.arm == arm and _place_of(t) not in matched]
-    multipliers = {
-        row["trial_id"]: row["lr_multiplier"]
-        for row in rows
-        if row["status"] == "completed" and _is_usable(row["lr_multiplier"])
-    }
-    twins = [
-        dataclasses.replace(
-            trial,
-            arm=twin,
-            matched_multiplier=multipliers[trial.trial_id] / trial.extractor_scale,
-        )
-        for trial in lacking
-        if trial.trial_id in multipliers
-    ]
-    return twins, len(lacking) - len(twins)
+@dataclass(frozen=True, slots=True)
+class _Matching:
+    """One way to train controls at the learning rate that an arm amounts to.
+
+    Attributes:
+        name: What such controls are called.
+        why_not: Why a trial gets none, the end of a sentence.
+        arms: The matched arm of each arm.
+        completed: Ids of the trials whose κ counts.
+        measure: Function from a trial's id to its κ, one number or one an interval; None where it
+            is not known.
+    """
+
+    name: str
+    why_not: str
+    arms: Mapping[str, str]
+    completed: Set[str]
+    measure: Callable[[str], float | list[float] | None]
+
+    def twins(self, trials: Sequence[TrialConfig], arm: str) -> tuple[list[TrialConfig], int]:
+        """Return the matched twin of each trial of an arm that has none, and how many have no κ."""
+        twin = self.arms[arm]
+        matched = {_place_of(trial) for trial in trials if trial.arm == twin}
+        lacking = [t for t in trials if t.arm == arm and _place_of(t) not in matched]
+        found = [self._twin(trial, twin) for trial in lacking]
+        twins = [trial for trial in found if trial is not None]
+        return twins, len(lacking) - len(twins)
+
+    def _twin(self, trial: TrialConfig, twin: str) -> TrialConfig | None:
+        measured = self.measure(trial.trial_id) if trial.trial_id in self.completed else None
+        settings: dict[str, Any]
+        if isinstance(measured, list):
+            if len(measured) != trial.num_evaluations:
+                return None
+            numbers = (f"{multiplier / trial.extractor_scale:.6g}" for multiplier in measured)
+            settings = {"matched_trajectory": " ".join(numbers)}
+        elif measured is not None and math.isfinite(measured) and measured > 0:
+            settings = {"matched_multiplier": measured / trial.extractor_scale}
+        else:
+            return None
+        return dataclasses.replace(trial, arm=twin, **settings)
 
 
-def _is_usable(multiplier: float | None) -> bool:
-    return multiplier is not None and math.isfinite(multiplier) and multiplier > 0
+class _Trajectories:
+    """κ from one evaluation to the next, of every trial.
+
+    Attributes:
+        num_intervals: Intervals asked for so far.
+        num_cut: Those whose κ is not the measured one.
+    """
+
+    def __init__(self, replay: Replay) -> None:
+        self._cap = replay.cap
+        self._sums: dict[str, list[tuple[float, float]]] = {}
+        for row in sorted(replay.epochs, key=lambda row: int(row["epoch"])):
+            sums = (row.get("class_grad_sum"), row.get("trained_grad_sum"))
+            if None not in sums:
+                self._sums.setdefault(row["trial_id"], []).append(sums)
+        self.num_intervals = 0
+        self.num_cut = 0
+
+    def of(self, trial_id: str) -> list[float] | None:
+        """Return κ of each interval; None where no interval has one.
+
+        Where the class gradient's sum does not grow, all is noise, and κ is that of the interval
+        before, or behind where there is none.
+        """
+        sums = [(0.0, 0.0), *self._sums.get(trial_id, ())]
+        measured: list[float | None] = [
+            (trained - trained_before) / (class_grad - class_grad_before)
+            if class_grad > class_grad_before
+            else None
+            for (class_grad_before, trained_before), (class_grad, trained) in itertools.pairwise(
+                sums
+            )
+        ]
+        last = next((kappa for kappa in measured if kappa is not None), None)
+        if last is None:
+            return None
+        replayed = []
+        for kappa in measured:
+            last = last if kappa is None else kappa
+            replayed.append(min(max(last, 0.0), self._cap))
+        self.num_intervals += len(replayed)
+        self.num_cut += sum(k != r for k, r in zip(measured, replayed, strict=True))
+        return replayed
 
 
 def _place_of(trial: TrialConfig) -> tuple[Any, ...]:
     return tuple(getattr(trial, name) for name in _PLACE)
 
 
-def _ranges(rescaled: Iterable[TrialConfig]) -> dict[str, tuple[float, float]]:
+def _ranges(matched: Iterable[TrialConfig]) -> dict[str, tuple[float, float]]:
     values: dict[str, list[float]] = {}
-    for trial in rescaled:
-        if trial.matched_multiplier is not None:
-            values.setdefault(trial.arm, []).append(trial.matched_multiplier)
+    for trial in matched:
+        scales = {trial.class_loss_scale(epoch) for epoch in range(1, trial.num_epochs + 1)}
+        values.setdefault(trial.arm, []).extend(s / trial.extractor_scale for s in scales)
     return {arm: (min(found), max(found)) for arm, found in values.items()}

@@ -30,13 +30,18 @@ from rlp_sweeps.training.schedules import lr_factor
 from rlp_sweeps.training.seed_data import SeedData
 
 
-def extractor_weights(config: TrialConfig) -> ExtractorWeights:
-    """Return what a trial's extractor is trained on: its arm times λ, its class loss's scale."""
+def extractor_weights(config: TrialConfig, epoch: int = 1) -> ExtractorWeights:
+    """Return what a trial's extractor is trained on: its arm times λ, its class loss's scale.
+
+    Args:
+        config: The trial's.
+        epoch: From 1; replayed arms scale the class loss by a number of the epoch's own.
+    """
     arm = get_arm(config.arm)
     return ExtractorWeights(
         class_term=config.rlp_lambda * arm.weight_class_term,
         uniform_term=config.rlp_lambda * arm.weight_uniform_term,
-        class_loss=config.class_loss_scale,
+        class_loss=config.class_loss_scale(epoch),
         class_mean=config.rlp_lambda * arm.weight_class_mean,
         mean_rest=config.rlp_lambda * arm.weight_mean_rest,
         permutes_uniform_term=arm.permutes_uniform_term,
@@ -78,6 +83,7 @@ class Member:
             epoch: Number of this epoch, from 1.
         """
         samples = self.samples
+        self.weights = extractor_weights(self.config, epoch)
         half_batches = self._half_batches(epoch)  # host work, done before the device is busy
         with self._seeded("dropout", epoch):
             order_N = samples.order("order", epoch)[: samples.samples_per_epoch]

@@ -40,6 +40,10 @@ NUM_SUMS = 4
 """How many of `PROBE_COLUMNS` are summed, from the first on."""
 
 
+SUM_COLUMNS = ("class_grad_sum", "trained_grad_sum")
+"""Σ η_t ⟨g_c, g_c⟩_t and Σ η_t ⟨g_t, g_c⟩_t from the first epoch on: between two evaluations their
+differences say what κ was there."""
+
 MULTIPLIER_COLUMNS = (
     "lr_multiplier",
     "lr_multiplier_class_term",
@@ -112,7 +116,7 @@ def multipliers_of(sums: Sequence[float], *, rlp_lambda: float) -> dict[str, flo
 def multiplier_metrics(
     probe: Sequence[float], sums: Sequence[float], config: TrialConfig
 ) -> dict[str, float | None]:
-    """Return the last probe, κ and the equivalent learning rate by column name.
+    """Return the last probe, the sums, κ and the equivalent learning rate by column name.
 
     Args:
         probe: One number for each of `PROBE_COLUMNS`.
@@ -123,7 +127,8 @@ def multiplier_metrics(
     kappa = multipliers["lr_multiplier"]
     equivalent_lr = None if kappa is None else kappa * config.lr
     probed = dict(zip(PROBE_COLUMNS, probe, strict=True))
-    return {**probed, **multipliers, "equivalent_lr": equivalent_lr}
+    summed = dict(zip(SUM_COLUMNS, sums, strict=False))
+    return {**probed, **summed, **multipliers, "equivalent_lr": equivalent_lr}
 
 
 def probe_gradients(

@@ -14,12 +14,13 @@ from analysis.estimators import ESTIMATORS
 from analysis.pairing import DIVERGED
 from analysis.pooling import largest_block
 
-BY_ARMS = ("arms", "matched", "sham", "block_mean")
+BY_ARMS = ("arms", "matched", "replayed", "sham", "projection", "block_mean")
 """Estimators that read nothing but the arms of a cell and seed."""
 
 ARMS = (
     *("control", "full", "class_term", "uniform_term", "sham", "sham_norm", "class_mean"),
     *("mean_rest", "rescaled", "rescaled_class_term", "rescaled_uniform_term"),
+    *("replayed", "replayed_class_term", "replayed_uniform_term", "orthogonal", "grafted"),
 )
 LAMBDAS = (0.7, 7.0)
 OUTCOMES = ("test_accuracy", "test_loss", "random_label_accuracy")
@@ -30,6 +31,8 @@ FURTHER = {
     "class_term_beyond_lr",
     "uniform_term_last",
     "uniform_term_beyond_lr",
+    "direction",
+    "step_size",
 }
 
 Place = tuple[object, int]
@@ -107,17 +110,35 @@ def reference_effects(y: dict[str, float | None], estimator: str) -> Effects:
         if {"control", "full"} <= known.keys():
             found["effect_total"] = known["full"] - known["control"]
         return found
-    found = against(known, "sham" if estimator == "sham" else "rescaled")
+    if estimator == "projection":
+        return projection(known)
+    matched = {"matched": "rescaled"}.get(estimator, estimator)
+    found = against(known, matched)
     if estimator == "sham":
         if {"full", "sham_norm"} <= known.keys():
             found["specificity"] = known["full"] - known["sham_norm"]
         return found
-    if {"control", "full", "class_term", "rescaled_class_term"} <= known.keys():
-        found["learning_rate_of_class_term"] = known["rescaled_class_term"] - known["control"]
-        found["class_term_beyond_lr"] = known["class_term"] - known["rescaled_class_term"]
+    of_class, of_uniform = f"{matched}_class_term", f"{matched}_uniform_term"
+    if {"control", "full", "class_term", of_class} <= known.keys():
+        found["learning_rate_of_class_term"] = known[of_class] - known["control"]
+        found["class_term_beyond_lr"] = known["class_term"] - known[of_class]
         found["uniform_term_last"] = known["full"] - known["class_term"]
-    if {"uniform_term", "rescaled_uniform_term"} <= known.keys():
-        found["uniform_term_beyond_lr"] = known["uniform_term"] - known["rescaled_uniform_term"]
+    if {"uniform_term", of_uniform} <= known.keys():
+        found["uniform_term_beyond_lr"] = known["uniform_term"] - known[of_uniform]
+    return found
+
+
+def projection(known: dict[str, float]) -> Effects:
+    """Return the effects by projection; the parts change places in `against`."""
+    mirrored = against(known, "orthogonal")
+    swapped = {"effect_lr": "effect_memorization", "effect_memorization": "effect_lr"}
+    found = {swapped.get(effect, effect): value for effect, value in mirrored.items()}
+    for effect, first, second in (
+        ("direction", "grafted", "control"),
+        ("step_size", "full", "grafted"),
+    ):
+        if {first, second} <= known.keys():
+            found[effect] = known[first] - known[second]
     return found
 
 

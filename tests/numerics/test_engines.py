@@ -54,6 +54,7 @@ def _one_thread() -> Iterator[None]:
 def arms_of(**settings: object) -> list[TrialConfig]:
     """All arms, over two seeds unevenly, with scalars that differ."""
     base = dataclasses.replace(BASE, **settings)
+    replayed = " ".join(f"{2.0 / (n + 1):g}" for n in range(base.num_evaluations))
     members = [
         dataclasses.replace(
             base,
@@ -61,6 +62,7 @@ def arms_of(**settings: object) -> list[TrialConfig]:
             rlp_lambda=rlp_lambda,
             lr=base.lr * (1 + i / 4),
             matched_multiplier=1.5 if arm == "rescaled" else None,
+            matched_trajectory=replayed if arm == "replayed" else None,
         )
         for i, (arm, rlp_lambda) in enumerate(ARMS.items())
     ]

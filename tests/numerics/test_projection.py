@@ -119,6 +119,39 @@ def test_rescaled_equals_the_planted_scale_of_its_multiplier() -> None:
         assert torch.equal(tensor, weights["rescaled"][name]), name
 
 
+@pytest.mark.parametrize("engine", ["sequential", "grouped"])
+def test_replayed_at_one_number_equals_rescaled_at_it_bit_by_bit(engine) -> None:
+    rescaled = dataclasses.replace(FULL, arm="rescaled", matched_multiplier=1.7)
+    replayed = dataclasses.replace(
+        FULL, arm="replayed", matched_trajectory=" ".join(["1.7"] * FULL.num_evaluations)
+    )
+
+    weights = trained(rescaled, replayed, engine=engine)
+
+    for name, tensor in weights["rescaled"].items():
+        assert torch.equal(tensor, weights["replayed"][name]), name
+
+
+@pytest.mark.parametrize("engine", ["sequential", "grouped"])
+def test_replayed_changes_its_scale_from_one_epoch_to_the_next(engine) -> None:
+    two = dataclasses.replace(FULL, num_epochs=2, eval_every=1)
+    steady = dataclasses.replace(two, arm="rescaled", matched_multiplier=3.0)
+    changing = dataclasses.replace(two, arm="replayed", matched_trajectory="3 0.25")
+    group = get_engine(engine)([steady, changing], data_dir="", device=CPU)
+
+    group.advance(1, evaluates=False)
+    after_first = [s["network"] for s in group.state_dict().values()]
+    differ = [not torch.equal(after_first[0][n], after_first[1][n]) for n in after_first[0]]
+    outcomes = group.advance(2, evaluates=True)
+
+    assert not any(differ)
+    kappa = {c.arm: outcomes[c.trial_id].metrics["lr_multiplier"] for c in (steady, changing)}
+    sums = outcomes[changing.trial_id].metrics
+    assert kappa["rescaled"] == pytest.approx(3.0, rel=1e-5)
+    assert 0.25 < kappa["replayed"] < 3.0
+    assert sums["trained_grad_sum"] / sums["class_grad_sum"] == kappa["replayed"]
+
+
 def first_multiplier(arm: str) -> float:
     config = dataclasses.replace(FULL, arm=arm)
     member = Member(config, split_dataset(config, data_dir="", device=CPU), CPU)

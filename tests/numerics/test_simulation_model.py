@@ -24,7 +24,7 @@ from benchmarks.simulation.scenarios import SCENARIOS
 from benchmarks.simulation.sweeps import EXPECTED, simulate, tag_lambda
 
 GRID = Grid(lrs=(0.05, 0.4), lambdas=(1.0, 10.0), smoothings=(0.0, 0.1))
-BY_CONTRAST = [name for name in ("arms", "sham", "matched", "block_mean") if name in ESTIMATORS]
+BY_CONTRAST = ("arms", "sham", "matched", "replayed", "projection", "block_mean")
 """Estimators that are contrasts of arms, so that they commute with expectations."""
 
 

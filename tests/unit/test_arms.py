@@ -23,9 +23,11 @@ def test_the_main_arms_are_two_weights_and_a_flag() -> None:
     }
 
 
-def test_rescaled_arms_have_a_lambda_and_no_regularizer() -> None:
-    rescaled = [arm for name, arm in ARMS.items() if name.startswith("rescaled")]
+@pytest.mark.parametrize("kind", ["rescaled", "replayed"])
+def test_matched_arms_have_a_lambda_and_no_regularizer(kind: str) -> None:
+    rescaled = [arm for name, arm in ARMS.items() if name.startswith(kind)]
 
+    assert all(arm.replays == (kind == "replayed") for arm in rescaled)
     assert [arm.matched_to for arm in rescaled] == ["full", "class_term", "uniform_term"]
     assert all(arm.has_lambda and not arm.is_regularized for arm in rescaled)
     assert not ARMS["control"].has_lambda

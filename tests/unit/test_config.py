@@ -173,7 +173,7 @@ CHANGES: dict[str, Any] = {
 
 
 def test_every_setting_with_a_choice_stands_in_the_table_of_changes() -> None:
-    assert set(CHANGES) == set(FIELD_TYPES) - {"head", "matched_multiplier"}
+    assert set(CHANGES) == set(FIELD_TYPES) - {"head", *MATCHED_SETTINGS.values()}
 
 
 def test_ids_are_those_from_before_a_setting_was_added() -> None:
@@ -186,7 +186,7 @@ def test_a_rescaled_trial_is_told_by_its_multiplier_and_joins_its_group() -> Non
 
     assert rescaled.trial_id != make(arm="rescaled", matched_multiplier=2.0).trial_id
     assert rescaled.group_key == make().group_key
-    assert rescaled.class_loss_scale == 1.5
+    assert rescaled.class_loss_scale(1) == rescaled.class_loss_scale(2) == 1.5
 
 
 def test_projection_arms_form_groups_of_their_own() -> None:

@@ -177,7 +177,7 @@ def test_a_planted_scale_is_not_counted_twice() -> None:
     found = plan_follow_up(plan, rows_of(plan, kappa=lambda _: 3.0), matched_to=["full"])
 
     assert {trial.matched_multiplier for trial in found.trials} == {1.5}
-    assert {trial.class_loss_scale for trial in found.trials} == {3.0}
+    assert {trial.class_loss_scale(1) for trial in found.trials} == {3.0}
 
 
 def test_an_arm_that_the_sweep_lacks_is_named() -> None:

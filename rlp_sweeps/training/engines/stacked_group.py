@@ -108,13 +108,21 @@ class StackedGroup:
     def _prepare(self) -> None:
         """Make what follows from which members there are."""
         like = self._network.heads.weight_MHJD
-        self._weights = stack_weights([extractor_weights(c) for c in self.configs], like)
+        weights = stack_weights([extractor_weights(c) for c in self.configs], like)
+        replays = any(config.matched_trajectory is not None for config in self.configs)
+        self._weights = weights._replace(scales_any=weights.scales_any or replays)
         epsilons = [config.label_smoothing for config in self.configs]
         self._label_smoothing_M = like.new_tensor(epsilons) if any(epsilons) else None
         self._lr_M1 = torch.tensor(
             [[config.lr] for config in self.configs], dtype=torch.float64, device=self._device
         )
         self._optimizer = self._build_optimizer()
+
+    def _replay(self, epoch: int) -> None:
+        """Scale the members' class losses as the epoch says, in place: a captured step reads it."""
+        if any(config.matched_trajectory is not None for config in self.configs):
+            scales = [config.class_loss_scale(epoch) for config in self.configs]
+            self._weights.class_loss_M.copy_(self._weights.class_loss_M.new_tensor(scales))
 
     def _build_optimizer(self) -> StackedOptimizer:
         backbone = self._network.backbone_parameters()
@@ -139,6 +147,7 @@ class StackedGroup:
             epoch: Number of this epoch, from 1.
         """
         steps = self._any_seed.steps_per_epoch
+        self._replay(epoch)
         half_batches = self._half_batches(epoch)  # host work, done before the device is busy
         loss_M = torch.zeros(self._layout.num_members, dtype=torch.float64, device=self._device)
         with self._dropout("dropout", epoch):

@@ -107,6 +107,7 @@ def _network_alone(config: TrialConfig) -> TrialConfig:
         weight_decay=0.0,
         extractor_scale=1.0,
         matched_multiplier=None,
+        matched_trajectory=None,
         seed=0,
         train_samples=None,
         val_samples=None,
