@@ -9,7 +9,14 @@ from analysis.estimators import ESTIMATORS
 from analysis.notes_estimators import estimator_notes
 from analysis.notes_pooling import pooling_notes, split_notes
 from analysis.origin import Origin, unfinished
-from analysis.pairing import CONTROL, REGULARIZED_ARMS, RESCALED_ARMS, Diverged, score
+from analysis.pairing import (
+    CONTROL,
+    REGULARIZED_ARMS,
+    REPLAYED_ARMS,
+    RESCALED_ARMS,
+    Diverged,
+    score,
+)
 from analysis.places import name_places, without_control
 
 _READ_ARMS = sorted(
@@ -107,12 +114,12 @@ def _they(num: int, verb: str) -> str:
 
 def _design_notes(trials: pl.DataFrame) -> Iterator[str]:
     is_regularized = pl.col("arm").is_in(REGULARIZED_ARMS)
-    is_rescaled = pl.col("arm").is_in(RESCALED_ARMS)
+    is_rescaled = pl.col("arm").is_in((*RESCALED_ARMS, *REPLAYED_ARMS))
     rescaled = trials.filter(is_rescaled & (pl.col("rlp_lambda") == 0))
     if len(rescaled):
         yield (
-            f"{_count(len(rescaled), 'rescaled trial')} at λ = 0: part of no effect, because a "
-            "rescaled trial stands in the cell of the trials that it is matched to; write their λ."
+            f"{_count(len(rescaled), 'matched trial')} at λ = 0: part of no effect, because a "
+            "matched trial stands in the cell of the trials that it is matched to; write their λ."
         )
     at_zero = trials.filter(is_regularized & ~is_rescaled & (pl.col("rlp_lambda") == 0))
     if len(at_zero):

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from analysis.effects import FAMILY_ESTIMATOR, Estimates
 
-_FOLLOW_UP = "matched"
-"""The estimator whose arms `rlp-sweeps follow-up` trains."""
+_FOLLOW_UPS = {"matched": "", "replayed": " --replay"}
+"""The estimators whose arms `rlp-sweeps follow-up` trains, and the option that it takes."""
 
 
 def estimator_notes(estimates: Estimates) -> Iterator[str]:
@@ -20,5 +20,7 @@ def estimator_notes(estimates: Estimates) -> Iterator[str]:
 
 def _reasons(absent: Mapping[str, str]) -> Iterator[str]:
     for name, why in absent.items():
-        way_out = ", which `rlp-sweeps follow-up DIR` adds" * (name == _FOLLOW_UP)
+        way_out = ""
+        if name in _FOLLOW_UPS:
+            way_out = f", which `rlp-sweeps follow-up DIR{_FOLLOW_UPS[name]}` adds"
         yield f"{name} ({why}{way_out})"

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,9 @@ from rlp_sweeps.errors import ArgumentError
 
 if TYPE_CHECKING:
     from rlp_sweeps.cli.live_view import SweepView
+    from rlp_sweeps.config import TrialConfig
     from rlp_sweeps.orchestration.follow_up import FollowUp
+    from rlp_sweeps.orchestration.planner import SweepPlan
     from rlp_sweeps.orchestration.progress import RunOptions, SweepOutcome
 
 MatchedTo = Annotated[
@@ -86,7 +88,7 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
     if dry_run or found.is_empty:
         return opt.DONE
     for is_first in (True, False):
-        options = replace(run_options, retry_failed=is_first)
+        options = replace(run_options, retry_failed=found.num_retried > 0)
         stage.write(found, options)
         is_last = not (is_first and (found.num_further or found.num_retried))
         status = watch(
@@ -136,7 +138,8 @@ def _seeds_by_stein(directory: Path, half_width: float, num_seeds: int | None) -
         )
         raise ArgumentError(msg)
     plan = plan_from_manifest(RunDirectory.open(directory).manifest)
-    num_planned = len({trial.seed for trial in plan.trials})
+    first = range(plan.space.first_seed, plan.space.first_seed + plan.space.num_seeds)
+    num_planned = len({*first, *(trial.seed for trial in plan.trials)})
     if num_planned > plan.space.num_seeds:
         msg = (
             "Stein's rule has two stages, and a third look would be peeking, but this sweep has "
@@ -173,13 +176,16 @@ class _Stage:
         from rlp_sweeps.tracking.run_directory import RunDirectory
 
         opened = RunDirectory.open(self.directory)
+        plan, rows = plan_from_manifest(opened.manifest), opened.read_trials().to_pylist()
+        asked = self._asked(plan, rows)
         replay = None
         if self.cap is not None:
             epochs = opened.read_epochs().select(Replay.COLUMNS).to_pylist()
             replay = Replay(epochs=epochs, cap=self.cap)
         found = plan_follow_up(
-            plan_from_manifest(opened.manifest),
-            opened.read_trials().to_pylist(),
+            plan,
+            rows,
+            asked=asked,
             matched_to=self.matched_to,
             num_seeds=self.num_seeds,
             replay=replay,
@@ -188,6 +194,26 @@ class _Stage:
         for sentence in found.skipped:
             say(sentence)
         return found
+
+    def _asked(self, plan: "SweepPlan", rows: list[dict[str, Any]]) -> "list[TrialConfig]":
+        """Return the trials of a search's points; none of a grid.
+
+        Raises:
+            ArgumentError: Not all points have been trained.
+        """
+        from rlp_sweeps.orchestration.points import asked_trials, planned_trials
+
+        if not plan.is_search:
+            return []
+        statuses = {row["trial_id"]: row["status"] for row in rows}
+        _, _, num_points_left = planned_trials(plan, self.directory, statuses)
+        if num_points_left:
+            msg = (
+                f"a follow-up reads a finished sweep, but {num_points_left} of {plan.num_points} "
+                "points are not trained yet; `rlp-sweeps resume` it first."
+            )
+            raise ArgumentError(msg)
+        return asked_trials(plan, self.directory)
 
     def write(self, found: "FollowUp", options: "RunOptions") -> None:
         """Write new trials into the plan, once it is known that they can be trained here."""

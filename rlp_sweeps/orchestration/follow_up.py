@@ -82,10 +82,11 @@ class FollowUp:
         return not self.trials and not self.num_retried
 
 
-def plan_follow_up(
+def plan_follow_up(  # each is asked for on the command line
     plan: SweepPlan,
     rows: Sequence[Row],
     *,
+    asked: Sequence[TrialConfig] = (),
     matched_to: Iterable[str] | None = None,
     num_seeds: int | None = None,
     replay: Replay | None = None,
@@ -97,21 +98,24 @@ def plan_follow_up(
     Args:
         plan: The sweep, earlier follow-ups included.
         rows: Its rows of ``trials``.
+        asked: In a search, the trials of its points.
         matched_to: Arms whose measured κ rescaled trials are scheduled at. Default: those that the
             sweep has.
         num_seeds: Replicates that the sweep shall have; None keeps its own.
         replay: Where given, replayed controls of the same arms are scheduled as well.
 
     Raises:
-        ArgumentError: The sweep is a search or is not finished, an arm has no rescaled one or is
-            not in the sweep, or it has more seeds than asked for.
+        ArgumentError: The sweep is not finished, an arm has no rescaled one or is not in the sweep,
+            or it has more seeds than asked for.
     """
+    trained = (*asked, *plan.trials)
+    there = {trial.arm for trial in trained}
     if matched_to is None:
-        there = {trial.arm for trial in plan.trials}
         matched_to = (arm for arm in MATCHED_ARMS if arm in there)
     matched_to = tuple(matched_to)
-    _check_request(plan, rows, matched_to)
-    further = _further_seeds(plan, num_seeds)
+    _check_arms(matched_to, there)
+    _check_finished(plan, trained, rows)
+    further = _further_seeds(trained, num_seeds)
     completed = {row["trial_id"] for row in rows if row["status"] == "completed"}
     multipliers = {row["trial_id"]: row["lr_multiplier"] for row in rows}
     why_not = "their κ is missing or not above 0"
@@ -123,7 +127,7 @@ def plan_follow_up(
     matched: list[TrialConfig] = []
     skipped: list[str] = []
     for matching, arm in itertools.product(matchings, matched_to):
-        found, num_lacking = matching.twins(plan.trials, arm)
+        found, num_lacking = matching.twins(trained, arm)
         matched += found
         if num_lacking:
             skipped.append(
@@ -136,44 +140,45 @@ def plan_follow_up(
             f"outside 0 … {replay.cap:g} and was cut to that, or had no class gradient to be "
             "measured by and is that of the interval before."
         )
+    num_failed = sum(row["status"] == "failed" for row in rows)
+    if plan.is_search and num_failed:
+        skipped.append(f"{num_failed} failed trial(s) of the search are not trained again.")
     trials = sorted((*further, *matched), key=lambda trial: trial.seed)
     return FollowUp(
         trials=tuple(trials),
         multipliers=_ranges(matched),
         num_further=len(further),
-        num_retried=sum(row["status"] == "failed" for row in rows),
+        num_retried=0 if plan.is_search else num_failed,
         skipped=tuple(skipped),
     )
 
 
-def _check_request(plan: SweepPlan, rows: Sequence[Row], matched_to: Sequence[str]) -> None:
+def _check_arms(matched_to: Sequence[str], there: Set[str]) -> None:
     unknown = [arm for arm in matched_to if arm not in MATCHED_ARMS]
     if unknown:
         msg = f"a rescaled control is matched to one of {list(MATCHED_ARMS)}, but got {unknown}."
         raise ArgumentError(msg)
-    absent = [arm for arm in matched_to if arm not in {trial.arm for trial in plan.trials}]
-    if absent and not plan.is_search:
-        msg = f"arms {absent} must be in the sweep to be matched; it has {list(plan.space.arms)}."
+    absent = [arm for arm in matched_to if arm not in there]
+    if absent:
+        msg = f"arms {absent} must be in the sweep to be matched; it has {sorted(there)}."
         raise ArgumentError(msg)
-    if plan.is_search:
-        msg = (
-            f"a follow-up extends a grid, but {plan.name!r} is a search, whose points have no "
-            "neighbours to be matched with; give the points of interest as axes of a grid."
-        )
-        raise ArgumentError(msg)
+
+
+def _check_finished(plan: SweepPlan, trained: Sequence[TrialConfig], rows: Sequence[Row]) -> None:
+    """Refuse a sweep with trials or points to come; a follow-up shall not be planned on a part."""
     ended = {row["trial_id"] for row in rows}
-    num_left = sum(trial.trial_id not in ended for trial in plan.trials)
+    num_left = sum(trial.trial_id not in ended for trial in trained)
     if num_left:
         msg = (
-            f"a follow-up reads a finished sweep, but {num_left} of {len(plan.trials)} planned "
+            f"a follow-up reads a finished sweep, but {num_left} of {len(trained)} planned "
             "trials have no row yet; `rlp-sweeps resume` it first."
         )
         raise ArgumentError(msg)
 
 
-def _further_seeds(plan: SweepPlan, num_seeds: int | None) -> list[TrialConfig]:
-    """Return the whole space over as many further seeds as are lacking."""
-    seeds = {trial.seed for trial in plan.trials}
+def _further_seeds(trained: Sequence[TrialConfig], num_seeds: int | None) -> list[TrialConfig]:
+    """Return what the first seed trains, over as many further seeds as are lacking."""
+    seeds = {trial.seed for trial in trained}
     if num_seeds is None or num_seeds == len(seeds):
         return []
     if num_seeds < len(seeds):
@@ -182,9 +187,9 @@ def _further_seeds(plan: SweepPlan, num_seeds: int | None) -> list[TrialConfig]:
             f"num_seeds={num_seeds}."
         )
         raise ArgumentError(msg)
-    lacking = num_seeds - len(seeds)
-    space = dataclasses.replace(plan.space, first_seed=max(seeds) + 1, num_seeds=lacking)
-    return [TrialConfig.from_dict(trial) for trial in space.grid()]
+    whole = [t for t in trained if t.seed == min(seeds) and ARMS[t.arm].matched_to is None]
+    further = range(max(seeds) + 1, max(seeds) + 1 + num_seeds - len(seeds))
+    return [dataclasses.replace(trial, seed=seed) for seed in further for trial in whole]
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,8 @@ class SweepPlan:
     Attributes:
         name: The recipe's name.
         space: The resolved search space.
-        trials: Every trial of a grid once, whole replicates first, those of follow-ups last; empty
-            in a search, whose points are sampled while it runs.
+        trials: Every trial of a grid once, whole replicates first, those of follow-ups last. A
+            search's points are sampled while it runs, so that of a search only the latter.
         groups: The trials in groups, in the order they start.
         plan_id: Hash of what is trained: the same plan in one directory is the same sweep.
         group_size: Most trials in a group.
@@ -89,16 +89,18 @@ class SweepPlan:
     @property
     def num_groups(self) -> int:
         """Groups of the grid; of a search as many as its points fill."""
-        if self.num_points is None:
-            return len(self.groups)
-        return -(-self.num_points // max(1, self.group_size // self.trials_per_point))
+        num_groups = len(self.groups)
+        if self.num_points is not None:
+            points_per_group = max(1, self.group_size // self.trials_per_point)
+            num_groups += -(-self.num_points // points_per_group)
+        return num_groups
 
     @property
     def trials_by_arm(self) -> dict[str, int]:
         """Number of trials in each arm, in the space's order; an upper bound in a search."""
-        if self.num_points is not None:
-            return {arm: self.num_points * self.space.num_seeds for arm in self.space.arms}
         counts = Counter(trial.arm for trial in self.trials)
+        if self.num_points is not None:
+            counts.update(dict.fromkeys(self.space.arms, self.num_points * self.space.num_seeds))
         return {arm: counts[arm] for arm in dict.fromkeys((*self.space.arms, *counts))}
 
     def engine_of(self, trial: TrialConfig) -> str:
@@ -226,11 +228,13 @@ def plan_from_manifest(manifest: Mapping[str, Any]) -> SweepPlan:
 
 
 def with_trials(plan: SweepPlan, trials: Sequence[TrialConfig]) -> SweepPlan:
-    """Return the plan of a grid with a follow-up's trials, which form groups of their own.
+    """Return the plan with a follow-up's trials, which form groups of their own.
 
     The plan keeps its identity: it is the sweep that it was, continued.
     """
-    groups = grouped(trials, plan.choices) if plan.choices else chunked(trials, plan.group_size)
+    planned = [trial for trial in trials if trial.group_key in plan.choices]
+    others = [trial for trial in trials if trial.group_key not in plan.choices]
+    groups = [*grouped(planned, plan.choices), *chunked(others, plan.group_size)]
     return replace(plan, trials=(*plan.trials, *trials), groups=(*plan.groups, *groups))
 
 

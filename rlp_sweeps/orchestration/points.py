@@ -238,6 +238,16 @@ def form_groups(points: Mapping[int, Sequence[TrialConfig]], *, size_of: SizeOf)
     ]
 
 
+def asked_trials(plan: SweepPlan, directory: Path) -> list[TrialConfig]:
+    """Return the trials of the points that a run directory says were asked for, each once.
+
+    Raises:
+        RunDirectoryError: The record of points is broken.
+    """
+    groups = asked_groups(plan, directory)
+    return [trial for group in groups for trial in group.trials]
+
+
 def asked_groups(plan: SweepPlan, directory: Path) -> list[Group]:
     """Return the groups of the points that a run directory says were asked for.
 
@@ -257,6 +267,8 @@ def planned_trials(
 ) -> tuple[list[str], int, int]:
     """Return the trials that must have a row, how many a whole sweep has, and points not told.
 
+    Those of follow-ups are among them.
+
     Args:
         plan: The sweep.
         directory: Its run directory.
@@ -270,7 +282,8 @@ def planned_trials(
         [trial.trial_id for trial in point_members(plan.space, point.params, point.number)]
         for point in asked
     ]
-    planned = list(dict.fromkeys(trial_id for members in points for trial_id in members))
+    follow_up = [trial.trial_id for trial in plan.trials]
+    planned = list(dict.fromkeys([i for members in (*points, follow_up) for i in members]))
     num_open = sum(not set(members) <= set(statuses) for members in points)
     num_unasked = plan.num_points - len(asked)
     most_to_come = num_unasked * _trials_per_point(plan.space)

@@ -56,10 +56,10 @@ def sweep_status(directory: Path) -> SweepStatus:
     plan = plan_from_manifest(opened.manifest)
     rows = opened.read_trials().to_pylist()
     statuses = {row["trial_id"]: row["status"] for row in rows}
-    _, num_planned, num_points_left = planned_trials(plan, opened.path, statuses)
+    planned, num_planned, num_points_left = planned_trials(plan, opened.path, statuses)
     num_remaining = max(0, num_planned - len(statuses))
     if plan.is_search and not num_points_left:
-        num_remaining = 0
+        num_remaining = sum(trial_id not in statuses for trial_id in planned)
     is_running = opened.is_held()
     state = read_attempt(opened.path) if is_running else None
     running = set() if state is None else set(state.running)
@@ -79,7 +79,7 @@ def sweep_status(directory: Path) -> SweepStatus:
 def _num_running(
     plan: SweepPlan, directory: Path, running: set[str], statuses: Mapping[str, str]
 ) -> int:
-    groups = asked_groups(plan, directory) if plan.is_search else plan.groups
+    groups = [*plan.groups, *asked_groups(plan, directory)] if plan.is_search else plan.groups
     members = [c.trial_id for group in groups if group.group_id in running for c in group.trials]
     return sum(trial_id not in statuses for trial_id in members)
 

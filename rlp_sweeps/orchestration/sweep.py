@@ -216,7 +216,10 @@ class _Sweep:
     def _work(self) -> _Work:
         finished = self._directory.finished_trials()
         if self._plan.is_search:
-            return _Work(finished, [], self._searcher())
+            searcher = self._searcher()
+            if searcher.num_left or not self._plan.trials:
+                return _Work(finished, [], searcher)
+            return _Work(finished, remaining_groups(self._plan, self._done(finished)), None)
         planned = {trial.trial_id for trial in self._plan.trials}
         finished |= take_over(self._directory, self._options.reuse, planned - set(finished))
         return _Work(finished, remaining_groups(self._plan, self._done(finished)), None)
@@ -264,6 +267,7 @@ class _Sweep:
         num_points = points_per_group(self._plan, slots=num_concurrent)
         if work.searcher is not None:
             work.searcher.points_per_group = num_points
+        halved = halved_space(self._plan, num_points=num_points)
         job = SweepJob(
             directory=self._directory,
             groups=group_texts(work.groups),
@@ -274,7 +278,7 @@ class _Sweep:
             num_threads=resources.num_threads,
             checkpoint_interval_s=self._options.checkpoint_interval_s,
             import_paths=tuple(str(Path(path).absolute()) for path in sys.path),
-            halved_space=halved_space(self._plan, num_points=num_points),
+            halved_space=None if work.searcher is None else halved,
         )
         return Attempt(
             plan=self._plan,
@@ -319,7 +323,7 @@ class _Sweep:
         missing = set(outcome.missing)
         groups = self._plan.groups
         if self._plan.is_search:
-            groups = tuple(asked_groups(self._plan, self._directory.path))
+            groups += tuple(asked_groups(self._plan, self._directory.path))
         for group in groups:
             if missing.isdisjoint(trial.trial_id for trial in group.trials):
                 self._directory.remove_checkpoint(group.group_id)

@@ -22,8 +22,9 @@ from analysis.wording import format_p, format_short, format_value, quantity_of
 f = pl.col
 NOT_ESTIMATED = (
     "Not estimated: matched (no trial of arm rescaled, which `rlp-sweeps follow-up DIR` adds); "
-    "curve (it takes control trials at two or more lr); alignment (it takes 4 lr); block_mean (no "
-    "trial of arm class_mean, mean_rest)."
+    "replayed (no trial of arm replayed, which `rlp-sweeps follow-up DIR --replay` adds); curve "
+    "(it takes control trials at two or more lr); alignment (it takes 4 lr); projection (no trial "
+    "of arm orthogonal); block_mean (no trial of arm class_mean, mean_rest)."
 )
 SHAM_LEAD = "with nothing to unlearn, the same regularizer changed test accuracy by"
 
@@ -289,7 +290,7 @@ def test_notes_tell_trials_with_other_outcomes_in_a_later_directory(tmp_path):
             "losses, because without `num_classes` chance is unknown; add that column",
         ),
         (make_trials(test_loss=None), {}, "10 completed trials without a finite test_loss"),
-        (make_trials(arm=where_arm("sham", "arm", "grafted")), {}, r"Arms \['grafted'\]"),
+        (make_trials(arm=where_arm("sham", "arm", "tangled")), {}, r"Arms \['tangled'\]"),
         (
             make_trials(rlp_lambda=where_arm("sham", "rlp_lambda", 0.0)),
             {},

@@ -6,6 +6,7 @@ import pytest
 
 from rlp_sweeps.config import (
     FIELD_TYPES,
+    MATCHED_SETTINGS,
     SCALARS,
     TrialConfig,
     check_names,

@@ -6,6 +6,7 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import ArgumentError, RunDirectoryError
 from rlp_sweeps.orchestration.follow_up import plan_follow_up
 from rlp_sweeps.orchestration.planner import plan_from_manifest, plan_sweep
+from rlp_sweeps.orchestration.points import AskedPoint, PointLog, asked_trials, planned_trials
 from rlp_sweeps.spaces import ChoiceAxis, LogAxis, Search, SearchSpace
 from rlp_sweeps.tracking.manifest import extend_manifest
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
@@ -144,12 +145,70 @@ def test_an_unfinished_sweep_is_resumed_first() -> None:
         plan_follow_up(PLAN, rows_of(PLAN)[1:])
 
 
-def test_a_search_is_refused_in_one_sentence() -> None:
-    space = dataclasses.replace(SPACE, search=Search(num_points=3))
-    plan = plan_sweep(space, name="search", device="cpu", engine="sequential")
+SEARCH = plan_sweep(
+    dataclasses.replace(SPACE, search=Search(num_points=2)),
+    name="search",
+    device="cpu",
+    engine="sequential",
+    group_size=1,
+)
 
-    with pytest.raises(ArgumentError, match="a follow-up extends a grid, but 'search' is a search"):
-        plan_follow_up(plan, [])
+
+@pytest.fixture
+def asked(tmp_path):
+    """A search's run directory with two points, 0.013 and 0.07, and their trials."""
+    manifest = build_manifest(
+        plan_id=SEARCH.plan_id,
+        sweep_name=SEARCH.name,
+        space=SEARCH.space.to_dict(),
+        configs=(),
+        settings=SEARCH.settings(),
+    )
+    directory = RunDirectory.create(tmp_path / "search", manifest)
+    points = [AskedPoint(n, {"lr": lr, "rlp_lambda": 2.0}) for n, lr in enumerate((0.013, 0.07))]
+    PointLog.of(directory.path).extend(points)
+    return directory, asked_trials(SEARCH, directory.path)
+
+
+def test_the_points_of_a_search_are_followed_up_like_cells(asked) -> None:
+    _, trials = asked
+    rows = rows_of(dataclasses.replace(SEARCH, trials=tuple(trials)))
+
+    found = plan_follow_up(SEARCH, rows, asked=trials, matched_to=["full"], num_seeds=3)
+
+    of_points = {(t.arm, t.lr, t.seed) for t in found.trials}
+    arms = {"control": 0, "full": 0, "class_term": 0}
+    assert of_points == {
+        *(("rescaled", lr, seed) for lr in (0.013, 0.07) for seed in (0, 1)),
+        *((arm, lr, 2) for lr in (0.013, 0.07) for arm in arms),
+    }
+
+
+def test_a_search_keeps_its_follow_up_and_counts_it_as_planned(asked) -> None:
+    directory, trials = asked
+    done = {trial.trial_id: "completed" for trial in trials}
+    rows = rows_of(dataclasses.replace(SEARCH, trials=tuple(trials)))
+    found = plan_follow_up(SEARCH, rows, asked=trials, matched_to=["full"])
+
+    directory.add_trials(found.trials, why="matched controls")
+
+    plan = plan_from_manifest(RunDirectory.open(directory.path).manifest)
+    planned, num_planned, num_points_left = planned_trials(plan, directory.path, done)
+    assert plan.trials == found.trials
+    assert num_planned == len(planned) == len(trials) + len(found.trials) == plan.num_trials
+    assert num_points_left == 0
+    assert plan.num_groups == SEARCH.num_groups + len(found.trials)
+
+
+def test_failed_trials_of_a_search_are_named_and_not_trained_again(asked) -> None:
+    _, trials = asked
+    rows = rows_of(dataclasses.replace(SEARCH, trials=tuple(trials)))
+    rows[0]["status"] = "failed"
+
+    found = plan_follow_up(SEARCH, rows, asked=trials, matched_to=[])
+
+    assert found.num_retried == 0
+    assert found.skipped == ("1 failed trial(s) of the search are not trained again.",)
 
 
 def test_bad_requests_name_their_rule() -> None:

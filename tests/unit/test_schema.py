@@ -3,7 +3,7 @@ from typing import Any, get_args
 
 import pytest
 
-from rlp_sweeps.config import FIELD_TYPES
+from rlp_sweeps.config import FIELD_TYPES, MATCHED_SETTINGS
 from rlp_sweeps.schema import (
     CONFIG_COLUMNS,
     CONFIG_PREFIX,
