@@ -39,7 +39,7 @@ SPACE = SearchSpace(
         "orthogonal",
         "grafted",
     ),
-    num_seeds=6,
+    num_seeds=5,
     fixed={
         "dataset": "digits",
         "backbone": "small_cnn",

@@ -10,8 +10,9 @@ Source:
     Fashion-MNIST and a small CNN instead of CIFAR-100 and a WideResNet-16-4.
 
 Deviations:
-    2,000 training images, a CNN of 8 and 16 channels, 12 epochs and two values of λ and of ε are
-    what an hour of two CPU cores takes with its follow-up, not the paper's. Its momentum and its
+    2,000 training images, 1,000 for validation and 4,000 of the test set, a CNN of 8 and 16
+    channels, 12 epochs and two values of λ and of ε are what an hour of two CPU cores takes with
+    its follow-up, not the paper's. Its momentum and its
     number of random labels R could not be recovered and are 0.9 and 10 here. Matched controls are
     trained afterwards: ``rlp-sweeps follow-up DIR --replay``.
 """
@@ -22,7 +23,7 @@ SPACE = SearchSpace(
     claim="λ acts as a larger learning rate (A.3) and as label smoothing (A.4).",
     source="arXiv:2411.19640, figures A.1 and A.2 (on Fashion-MNIST instead of CIFAR-100)",
     axes={
-        "lr": LogAxis(low=0.003, high=0.3, num_points=5),
+        "lr": LogAxis(low=0.003, high=0.3, num_points=4),
         "rlp_lambda": LogAxis(low=1.0, high=10.0, num_points=2, control=0.0),
         "label_smoothing": ChoiceAxis(choices=(0.0, 0.1)),
     },
@@ -31,6 +32,8 @@ SPACE = SearchSpace(
     fixed={
         "dataset": "fashion_mnist",
         "train_samples": 2000,
+        "val_samples": 1000,
+        "test_samples": 4000,
         "backbone": "small_cnn",
         "backbone_width": 8,
         "num_random_labels": 10,
