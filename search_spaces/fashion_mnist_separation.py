@@ -42,6 +42,6 @@ SPACE = SearchSpace(
         "schedule": "cosine",
         "num_epochs": 12,
         "batch_size": 64,
-        "eval_every": 2,
+        "eval_every": 3,
     },
 )
