@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-_PAGE_SIZE = 1000
+_PAGE_SIZE = 200
 _EPOCH_COLUMNS = ("epoch", "logged_at_ms", *records.EPOCH_METRICS)
 
 
@@ -73,13 +73,28 @@ def sync(run_directory: RunDirectory, tracking_uri: str | None = None) -> SyncRe
     target = prepare_sweep(uri, run_directory)
     with translated_errors(target.tracking_uri):
         client = connect(target.tracking_uri)
-        runs, num_removed = _runs_by_trial(client, target)
+        known = {row["trial_id"]: row for row in _rows(trials)}
         done = {"created": 0, "updated": 0, "unchanged": 0}
-        for trial in _rows(trials):
-            trial_id = trial["trial_id"]
+        seen: set[str] = set()
+        removed: list[str] = []
+        num_closed = 0
+        for run in _child_runs(client, target):  # a page at a time, for there may be thousands
+            trial_id = run.data.tags.get("trial_id", "")
+            if trial_id in seen:
+                removed.append(run.info.run_id)
+                continue
+            seen.add(trial_id)
+            if trial_id in known:
+                rows = epochs.get(trial_id, [])
+                done[_sync_trial(client, target, run, known[trial_id], rows)] += 1
+            elif run.info.status == "RUNNING":
+                close_interrupted(client, run.info.run_id)
+                num_closed += 1
+        for run_id in removed:  # afterwards, for a page is told by how many runs are before it
+            client.delete_run(run_id)
+        for trial_id in [i for i in known if i not in seen]:
             rows = epochs.get(trial_id, [])
-            done[_sync_trial(client, target, runs.pop(trial_id, None), trial, rows)] += 1
-        num_closed = _close_rest(client, runs)
+            done[_sync_trial(client, target, None, known[trial_id], rows)] += 1
     artifacts = log_sweep_artifacts(target, run_directory)
     _finish(target, run_directory, trials)
     return SyncReport(
@@ -89,7 +104,7 @@ def sync(run_directory: RunDirectory, tracking_uri: str | None = None) -> SyncRe
         num_runs_updated=done["updated"],
         num_runs_unchanged=done["unchanged"],
         num_runs_closed=num_closed,
-        num_runs_removed=num_removed,
+        num_runs_removed=len(removed),
         num_artifacts=len(artifacts),
     )
 
@@ -127,18 +142,8 @@ def _is_right(run: "Run", trial: Mapping[str, Any], num_epochs: int) -> bool:
     )
 
 
-def _runs_by_trial(client: "MlflowClient", target: MlflowTarget) -> "tuple[dict[str, Run], int]":
-    """Return the oldest run of every trial, and how many further ones were removed."""
-    runs: dict[str, Run] = {}
-    num_removed = 0
-    for run in list(_child_runs(client, target)):
-        if runs.setdefault(run.data.tags.get("trial_id", ""), run) is not run:
-            client.delete_run(run.info.run_id)
-            num_removed += 1
-    return runs, num_removed
-
-
 def _child_runs(client: "MlflowClient", target: MlflowTarget) -> "Iterator[Run]":
+    """Yield the sweep's runs, the oldest of a trial first."""
     token: str | None = None
     while True:
         page = client.search_runs(
@@ -152,13 +157,6 @@ def _child_runs(client: "MlflowClient", target: MlflowTarget) -> "Iterator[Run]"
         token = page.token
         if not token:
             return
-
-
-def _close_rest(client: "MlflowClient", runs: "Mapping[str, Run]") -> int:
-    still_open = [run for run in runs.values() if run.info.status == "RUNNING"]
-    for run in still_open:
-        close_interrupted(client, run.info.run_id)
-    return len(still_open)
 
 
 def _finish(target: MlflowTarget, directory: RunDirectory, trials: pa.Table) -> None:
