@@ -28,7 +28,7 @@ from benchmarks.step_time import Step, heads_step, random_labels, time_steps
 from benchmarks.table import Goal, Row
 from benchmarks.timing import Ratio, medians, paired_ratio
 from rlp_sweeps.training.datasets import SplitDataset
-from rlp_sweeps.training.heads import ADVERSARY, NestedJointHeads
+from rlp_sweeps.training.heads import ADVERSARY, RLPHeads
 from rlp_sweeps.training.losses import random_label_loss, regularizer_terms, smoothed_cross_entropy
 from rlp_sweeps.training.member import Member
 
@@ -130,10 +130,10 @@ def _extractor_loss(
     return smoothed_cross_entropy(logits_NK, labels_N, 0.0) + terms.class_term + terms.uniform_term
 
 
-def _frozen_adversary(heads: NestedJointHeads, features_ND: Tensor) -> Tensor:
+def _frozen_adversary(heads: RLPHeads, features_ND: Tensor) -> Tensor:
     weight_JD, bias_J = (p.detach()[ADVERSARY] for p in (heads.weight_HJD, heads.bias_HJ))
     logits_NJ = F.linear(features_ND, weight_JD, bias_J)
-    return logits_NJ.view(-1, heads.num_classes, heads.num_random_labels)
+    return logits_NJ.view(-1, *heads.shape[1:])
 
 
 def largest_difference() -> float:

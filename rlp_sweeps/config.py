@@ -32,7 +32,15 @@ SCALARS = (
 _ADDED_SETTINGS = ("matched_multiplier", "matched_trajectory")
 """Settings that came after the first trials were named; where they are None, no id holds them."""
 
-HEADS = ("nested_joint",)
+HEADS = ("nested_joint", "nested_per_class", "single")
+"""Kinds of RLP head: one softmax over all classes and labels, one a class, or no classes."""
+
+_SPLITS = {
+    "nested_per_class": ("class_mean", "mean_rest"),
+    "single": ("class_term", "uniform_term", "sham_norm", "class_mean", "mean_rest"),
+}
+"""Arms that need a split of the regularizer which this kind of head has not."""
+
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "constant", "step")
 PRECISIONS = ("fp32", "bf16")
@@ -90,6 +98,7 @@ class TrialConfig:
             if checked is not None and name in _RULES:
                 _check_rule(name, checked)
         _check_arm(self.arm, self.rlp_lambda)
+        _check_head(self.head, self.arm)
         _check_matched(self)
         _check_combinations(self)
 
@@ -286,6 +295,17 @@ def _check_arm(name: str, rlp_lambda: float) -> None:
         msg = (
             f"`rlp_lambda > 0` must hold in arm {name!r}, but got rlp_lambda={rlp_lambda!r}; "
             "the trial without regularizer is the arm 'control'."
+        )
+        raise ConfigError(msg)
+
+
+def _check_head(head: str, arm: str) -> None:
+    lacking = _SPLITS.get(head, ())
+    if arm in lacking or get_arm(arm).matched_to in lacking:
+        others = [name for name in ARMS if name not in lacking]
+        msg = (
+            f"the regularizer of head {head!r} has no split that arm {arm!r} needs; its arms are "
+            f"{[name for name in others if ARMS[name].matched_to not in lacking]}."
         )
         raise ConfigError(msg)
 

@@ -1,13 +1,15 @@
 """RLP heads: an adversary that the extractor is trained against, and an observer that only reads.
 
-Both are nested joint heads: one linear layer D → K·R with one softmax over all K·R outputs. One
-forward and one backward a step serve the heads' own loss and the regularizer, because the two
-gradients meet at the same logits and part there: the head's goes to its weights, the regularizer's
-to the features. There samples come last, ``[H, J, N]``: a CPU's softmax over outputs that lie apart
-works on many samples at once.
+Both are one linear layer of the same kind (``config.HEADS``): `nested_joint`, D → K·R with one
+softmax over all outputs; `nested_per_class`, D → K·R with a softmax over each class's R outputs;
+`single`, D → R. The outputs of a head are B blocks of R, one block a class or one for all, and a
+sample reads the block that its class names. One forward and one backward a step serve the heads'
+own loss and the regularizer, because the two gradients meet at the same logits and part there: the
+head's goes to its weights, the regularizer's to the features. There samples come last,
+``[H, J, N]``: a CPU's softmax over outputs that lie apart works on many samples at once.
 
-Shapes: N samples, D features, K classes, R random labels, J = K·R outputs, H = 2 heads (adversary
-first, observer second).
+Shapes: N samples, D features, K classes, B blocks (K, or 1), R random labels, J = B·R outputs, H =
+2 heads (adversary first, observer second).
 """
 
 import math
@@ -57,34 +59,61 @@ class ExtractorWeights(NamedTuple):
         return bool(self.class_mean or self.mean_rest)
 
 
-class NestedJointHeads(nn.Module):
+class HeadShape(NamedTuple):
+    """What the outputs of a head mean.
+
+    Attributes:
+        kind: One of ``config.HEADS``.
+        num_blocks: B.
+        num_random_labels: R.
+    """
+
+    kind: str
+    num_blocks: int
+    num_random_labels: int
+
+    @classmethod
+    def of(cls, kind: str, *, num_classes: int, num_random_labels: int) -> "HeadShape":
+        """Return the shape of a head of this kind."""
+        return cls(kind, 1 if kind == "single" else num_classes, num_random_labels)
+
+    @property
+    def num_outputs(self) -> int:
+        """J."""
+        return self.num_blocks * self.num_random_labels
+
+    def blocks(self, labels: Tensor) -> Tensor:
+        """Return the block that samples of these classes read; same shape, int64."""
+        return torch.zeros_like(labels) if self.kind == "single" else labels
+
+
+class RLPHeads(nn.Module):
     """Adversary and observer as one stack of linear layers, ``[H, J, D]``.
 
     Each head has its own init stream, so that neither depends on the other and the backbone's init
     depends on neither.
+
+    Attributes:
+        shape: What the outputs mean.
     """
 
-    def __init__(
-        self, *, num_features: int, num_classes: int, num_random_labels: int, seed: int
-    ) -> None:
+    def __init__(self, *, num_features: int, shape: HeadShape, seed: int) -> None:
         super().__init__()
-        self.num_classes = num_classes
-        self.num_random_labels = num_random_labels
-        shape = (num_classes * num_random_labels, num_features)
-        layers = [_init_linear(shape, stream_seed(seed, s)) for s in ("head_init", "observer_init")]
+        self.shape = shape
+        size = (shape.num_outputs, num_features)
+        layers = [_init_linear(size, stream_seed(seed, s)) for s in ("head_init", "observer_init")]
         self.weight_HJD = nn.Parameter(torch.stack([weight for weight, _ in layers]))
         self.bias_HJ = nn.Parameter(torch.stack([bias for _, bias in layers]))
 
     def forward(self, features_ND: Tensor) -> Tensor:
-        """Return both heads' outputs, ``[H, N, K, R]``."""
+        """Return both heads' outputs, ``[H, N, B, R]``."""
         logits_HJN = _linear(features_ND, self.weight_HJD, self.bias_HJ)
-        blocks = (self.num_classes, self.num_random_labels)
-        return torch.unflatten(logits_HJN, 1, blocks).permute(0, 3, 1, 2)
+        return torch.unflatten(logits_HJN, 1, self.shape[1:]).permute(0, 3, 1, 2)
 
     def adversary(self, features_ND: Tensor) -> Tensor:
-        """Return the adversary's outputs alone, ``[N, K, R]``."""
+        """Return the adversary's outputs alone, ``[N, B, R]``."""
         logits_NJ = F.linear(features_ND, self.weight_HJD[ADVERSARY], self.bias_HJ[ADVERSARY])
-        return logits_NJ.view(-1, self.num_classes, self.num_random_labels)
+        return logits_NJ.view(-1, *self.shape[1:])
 
     def one_pass_loss(
         self,
@@ -109,8 +138,9 @@ class NestedJointHeads(nn.Module):
         Returns:
             L_head(adversary) + L_head(observer), ``[]``, in nats, mean over samples.
         """
-        targets_NH = labels_N.unsqueeze(1) * self.num_random_labels + random_labels_HN.T
-        settings = (self.num_random_labels, weights)
+        first_N1 = self.shape.blocks(labels_N).unsqueeze(1) * self.shape.num_random_labels
+        targets_NH = first_N1 + random_labels_HN.T
+        settings = (self.shape, weights)
         loss: Tensor = _OnePass.apply(
             features_ND, self.weight_HJD, self.bias_HJ, targets_NH, settings
         )
@@ -134,9 +164,10 @@ def _linear(features_ND: Tensor, weight_HJD: Tensor, bias_HJ: Tensor) -> Tensor:
 class _OnePass(torch.autograd.Function):
     """Both heads' losses and the adversary's regularizer from one softmax.
 
-    With p̂ the joint softmax and q its conditional in the true class, the gradients at the logits
-    are ``p̂ − δ_ky δ_jr`` (L_head), ``p̂ − δ_ky q_j`` (L_reg^class) and ``δ_ky (q_j − 1/R)``
-    (L_reg^uniform).
+    With p̂ the head's softmax and q its conditional in the sample's block, the gradients at the
+    logits are ``p̂ − δ_ky δ_jr`` (L_head), ``p̂ − δ_ky q_j`` (L_reg^class) and ``δ_ky (q_j − 1/R)``
+    (L_reg^uniform). In a head with a softmax a class p̂ is q in the sample's block and 0 elsewhere,
+    so that L_reg^class has no gradient.
     """
 
     @staticmethod
@@ -146,14 +177,13 @@ class _OnePass(torch.autograd.Function):
         weight_HJD: Tensor,
         bias_HJ: Tensor,
         targets_NH: Tensor,
-        settings: tuple[int, ExtractorWeights],
+        settings: tuple[HeadShape, ExtractorWeights],
     ) -> Tensor:
         logits_HJN = _linear(features_ND, weight_HJD, bias_HJ)
-        p_HJN = logits_HJN.softmax(1)
         targets_H1N = targets_NH.T.unsqueeze(1)
+        p_HJN, log_norms_HN = head_softmax(logits_HJN, targets_H1N, settings[0])
         ctx.save_for_backward(features_ND, weight_HJD, logits_HJN, p_HJN, targets_H1N)
         ctx.settings = settings
-        log_norms_HN = logits_HJN.amax(1) - p_HJN.amax(1).log_()  # of the largest: p̂ = e^z / Σ
         hit_HN = logits_HJN.gather(1, targets_H1N).squeeze(1)
         return (log_norms_HN - hit_HN).sum() / features_ND.shape[0]
 
@@ -165,9 +195,8 @@ class _OnePass(torch.autograd.Function):
         grad_per_sample = grad / features_ND.shape[0]
         features_grad = None
         if settings[1].regularizes:
-            labels_N = targets_H1N[ADVERSARY, 0] // settings[0]
             logits_grad_JN = _regularizer_grad(
-                p_HJN[ADVERSARY], logits_HJN[ADVERSARY], labels_N, settings
+                p_HJN[ADVERSARY], logits_HJN[ADVERSARY], targets_H1N[ADVERSARY, 0], settings
             )
             features_grad = (logits_grad_JN.T @ weight_HJD[ADVERSARY]).mul_(grad_per_sample)
         minus_one = p_HJN.new_full((), -1.0).expand(targets_H1N.shape)
@@ -177,18 +206,65 @@ class _OnePass(torch.autograd.Function):
         return features_grad, weight_grad, bias_grad, None, None
 
 
+def head_softmax(logits_JN: Tensor, targets_1N: Tensor, shape: HeadShape) -> tuple[Tensor, Tensor]:
+    """Return p̂, ``[…, J, N]``, and the logarithm of its norm, ``[…, N]``.
+
+    Args:
+        logits_JN: ``[…, J, N]``.
+        targets_1N: Outputs to hit, ``[…, 1, N]``; they name the sample's block.
+        shape: Of the head.
+    """
+    if shape.kind == "nested_per_class":
+        block_RN = block_outputs(targets_1N, shape.num_random_labels)
+        in_block_RN = logits_JN.gather(-2, block_RN)
+        p_JN = torch.zeros_like(logits_JN).scatter_(-2, block_RN, in_block_RN.softmax(-2))
+        return p_JN, in_block_RN.logsumexp(-2)
+    p_JN = logits_JN.softmax(-2)
+    return p_JN, logits_JN.amax(-2) - p_JN.amax(-2).log_()  # of the largest: p̂ = e^z / Σ
+
+
+def block_outputs(targets_1N: Tensor, num_random_labels: int) -> Tensor:
+    """Return the outputs of the blocks that these lie in, ``[…, R, N]``."""
+    within_R1 = torch.arange(num_random_labels, device=targets_1N.device).unsqueeze(1)
+    return targets_1N - targets_1N % num_random_labels + within_R1
+
+
+def other_labels_grad(p_RN: Tensor, logits_RN: Tensor, targets_1N: Tensor) -> Tensor:
+    """Return the gradient of −log(1 − p̂_r) at the logits of a single head, ``[…, R, N]``.
+
+    It is p̂ less the softmax over the other labels.
+
+    Args:
+        p_RN: The head's softmax.
+        logits_RN: What it is of.
+        targets_1N: Random labels, int64.
+
+    Source:
+        `losses.other_labels_loss`.
+    """
+    others_RN = logits_RN.scatter(-2, targets_1N, -math.inf).softmax(-2)
+    return p_RN - others_RN
+
+
 def _regularizer_grad(
-    p_JN: Tensor, logits_JN: Tensor, labels_N: Tensor, settings: tuple[int, ExtractorWeights]
+    p_JN: Tensor,
+    logits_JN: Tensor,
+    targets_N: Tensor,
+    settings: tuple[HeadShape, ExtractorWeights],
 ) -> Tensor:
     """Return the adversary's weighted regularizer gradient at its logits, ``[J, N]``.
 
     With s̄ the softmax over the means of the blocks, the block-mean split has ``(s̄_k − δ_ky) / R``
-    for its class part and ``p̂ − s̄_k / R`` for the rest.
+    for its class part and ``p̂ − s̄_k / R`` for the rest. A single head has no split: the weight of
+    its regularizer is that of the class term.
     """
-    num_random_labels, weights = settings
+    shape, weights = settings
+    if shape.kind == "single":
+        return weights.class_term * other_labels_grad(p_JN, logits_JN, targets_N.unsqueeze(0))
+    num_random_labels = shape.num_random_labels
+    labels_N = targets_N // num_random_labels
     class_weight, uniform_weight = weights.class_term, weights.uniform_term
-    within_R1 = torch.arange(num_random_labels, device=labels_N.device).unsqueeze(1)
-    block_RN = labels_N * num_random_labels + within_R1
+    block_RN = block_outputs(targets_N.unsqueeze(0), num_random_labels)
     q_RN = logits_JN.gather(0, block_RN).softmax(0)
     in_block_RN = (uniform_weight - class_weight) * q_RN
     if weights.permutes_uniform_term:

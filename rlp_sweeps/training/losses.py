@@ -1,4 +1,4 @@
-"""Losses of the class head and of the nested joint RLP head, with the exact split of L_reg.
+"""Losses of the class head and of the RLP heads, with the exact split of L_reg.
 
 These are the plain definitions: evaluation and the measured multipliers use them, and the one-pass
 head of ``heads.py`` is tested against their gradients.
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 
 class RegularizerTerms(NamedTuple):
-    """The two parts of L_reg, each ``[]``, in nats, mean over samples; their sum is L_reg."""
+    """The two parts of L_reg, in nats, one mean or one number a sample; their sum is L_reg."""
 
     class_term: Tensor
     uniform_term: Tensor
@@ -101,6 +101,49 @@ def regularizer_terms_per_sample(
     log_block_N = block_NR.logsumexp(1)
     class_term_N = random_logits_NKR.flatten(1).logsumexp(1) - log_block_N
     return class_term_N, log_block_N - block_NR.mean(1)
+
+
+def other_labels_loss(random_logits_NR: Tensor, random_labels_N: Tensor) -> Tensor:
+    r"""Return the regularizer of a single head, per sample, ``[N]``, in nats.
+
+    .. math:: L_{reg} = -\log(1 - \hat p_r), \quad \hat p = \mathrm{softmax} over R outputs
+
+    Minimizing it lowers p̂_r. At chance its gradient is about 1/R of L_head's, so that its effective
+    strength is λ/R. There is no exact split.
+
+    Args:
+        random_logits_NR: Head outputs, ``[N, R]``, float.
+        random_labels_N: Random labels, ``[N]``, int64, in ``[0, R)``.
+
+    Source:
+        Becker et al., ICLR 2026 [P2]; the paper prints log(1 − p̂_r), whose minimum would be at
+        p̂_r = 1 (docs/method.md).
+    """
+    others_NR = random_logits_NR.scatter(1, random_labels_N.unsqueeze(1), -torch.inf)
+    return random_logits_NR.logsumexp(1) - others_NR.logsumexp(1)
+
+
+def head_terms_per_sample(
+    random_logits_NBR: Tensor, blocks_N: Tensor, random_labels_N: Tensor, *, kind: str
+) -> RegularizerTerms:
+    """Return class and uniform part of L_reg of any kind of head, each ``[N]``, in nats.
+
+    A softmax a class has no class part. What a single head has cannot be split; it stands in the
+    first place, beside zeros.
+
+    Args:
+        random_logits_NBR: Head outputs, ``[N, B, R]``, float.
+        blocks_N: The block that each sample reads, ``[N]``, int64.
+        random_labels_N: Random labels, ``[N]``, int64.
+        kind: One of ``config.HEADS``.
+    """
+    if kind == "single":
+        whole_N = other_labels_loss(random_logits_NBR.flatten(1), random_labels_N)
+        return RegularizerTerms(whole_N, 0 * whole_N)
+    class_term_N, uniform_term_N = regularizer_terms_per_sample(random_logits_NBR, blocks_N)
+    return RegularizerTerms(
+        0 * class_term_N if kind == "nested_per_class" else class_term_N, uniform_term_N
+    )
 
 
 def block_mean_terms(random_logits_NKR: Tensor, labels_N: Tensor) -> RegularizerTerms:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from rlp_sweeps.training.datasets import SplitDataset
-from rlp_sweeps.training.heads import ADVERSARY, OBSERVER
-from rlp_sweeps.training.losses import memorization, true_class_block
+from rlp_sweeps.training.heads import ADVERSARY, OBSERVER, HeadShape
+from rlp_sweeps.training.losses import head_terms_per_sample, memorization, true_class_block
 from rlp_sweeps.training.network import RLPNetwork
 
 EVAL_BATCH_SIZE = 1024
@@ -30,7 +30,9 @@ TRAIN_METRICS = (
 
 
 @torch.no_grad()
-def evaluate(network: RLPNetwork, data: SplitDataset, random_labels_HN: Tensor) -> dict[str, float]:
+def evaluate(
+    network: RLPNetwork, data: SplitDataset, random_labels_HN: Tensor
+) -> dict[str, float | None]:
     """Return the metrics of one evaluation by column name.
 
     Args:
@@ -44,7 +46,7 @@ def evaluate(network: RLPNetwork, data: SplitDataset, random_labels_HN: Tensor) 
     val = _class_metrics(network, data.val_images_NCHW, data.val_labels_N)
     test = _class_metrics(network, data.test_images_NCHW, data.test_labels_N)
     network.train()
-    return assemble_metrics(train, val, test, num_random_labels=network.heads.num_random_labels)
+    return assemble_metrics(train, val, test, shape=network.heads.shape)
 
 
 def assemble_metrics(
@@ -52,26 +54,28 @@ def assemble_metrics(
     val: Sequence[float],
     test: Sequence[float],
     *,
-    num_random_labels: int,
-) -> dict[str, float]:
+    shape: HeadShape,
+) -> dict[str, float | None]:
     """Return the metrics of one evaluation by column name, the derived ones included.
 
     Args:
         train: Means over training samples, in the order of `TRAIN_METRICS`.
         val: Accuracy and loss on the validation samples.
         test: The same on the test samples.
-        num_random_labels: R.
+        shape: Of the heads. A single head's regularizer has no terms.
     """
     metrics = dict(zip(TRAIN_METRICS, train, strict=True))
+    terms = ("regularizer_class_term", "regularizer_uniform_term")
     return {
         **metrics,
-        "regularizer_loss": metrics["regularizer_class_term"] + metrics["regularizer_uniform_term"],
+        **(dict.fromkeys(terms) if shape.kind == "single" else {}),
+        "regularizer_loss": sum(metrics[term] for term in terms),
         "val_accuracy": val[0],
         "val_loss": val[1],
         "test_accuracy": test[0],
         "test_loss": test[1],
         "generalization_gap": metrics["train_accuracy"] - test[0],
-        "memorization": memorization(metrics["random_label_accuracy"], num_random_labels),
+        "memorization": memorization(metrics["random_label_accuracy"], shape.num_random_labels),
     }
 
 
@@ -92,32 +96,36 @@ def _class_metrics(network: RLPNetwork, images_NCHW: Tensor, labels_N: Tensor) -
 def _train_metrics(
     network: RLPNetwork, data: SplitDataset, random_labels_HN: Tensor
 ) -> list[float]:
-    outputs = 2 * network.heads.num_classes * network.heads.num_random_labels
+    shape = network.heads.shape
+    outputs = 2 * shape.num_outputs
     batch_size = max(1, min(EVAL_BATCH_SIZE, MAX_HEAD_OUTPUTS // outputs))
     labels_N = data.train_labels_N
     sums = torch.zeros(len(TRAIN_METRICS), dtype=torch.float64, device=labels_N.device)
     for start in range(0, len(labels_N), batch_size):
         batch = slice(start, start + batch_size)
         logits_NK, features_ND = network(data.train_images_NCHW[batch])
-        heads = _head_sums(network.heads(features_ND), labels_N[batch], random_labels_HN[:, batch])
+        blocks_N = shape.blocks(labels_N[batch])
+        random_logits = network.heads(features_ND)
+        heads = _head_sums(random_logits, blocks_N, random_labels_HN[:, batch], kind=shape.kind)
         sums += torch.stack([*_class_sums(logits_NK, labels_N[batch]), *heads])
     return list((sums / len(labels_N)).tolist())
 
 
 def _head_sums(
-    random_logits_HNKR: Tensor, labels_N: Tensor, random_labels_HN: Tensor
+    random_logits_HNBR: Tensor, blocks_N: Tensor, random_labels_HN: Tensor, *, kind: str
 ) -> list[Tensor]:
     """Return sums over samples: recall of observer and adversary, observer's loss, both terms."""
-    blocks_HNR = torch.stack([true_class_block(head, labels_N) for head in random_logits_HNKR])
+    blocks_HNR = torch.stack([true_class_block(head, blocks_N) for head in random_logits_HNBR])
     recalled_HN = blocks_HNR.argmax(2) == random_labels_HN
-    log_norms_HN = random_logits_HNKR.flatten(2).logsumexp(2)
+    observed_NR = blocks_HNR[OBSERVER]
+    normed_NJ = observed_NR if kind == "nested_per_class" else random_logits_HNBR[OBSERVER]
     truth_N1 = random_labels_HN[OBSERVER].unsqueeze(1)
-    observer_loss_N = log_norms_HN[OBSERVER] - blocks_HNR[OBSERVER].gather(1, truth_N1).squeeze(1)
-    log_block_N = blocks_HNR[ADVERSARY].logsumexp(1)
-    class_term_N = log_norms_HN[ADVERSARY] - log_block_N
-    uniform_term_N = log_block_N - blocks_HNR[ADVERSARY].mean(1)
+    observer_loss_N = normed_NJ.flatten(1).logsumexp(1) - observed_NR.gather(1, truth_N1).squeeze(1)
+    terms = head_terms_per_sample(
+        random_logits_HNBR[ADVERSARY], blocks_N, random_labels_HN[ADVERSARY], kind=kind
+    )
     return [
         recalled_HN[OBSERVER].sum(),
         recalled_HN[ADVERSARY].sum(),
-        *(x.sum(dtype=torch.float64) for x in (observer_loss_N, class_term_N, uniform_term_N)),
+        *(x.sum(dtype=torch.float64) for x in (observer_loss_N, *terms)),
     ]

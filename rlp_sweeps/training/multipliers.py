@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.training.heads import ExtractorWeights
-from rlp_sweeps.training.losses import dot, regularizer_terms, smoothed_cross_entropy
+from rlp_sweeps.training.heads import ADVERSARY, ExtractorWeights
+from rlp_sweeps.training.losses import dot, head_terms_per_sample, smoothed_cross_entropy
 from rlp_sweeps.training.network import RLPNetwork
 from rlp_sweeps.training.projection import projected_gradients, weigher
 
@@ -124,9 +124,12 @@ def multiplier_metrics(
         config: The trial's.
     """
     multipliers = multipliers_of(sums, rlp_lambda=config.rlp_lambda)
+    probed = dict(zip(PROBE_COLUMNS, probe, strict=True))
+    if config.head == "single":  # its regularizer has no terms
+        multipliers |= dict.fromkeys(MULTIPLIER_COLUMNS[1:])
+        probed |= dict.fromkeys(("class_term_grad_dot", "uniform_term_grad_dot"))
     kappa = multipliers["lr_multiplier"]
     equivalent_lr = None if kappa is None else kappa * config.lr
-    probed = dict(zip(PROBE_COLUMNS, probe, strict=True))
     summed = dict(zip(SUM_COLUMNS, sums, strict=False))
     return {**probed, **summed, **multipliers, "equivalent_lr": equivalent_lr}
 
@@ -215,13 +218,23 @@ def _extractor_gradients(
         features_ND, labels_N, random_labels_HN, weights, label_smoothing=label_smoothing
     )
     plain = smoothed_cross_entropy(network.classify(features_ND), labels_N, label_smoothing)
-    terms = regularizer_terms(network.heads.adversary(features_ND), labels_N)
+    shape = network.heads.shape
+    terms_N = head_terms_per_sample(
+        network.heads.adversary(features_ND),
+        shape.blocks(labels_N),
+        random_labels_HN[ADVERSARY],
+        kind=shape.kind,
+    )
     parameters = network.extractor_parameters
     projected = None
     if weights.projection != "none":
         weigh = weigher(weights.projection)
         projected = projected_gradients(*trained, parameters, weigh=weigh)
-    losses = (plain, trained.class_loss + trained.heads_loss, *terms)
+    losses = (
+        plain,
+        trained.class_loss + trained.heads_loss,
+        *(term_N.mean() for term_N in terms_N),
+    )
     gradients = gradients_of(losses, parameters)
     return gradients if projected is None else gradients._replace(trained=projected)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.backbones import Backbone, build_backbone
 from rlp_sweeps.training.datasets import SplitDataset, normalize
-from rlp_sweeps.training.heads import ExtractorWeights, NestedJointHeads, scale_gradient
+from rlp_sweeps.training.heads import ExtractorWeights, HeadShape, RLPHeads, scale_gradient
 from rlp_sweeps.training.losses import smoothed_cross_entropy
 from rlp_sweeps.training.projection import TrainedParameters
 
@@ -36,12 +36,11 @@ class RLPNetwork(nn.Module):
         self.backbone: Backbone = build_backbone(
             config, image_shape=data.image_shape, num_classes=data.num_classes
         )
-        self.heads = NestedJointHeads(
-            num_features=self.backbone.num_features,
-            num_classes=data.num_classes,
-            num_random_labels=config.num_random_labels,
-            seed=config.seed,
+        shape = HeadShape.of(
+            config.head, num_classes=data.num_classes, num_random_labels=config.num_random_labels
         )
+        num_features = self.backbone.num_features
+        self.heads = RLPHeads(num_features=num_features, shape=shape, seed=config.seed)
         self.mean_C = nn.Buffer(data.mean_C, persistent=False)
         self.std_C = nn.Buffer(data.std_C, persistent=False)
         self.is_bf16 = config.precision == "bf16"

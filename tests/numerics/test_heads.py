@@ -11,7 +11,8 @@ from rlp_sweeps.training.heads import (
     ADVERSARY,
     OBSERVER,
     ExtractorWeights,
-    NestedJointHeads,
+    HeadShape,
+    RLPHeads,
     scale_gradient,
 )
 from rlp_sweeps.training.losses import (
@@ -27,9 +28,21 @@ N, D, K, R = 12, 7, 5, 4
 ARM_WEIGHTS = [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.3, 2.5)]
 
 
+def make_heads(
+    kind: str = "nested_joint",
+    *,
+    features: int = D,
+    classes: int = K,
+    labels: int = R,
+    seed: int = 0,
+) -> RLPHeads:
+    shape = HeadShape.of(kind, num_classes=classes, num_random_labels=labels)
+    return RLPHeads(num_features=features, shape=shape, seed=seed)
+
+
 @pytest.fixture
-def heads() -> NestedJointHeads:
-    return NestedJointHeads(num_features=D, num_classes=K, num_random_labels=R, seed=0).double()
+def heads() -> RLPHeads:
+    return make_heads().double()
 
 
 @pytest.fixture
@@ -200,17 +213,14 @@ def test_one_unlearning_step_on_features_lowers_recall_of_the_random_label(heads
 
 
 def test_heads_of_one_seed_start_alike_and_adversary_and_observer_differ() -> None:
-    first, second = (
-        NestedJointHeads(num_features=D, num_classes=K, num_random_labels=R, seed=3)
-        for _ in range(2)
-    )
+    first, second = (make_heads(seed=3) for _ in range(2))
 
     assert torch.equal(first.weight_HJD, second.weight_HJD)
     assert not torch.equal(first.weight_HJD[ADVERSARY], first.weight_HJD[OBSERVER])
 
 
 def test_heads_stay_finite_where_the_true_class_has_no_mass() -> None:
-    heads = NestedJointHeads(num_features=2, num_classes=2, num_random_labels=2, seed=0)
+    heads = make_heads(features=2, classes=2, labels=2)
     with torch.no_grad():
         heads.weight_HJD.zero_()
         heads.bias_HJ.copy_(torch.tensor([[-300.0, -301.0, 300.0, 301.0]] * 2))

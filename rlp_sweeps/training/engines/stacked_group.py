@@ -30,7 +30,8 @@ from rlp_sweeps.training.engines.stacked_network import (
     smoothed_cross_entropies,
 )
 from rlp_sweeps.training.engines.stacked_optimizer import StackedOptimizer
-from rlp_sweeps.training.losses import regularizer_terms_per_sample
+from rlp_sweeps.training.heads import ADVERSARY
+from rlp_sweeps.training.losses import head_terms_per_sample
 from rlp_sweeps.training.member import extractor_weights
 from rlp_sweeps.training.multipliers import (
     NUM_SUMS,
@@ -280,8 +281,9 @@ class StackedGroup:
         labels_MN = self._layout.per_member(labels_SN)
         index_MHN = order_MN.unsqueeze(1).expand(-1, 2, -1)
         random_labels_MHN = self._random_labels(epoch).gather(2, index_MHN)
-        num_random_labels = self.configs[0].num_random_labels
-        targets_MHN = labels_MN.unsqueeze(1) * num_random_labels + random_labels_MHN
+        shape = self._network.heads.shape
+        first_M1N = shape.blocks(labels_MN).unsqueeze(1) * shape.num_random_labels
+        targets_MHN = first_M1N + random_labels_MHN
         return labels_MN, targets_MHN.transpose(1, 2)
 
     def _random_labels(self, epoch: int) -> Tensor:
@@ -329,8 +331,13 @@ class StackedGroup:
         )
         logits_MNK = self._network.classify(features_MND)
         plain_M = smoothed_cross_entropies(logits_MNK, batch.labels_MN, epsilon_M)
-        random_logits = self._network.heads.adversary(features_MND).flatten(0, 1)
-        terms = regularizer_terms_per_sample(random_logits, batch.labels_MN.flatten())
+        shape = self._network.heads.shape
+        terms = head_terms_per_sample(
+            self._network.heads.adversary(features_MND).flatten(0, 1),
+            shape.blocks(batch.labels_MN).flatten(),
+            batch.targets_MNH[:, :, ADVERSARY].flatten() % shape.num_random_labels,
+            kind=shape.kind,
+        )
         terms_M = (term.view_as(batch.labels_MN).mean(1) for term in terms)
         members = (plain_M, trained.class_loss_M + trained.heads_loss_M, *terms_M)
         parameters = list(self._network.extractor.parameters())

@@ -4,8 +4,8 @@ The gradients are those of ``heads.py``; here λ, the arm's weights, ε and the 
 number a member. Samples come last, ``[M, …, N]``: a CPU's softmax over outputs that lie apart works
 on many samples at once, and over ten neighbouring outputs takes fifteen times as long.
 
-Shapes: M members, N samples, D features, K classes, R random labels, J = K·R outputs, H = 2 heads
-(adversary first, observer second).
+Shapes: M members, N samples, D features, K classes, B blocks of R random labels, J = B·R outputs,
+H = 2 heads (adversary first, observer second).
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from rlp_sweeps.arms import Projection
-from rlp_sweeps.training.heads import ADVERSARY, ExtractorWeights, NestedJointHeads
+from rlp_sweeps.training.heads import (
+    ADVERSARY,
+    ExtractorWeights,
+    HeadShape,
+    RLPHeads,
+    block_outputs,
+    head_softmax,
+    other_labels_grad,
+)
 from rlp_sweeps.training.losses import next_of_class
 
 
@@ -107,26 +115,23 @@ def _bias_of(layer: nn.Linear) -> Tensor:
 class StackedHeads(nn.Module):
     """Adversaries and observers of M members, weights ``[M, H, J, D]``, biases ``[M, H, J]``."""
 
-    def __init__(self, heads: Sequence[NestedJointHeads]) -> None:
+    def __init__(self, heads: Sequence[RLPHeads]) -> None:
         super().__init__()
-        self.num_classes = heads[0].num_classes
-        self.num_random_labels = heads[0].num_random_labels
+        self.shape = heads[0].shape
         self.weight_MHJD = nn.Parameter(torch.stack([h.weight_HJD.detach() for h in heads]))
         self.bias_MHJ = nn.Parameter(torch.stack([h.bias_HJ.detach() for h in heads]))
 
     def forward(self, features_MND: Tensor) -> Tensor:
-        """Return all outputs, ``[M, N, H, K, R]``."""
+        """Return all outputs, ``[M, N, H, B, R]``."""
         logits_MHJN = _linear(features_MND, self.weight_MHJD, self.bias_MHJ)
-        blocks = (self.num_classes, self.num_random_labels)
-        return torch.unflatten(logits_MHJN, 2, blocks).permute(0, 4, 1, 2, 3)
+        return torch.unflatten(logits_MHJN, 2, self.shape[1:]).permute(0, 4, 1, 2, 3)
 
     def adversary(self, features_MND: Tensor) -> Tensor:
-        """Return the adversaries' outputs alone, ``[M, N, K, R]``."""
+        """Return the adversaries' outputs alone, ``[M, N, B, R]``."""
         bias_MJ1 = self.bias_MHJ[:, ADVERSARY].unsqueeze(2)
         weight_MJD = self.weight_MHJD[:, ADVERSARY]
         logits_MJN = torch.baddbmm(bias_MJ1, weight_MJD, features_MND.transpose(1, 2))
-        blocks = (self.num_classes, self.num_random_labels)
-        return torch.unflatten(logits_MJN, 1, blocks).permute(0, 3, 1, 2)
+        return torch.unflatten(logits_MJN, 1, self.shape[1:]).permute(0, 3, 1, 2)
 
     def one_pass_loss(
         self,
@@ -143,7 +148,7 @@ class StackedHeads(nn.Module):
         Args:
             features_MND: What the class heads read.
             labels_MN: Class indices, int64.
-            targets_MNH: Outputs to hit, ``class · R + random label``, int64.
+            targets_MNH: Outputs to hit, ``block · R + random label``, int64.
             weights: The regularizer's weights on the extractors.
         """
         losses_M: Tensor = _StackedOnePass.apply(
@@ -151,7 +156,7 @@ class StackedHeads(nn.Module):
             self.weight_MHJD,
             self.bias_MHJ,
             targets_MNH,
-            _Settings(self.num_random_labels, weights, labels_MN),
+            _Settings(self.shape, weights, labels_MN),
         )
         return losses_M
 
@@ -167,7 +172,7 @@ def _linear(features_MND: Tensor, weight_MHJD: Tensor, bias_MHJ: Tensor) -> Tens
 class _Settings(NamedTuple):
     """What the one pass needs beside what it differentiates."""
 
-    num_random_labels: int
+    shape: HeadShape
     weights: StackedWeights
     labels_MN: Tensor
 
@@ -185,11 +190,10 @@ class _StackedOnePass(torch.autograd.Function):
         settings: _Settings,
     ) -> Tensor:
         logits_MHJN = _linear(features_MND, weight_MHJD, bias_MHJ)
-        p_MHJN = logits_MHJN.softmax(2)
         targets_MH1N = targets_MNH.transpose(1, 2).unsqueeze(2)
+        p_MHJN, log_norms_MHN = head_softmax(logits_MHJN, targets_MH1N, settings.shape)
         ctx.save_for_backward(features_MND, weight_MHJD, logits_MHJN, p_MHJN, targets_MH1N)
         ctx.settings = settings
-        log_norms_MHN = logits_MHJN.amax(2) - p_MHJN.amax(2).log_()  # of the largest: p̂ = e^z / Σ
         hit_MHN = logits_MHJN.gather(2, targets_MH1N).squeeze(2)
         return (log_norms_MHN - hit_MHN).flatten(1).sum(1) / features_MND.shape[1]
 
@@ -202,7 +206,10 @@ class _StackedOnePass(torch.autograd.Function):
         settings: _Settings = ctx.settings
         if settings.weights.regularizes_any:
             logits_grad_MJN = _regularizer_grad(
-                p_MHJN[:, ADVERSARY], logits_MHJN[:, ADVERSARY], settings
+                p_MHJN[:, ADVERSARY],
+                logits_MHJN[:, ADVERSARY],
+                targets_MH1N[:, ADVERSARY],
+                settings,
             )
             logits_grad_MNJ = logits_grad_MJN.transpose(1, 2)
             features_grad = (logits_grad_MNJ @ weight_MHJD[:, ADVERSARY]).mul_(grad_M11)
@@ -216,13 +223,18 @@ class _StackedOnePass(torch.autograd.Function):
         return features_grad, weight_grad, bias_grad, None, None
 
 
-def _regularizer_grad(p_MJN: Tensor, logits_MJN: Tensor, settings: _Settings) -> Tensor:
+def _regularizer_grad(
+    p_MJN: Tensor, logits_MJN: Tensor, targets_M1N: Tensor, settings: _Settings
+) -> Tensor:
     """Return the adversaries' weighted regularizer gradients at their logits, ``[M, J, N]``."""
-    num_random_labels, weights, labels_MN = settings
+    shape, weights, labels_MN = settings
+    if shape.kind == "single":
+        strength_M11 = weights.class_term_M.view(-1, 1, 1)
+        return strength_M11 * other_labels_grad(p_MJN, logits_MJN, targets_M1N)
+    num_random_labels = shape.num_random_labels
     class_M11 = weights.class_term_M.view(-1, 1, 1)
     uniform_M11 = weights.uniform_term_M.view(-1, 1, 1)
-    within_R1 = torch.arange(num_random_labels, device=labels_MN.device).unsqueeze(1)
-    block_MRN = labels_MN.unsqueeze(1) * num_random_labels + within_R1
+    block_MRN = block_outputs(targets_M1N, num_random_labels)
     q_MRN = logits_MJN.gather(1, block_MRN).softmax(1)
     in_block_MRN = (uniform_M11 - class_M11) * q_MRN
     if weights.permutes_any:

@@ -1,6 +1,6 @@
 """Evaluation of all members of a group at once: the metrics of ``metrics.py``, one row a member.
 
-Shapes: S seeds, M members, N samples, K classes, R random labels, H = 2 heads.
+Shapes: S seeds, M members, N samples, K classes, B blocks of R random labels, H = 2 heads.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.engines.stacked_network import StackedNetwork
 from rlp_sweeps.training.heads import ADVERSARY, OBSERVER
+from rlp_sweeps.training.losses import head_terms_per_sample
 from rlp_sweeps.training.metrics import TRAIN_METRICS, assemble_metrics
 
 EVAL_BATCH_SIZE = 256
@@ -23,7 +24,7 @@ MAX_HEAD_OUTPUTS = 2**22
 @torch.no_grad()
 def evaluate_stacked(
     network: StackedNetwork, data: Sequence[SplitDataset], random_labels_MHN: Tensor
-) -> list[dict[str, float]]:
+) -> list[dict[str, float | None]]:
     """Return the metrics of one evaluation by column name, one mapping a member.
 
     Args:
@@ -40,11 +41,8 @@ def evaluate_stacked(
         _class_means(network, test),
     )
     network.train()
-    num_random_labels = network.heads.num_random_labels
-    return [
-        assemble_metrics(*rows, num_random_labels=num_random_labels)
-        for rows in zip(*columns, strict=True)
-    ]
+    shape = network.heads.shape
+    return [assemble_metrics(*rows, shape=shape) for rows in zip(*columns, strict=True)]
 
 
 def _stacked(tensors: Sequence[Tensor], batch: slice) -> Tensor:
@@ -77,8 +75,8 @@ def _train_means(
     images = [d.train_images_NCHW for d in data]
     labels = [d.train_labels_N for d in data]
     num_samples = len(labels[0])
-    outputs = 2 * network.heads.num_classes * network.heads.num_random_labels
-    batch_size = max(1, min(EVAL_BATCH_SIZE, MAX_HEAD_OUTPUTS // outputs))
+    heads_shape = network.heads.shape
+    batch_size = max(1, min(EVAL_BATCH_SIZE, MAX_HEAD_OUTPUTS // (2 * heads_shape.num_outputs)))
     shape = (len(TRAIN_METRICS), network.layout.num_members)
     sums_BM = labels[0].new_zeros(*shape, dtype=torch.float64)
     for start in range(0, num_samples, batch_size):
@@ -86,29 +84,37 @@ def _train_means(
         features_MND = network.features(_stacked(images, batch))
         labels_MN = network.layout.per_member(_stacked(labels, batch))
         class_sums = _class_sums(network.classify(features_MND), labels_MN)
-        heads = _head_sums(network.heads(features_MND), labels_MN, random_labels_MHN[:, :, batch])
+        random_logits = network.heads(features_MND)
+        blocks_MN = heads_shape.blocks(labels_MN)
+        random_labels = random_labels_MHN[:, :, batch]
+        heads = _head_sums(random_logits, blocks_MN, random_labels, kind=heads_shape.kind)
         sums_BM += torch.stack([*class_sums, *heads])
     return list((sums_BM / num_samples).T.tolist())
 
 
 def _head_sums(
-    random_logits_MNHKR: Tensor, labels_MN: Tensor, random_labels_MHN: Tensor
+    random_logits_MNHBR: Tensor, blocks_MN: Tensor, random_labels_MHN: Tensor, *, kind: str
 ) -> list[Tensor]:
     """Return sums over samples: recall of observer and adversary, observer's loss, both terms."""
-    index_MNHKR = labels_MN.view(*labels_MN.shape, 1, 1, 1).expand(
-        -1, -1, 2, 1, random_logits_MNHKR.shape[4]
+    index_MNHBR = blocks_MN.view(*blocks_MN.shape, 1, 1, 1).expand(
+        -1, -1, 2, 1, random_logits_MNHBR.shape[4]
     )
-    blocks_MNHR = random_logits_MNHKR.gather(3, index_MNHKR).squeeze(3)
+    blocks_MNHR = random_logits_MNHBR.gather(3, index_MNHBR).squeeze(3)
     random_labels_MNH = random_labels_MHN.transpose(1, 2)
     recalled_MNH = blocks_MNHR.argmax(3) == random_labels_MNH
-    log_norms_MNH = random_logits_MNHKR.flatten(3).logsumexp(3)
+    observed_MNR = blocks_MNHR[:, :, OBSERVER]
+    is_joint = kind != "nested_per_class"
+    normed_MNJ = random_logits_MNHBR[:, :, OBSERVER].flatten(2) if is_joint else observed_MNR
     truth_MN1 = random_labels_MNH[:, :, OBSERVER].unsqueeze(2)
-    observed_MN = blocks_MNHR[:, :, OBSERVER].gather(2, truth_MN1).squeeze(2)
-    observer_loss_MN = log_norms_MNH[:, :, OBSERVER] - observed_MN
-    log_block_MN = blocks_MNHR[:, :, ADVERSARY].logsumexp(2)
-    class_term_MN = log_norms_MNH[:, :, ADVERSARY] - log_block_MN
-    uniform_term_MN = log_block_MN - blocks_MNHR[:, :, ADVERSARY].mean(2)
-    losses = (observer_loss_MN, class_term_MN, uniform_term_MN)
+    observed_MN = observed_MNR.gather(2, truth_MN1).squeeze(2)
+    observer_loss_MN = normed_MNJ.logsumexp(2) - observed_MN
+    terms = head_terms_per_sample(
+        random_logits_MNHBR[:, :, ADVERSARY].flatten(0, 1),
+        blocks_MN.flatten(),
+        random_labels_MHN[:, ADVERSARY].flatten(),
+        kind=kind,
+    )
+    losses = (observer_loss_MN, *(term.view_as(blocks_MN) for term in terms))
     return [
         recalled_MNH[:, :, OBSERVER].sum(1),
         recalled_MNH[:, :, ADVERSARY].sum(1),

@@ -103,7 +103,7 @@ class StackedNetwork(nn.Module):
         Args:
             features_MND: From `features`.
             labels_MN: Class indices, int64.
-            targets_MNH: The RLP heads' outputs to hit, ``class · R + random label``, int64.
+            targets_MNH: The RLP heads' outputs to hit, ``block · R + random label``, int64.
             weights: What the extractors' gradients are made of.
             label_smoothing_M: ε of the class losses; None where all are 0.
         """

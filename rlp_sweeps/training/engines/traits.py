@@ -19,6 +19,7 @@ from rlp_sweeps.errors import BackboneError, DeviceError
 from rlp_sweeps.training.backbones import Backbone, build_backbone
 from rlp_sweeps.training.engines import get_engine
 from rlp_sweeps.training.engines.probing import last_line
+from rlp_sweeps.training.heads import HeadShape
 from rlp_sweeps.training.image_arrays import DatasetInfo
 
 SAMPLES_A_WEIGHT = 16
@@ -138,11 +139,14 @@ def _count(config: TrialConfig, info: DatasetInfo) -> _Counts:
     backbone = build_backbone(config, image_shape=info.image_shape, num_classes=info.num_classes)
     layers = [module for module in backbone.modules() if _num_weights(module)]
     products = _count_products(backbone, layers, info)
+    shape = HeadShape.of(
+        config.head, num_classes=info.num_classes, num_random_labels=config.num_random_labels
+    )
     return _Counts(
         kind=max(sorted(products), key=lambda kind: products[kind], default="vectors"),
         products=products.total(),
         weights=sum(map(_num_weights, layers)),
-        head_weights=2 * backbone.num_features * info.num_classes * config.num_random_labels,
+        head_weights=2 * backbone.num_features * shape.num_outputs,
         num_layers=len(layers),
     )
 
