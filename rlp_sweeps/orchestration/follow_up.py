@@ -247,9 +247,9 @@ class _Trajectories:
         self._cap = replay.cap
         self._sums: dict[str, list[tuple[float, float]]] = {}
         for row in sorted(replay.epochs, key=lambda row: int(row["epoch"])):
-            sums = (row.get("class_grad_sum"), row.get("trained_grad_sum"))
-            if None not in sums:
-                self._sums.setdefault(row["trial_id"], []).append(sums)
+            class_grad, trained = row.get("class_grad_sum"), row.get("trained_grad_sum")
+            if class_grad is not None and trained is not None:
+                self._sums.setdefault(row["trial_id"], []).append((class_grad, trained))
         self.num_intervals = 0
         self.num_cut = 0
 
