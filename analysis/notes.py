@@ -8,6 +8,7 @@ from analysis.effects import Estimates
 from analysis.estimators import ESTIMATORS
 from analysis.notes_estimators import estimator_notes
 from analysis.notes_pooling import pooling_notes, split_notes
+from analysis.optimizers import normalizing_optimizers
 from analysis.origin import Origin, unfinished
 from analysis.pairing import (
     CONTROL,
@@ -156,15 +157,15 @@ def _curve_notes(
 
 
 def _optimizer_notes(trials: pl.DataFrame) -> Iterator[str]:
-    if "optimizer" not in trials.columns:
-        return
-    names = trials["optimizer"].drop_nulls().unique().sort().to_list()
-    adam = [name for name in names if str(name).lower().startswith("adam")]
-    if adam:
+    if names := normalizing_optimizers(trials):
         yield (
-            f"Optimizer {', '.join(adam)}: a constant scale of the whole loss leaves its steps as "
-            "they are, so κ tells how much of the regularizer's gradient lies along the class "
-            "gradient, not how much the steps grew."
+            f"Optimizer {', '.join(names)}: κ is measured on gradients, but a step is divided by "
+            "the gradients' own size, so that a constant scale of the whole loss leaves it as it "
+            "is. There κ tells how much of the regularizer's gradient lies along the class "
+            "gradient, not how much the steps grew, and `equivalent_lr` = κη is no learning rate. "
+            "Rescaled and replayed controls are at equal gradient scale, which alone moves next to "
+            "nothing, so that matched leaves nearly the whole total to effect_memorization. Do not "
+            "read curve, which takes the control at a rate that no step had."
         )
 
 

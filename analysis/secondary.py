@@ -12,6 +12,7 @@ import polars as pl
 
 from analysis.dose_response import estimate_dose_response
 from analysis.equivalence import DEFAULT_MARGIN
+from analysis.optimizers import normalizing_optimizers
 from analysis.result import Analysis
 from analysis.substitution import estimate_substitution
 from analysis.substitution_answer import answer_substitution
@@ -92,7 +93,9 @@ def with_secondary(analysis: Analysis, *, margin: float | None = None) -> Analys
             margin=margin,
         )
     effects = (analysis.effects, analysis.effects_pooled)
-    said = (*tell_mechanism(effects, outcome, margin=margin), *_tell(secondary))
+    normalizing = normalizing_optimizers(trials)
+    by_mechanism = tell_mechanism(effects, outcome, margin=margin, normalizing=normalizing)
+    said = (*by_mechanism, *_tell(secondary))
     return replace(analysis, secondary=secondary, further_paragraphs=said)
 
 

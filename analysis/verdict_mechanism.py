@@ -3,11 +3,13 @@
 "Learning rate" is said of the class term only where it was shown to be equivalent to its rescaled
 control within a stated margin, by two one-sided tests on the pooled difference, with no cell beyond
 the margin and no diverged trial behind it: cells that cancel, or two arms at chance, are no
-equivalence.
+equivalence. Under an optimizer that divides a step by the gradients' size (Adam) a control at the
+matched κ is one at equal gradient scale, and nothing is called a learning rate.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -27,8 +29,48 @@ _BY = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Words:
+    """What a control at the matched κ is called.
+
+    Attributes:
+        rescaled: What it was trained at, by the κ of `full`.
+        replayed: What it follows.
+        beyond: What an arm does more than that.
+        own: The same of the class term by its own κ.
+        own_uniform: And of the uniform term.
+        alone: What an arm that does no more amounts to.
+    """
+
+    rescaled: str = "at the learning rate that full amounts to"
+    replayed: str = "whose learning rate follows full's from one evaluation to the next"
+    beyond: str = "beyond that learning rate"
+    own: str = "beyond its own learning rate"
+    own_uniform: str = "beyond the learning rate that it amounts to"
+    alone: str = "a learning rate"
+
+
+def _words_under(optimizers: Sequence[str]) -> _Words:
+    """Return the words for trials of these normalizing optimizers; the usual ones without any."""
+    if not optimizers:
+        return _Words()
+    return _Words(
+        rescaled=f"at full's κ, a gradient scale and under {', '.join(optimizers)} no learning "
+        "rate,",
+        replayed="whose gradient scale follows full's κ from one evaluation to the next",
+        beyond="beyond that gradient scale",
+        own="beyond a control at its own gradient scale",
+        own_uniform="beyond a control at its own gradient scale",
+        alone="a gradient scale",
+    )
+
+
 def tell_mechanism(
-    effects: tuple[pl.DataFrame, pl.DataFrame], outcome: str, *, margin: float | None
+    effects: tuple[pl.DataFrame, pl.DataFrame],
+    outcome: str,
+    *,
+    margin: float | None,
+    normalizing: Sequence[str] = (),
 ) -> Iterator[Paragraph]:
     """Yield what matched controls say at each λ, and what the estimators give side by side.
 
@@ -36,7 +78,10 @@ def tell_mechanism(
         effects: Of cells, and pooled; legs among them (`schema.EFFECTS`, `EFFECTS_POOLED`).
         outcome: The primary outcome.
         margin: Largest effect that counts as none, in units of the outcome; None: not tested.
+        normalizing: Optimizers of the trials under which κ is no learning rate.
     """
+    words = _words_under(normalizing)
+    left_out = ("curve",) if normalizing else ()
     cells, rows = (table.filter(pl.col("outcome") == outcome) for table in effects)
     lambdas = rows["rlp_lambda"].drop_nulls().unique().sort().to_list()
     scopes: list[float | None] = [*lambdas] if 0 < len(lambdas) <= MAX_LAMBDAS else [None]
@@ -44,63 +89,70 @@ def tell_mechanism(
         there = pl.col("rlp_lambda").eq_missing(pl.lit(scope, pl.Float64))
         found = {(r["estimator"], r["effect"]): r for r in rows.filter(there).to_dicts()}
         in_scope = cells if scope is None else cells.filter(there)
-        yield from _matched(found, in_scope, format_scope(scope), margin)
-        yield from _side_by_side(found, format_scope(scope), quantity_of(outcome))
+        yield from _matched(found, in_scope, format_scope(scope), margin, words)
+        spoken = {key: row for key, row in found.items() if key[0] not in left_out}
+        yield from _side_by_side(spoken, format_scope(scope), quantity_of(outcome))
 
 
 def _matched(
-    found: dict[tuple[str, str], Row], cells: pl.DataFrame, scope: str, margin: float | None
+    found: dict[tuple[str, str], Row],
+    cells: pl.DataFrame,
+    scope: str,
+    margin: float | None,
+    words: _Words,
 ) -> Iterator[Paragraph]:
     lr, rest = (found.get(("matched", name)) for name in ("effect_lr", "effect_memorization"))
     if lr and rest:
         quantity = quantity_of(lr["outcome"])
         yield Paragraph(
             f"By mechanism {scope.lower()}",
-            f"the control trained at the learning rate that full amounts to changed "
-            f"{quantity.noun} by {with_basis(lr, quantity)}; beyond that learning rate the "
-            f"regularizer added {with_basis(rest, quantity)}.",
+            f"the control trained {words.rescaled} changed {quantity.noun} by "
+            f"{with_basis(lr, quantity)}; {words.beyond} the regularizer added "
+            f"{with_basis(rest, quantity)}.",
         )
     replayed, beyond = (found.get(("replayed", e)) for e in ("effect_lr", "effect_memorization"))
     if replayed and beyond:
         quantity = quantity_of(replayed["outcome"])
         yield Paragraph(
             f"Replayed {scope.lower()}",
-            "the control whose learning rate follows full's from one evaluation to the next "
-            f"changed {quantity.noun} by {with_basis(replayed, quantity)}; beyond that the "
-            f"regularizer added {with_basis(beyond, quantity)}.",
+            f"the control {words.replayed} changed {quantity.noun} by "
+            f"{with_basis(replayed, quantity)}; beyond that the regularizer added "
+            f"{with_basis(beyond, quantity)}.",
         )
     if beyond := found.get(_BEYOND):
         quantity = quantity_of(beyond["outcome"])
         yield Paragraph(
             f"The class term {scope.lower()}",
-            f"beyond its own learning rate it added {with_basis(beyond, quantity)}; "
-            f"{_equivalence(beyond, cells, quantity, margin)}.",
+            f"{words.own} it added {with_basis(beyond, quantity)}; "
+            f"{_equivalence(beyond, cells, margin, words)}.",
         )
     if beyond := found.get(("matched", "uniform_term_beyond_lr")):
         yield Paragraph(
             f"The uniform term {scope.lower()}",
-            "alone, beyond the learning rate that it amounts to, it added "
+            f"alone, {words.own_uniform}, it added "
             f"{with_basis(beyond, quantity_of(beyond['outcome']))}.",
         )
 
 
-def _equivalence(row: Row, cells: pl.DataFrame, quantity: Quantity, margin: float | None) -> str:
+def _equivalence(row: Row, cells: pl.DataFrame, margin: float | None, words: _Words) -> str:
     """Return whether the row's effect is none up to the margin, by two one-sided tests."""
     if margin is None:
-        return "no margin is stated, so that equivalence with a learning rate is not tested"
-    p_value = tost_of(row, margin)
+        return f"no margin is stated, so that equivalence with {words.alone} is not tested"
+    p_value, quantity = tost_of(row, margin), quantity_of(row["outcome"])
     width = f"±{quantity.number(margin).lstrip('+')} {quantity.unit}".rstrip()
     if p_value is None:
         return f"without an interval, equivalence within {width} cannot be tested"
     tests = f"two one-sided tests, {format_p(p_value)}"
     if p_value >= ALPHA:
         return (
-            f"that it is a learning rate within {width} was not shown ({tests}): it is the class "
-            "term's contribution, not a learning rate's"
+            f"that it is {words.alone} within {width} was not shown ({tests}): it is the class "
+            f"term's contribution, not {words.alone}'s"
         )
     if hitch := _hitch(row, cells, margin):
-        return f"on average it is none within {width} ({tests}), but {hitch}: no learning rate's"
-    return f"within {width} it is a learning rate ({tests}), in every cell and on average"
+        return (
+            f"on average it is none within {width} ({tests}), but {hitch}: no {words.alone[2:]}'s"
+        )
+    return f"within {width} it is {words.alone} ({tests}), in every cell and on average"
 
 
 def _hitch(row: Row, cells: pl.DataFrame, margin: float) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from analysis.cells import ARM_ORDER
+from analysis.optimizers import normalizing_optimizers
 from analysis.origin import Origin, unfinished
 from analysis.pairing import REGULARIZED_ARMS
 from analysis.wording import Paragraph, format_scope
@@ -33,10 +34,12 @@ def tell_multipliers(trials: pl.DataFrame) -> Iterator[Paragraph]:
         texts = (
             f"{format_scope(scope).lower()} {', '.join(arms)}" for scope, arms in scopes.items()
         )
+        names = ", ".join(normalizing_optimizers(trials))
+        caveat = f"; under {names} a direction of gradients, not how much a step grew" * bool(names)
         yield Paragraph(
             "Measured multiplier κ",
             f"{'; '.join(texts)} (medians over cells and seeds; 1: no net pull along "
-            "the class gradient).",
+            f"the class gradient{caveat}).",
         )
 
 

@@ -57,6 +57,35 @@ def test_the_class_term_is_called_a_learning_rate_only_where_that_was_shown(tmp_
     assert "within ±0.50 points it is a learning rate (two one-sided tests, p < 0.001)" in text
 
 
+def test_under_adam_a_matched_control_is_no_learning_rate(tmp_path):
+    analysis = analysis_of(tmp_path, trials_of(optimizer="adamw"))
+
+    text = said(analysis, "By mechanism")
+    assert "at full's κ, a gradient scale and under adamw no learning rate, changed" in text
+    assert "beyond that gradient scale the regularizer added +1.0" in text
+    assert "within ±0.50 points it is a gradient scale" in said(analysis, "The class term")
+    assert "beyond a control at its own gradient scale" in said(analysis, "The uniform term")
+    assert "under adamw a direction of gradients" in analysis.verdict
+    (note,) = [note for note in analysis.notes if note.startswith("Optimizer adamw")]
+    assert "`equivalent_lr` = κη is no learning rate" in note
+    assert "Rescaled and replayed controls are at equal gradient scale" in note
+    assert "Do not read curve" in note
+    without = [p.text for p in analysis.further_paragraphs if not p.lead.startswith("By mech")]
+    assert not any("learning rate" in text for text in without)
+
+
+def test_under_adam_curve_stands_in_the_tables_and_not_in_the_verdict(tmp_path):
+    kappa = pl.when(f("arm") == "control").then(1.0).otherwise(2.0)
+    trials = trials_of(lrs=(0.1, 0.2, 0.4), lr_multiplier=kappa)
+
+    of_sgd = analysis_of(tmp_path / "sgd", trials)
+    of_adam = analysis_of(tmp_path / "adamw", trials.with_columns(optimizer=pl.lit("adamw")))
+
+    assert ", curve " in said(of_sgd, "effect_lr by estimator at λ = 1")
+    assert "curve" not in said(of_adam, "effect_lr by estimator at λ = 1")
+    assert "curve" in set(of_adam.effects["estimator"])
+
+
 def test_cells_that_cancel_are_no_learning_rate(tmp_path):
     up = pl.when((f("arm") == "class_term") & (f("lr") == LRS[0])).then(0.03)
     down = pl.when((f("arm") == "class_term") & (f("lr") == LRS[2])).then(-0.03)
