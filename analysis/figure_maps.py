@@ -1,4 +1,7 @@
-"""Heat maps over lr and λ, one panel an arm; for sampled points, which form no grid, a scatter."""
+"""Heat maps over lr and λ, one panel an arm; for sampled points, which form no grid, a scatter.
+
+Over a grid lie lines of equal equivalent learning rate κη (`figure_contours`).
+"""
 
 from typing import TYPE_CHECKING
 
@@ -6,6 +9,9 @@ import numpy as np
 import polars as pl
 
 from analysis.canvas import MUTED, PAPER, Figure, canvas, spread_out
+from analysis.figure_contours import CONTOURS, DARK, draw_contours, tell_contours
+from analysis.intervals import Floats
+from analysis.optimizers import normalizing_optimizers
 from analysis.pairing import CONTROL, REGULARIZED_ARMS
 from analysis.result import Analysis
 from analysis.wording import format_short, quantity_of
@@ -19,8 +25,6 @@ MAX_GRID = 12
 
 MAX_LRS = 500
 """Values of lr drawn at all, evenly chosen where there are more."""
-
-_DARK_TEXT = "#101418"
 
 
 def draw_heat_map(analysis: Analysis, metric: str, *, name: str, color_map: str) -> Figure | None:
@@ -57,10 +61,16 @@ def draw_heat_map(analysis: Analysis, metric: str, *, name: str, color_map: str)
         bar.outline.set_visible(False)
         for solids in bar.ax.collections:
             solids.set(rasterized=False, edgecolor="face")
+    contours = tell_contours(
+        is_grid=is_grid,
+        is_known=data["equivalent_lr"].count() > 0,
+        is_drawn=CONTOURS in svg[0],
+        normalizing=normalizing_optimizers(analysis.trials),
+    )
     return Figure(
         name=name,
         title=f"{quantity.noun.capitalize()} over lr and λ",
-        caption=_caption(analysis, metric, is_grid=is_grid),
+        caption=_caption(analysis, metric, is_grid=is_grid, contours=contours),
         svg=svg[0],
         data=data,
     )
@@ -72,19 +82,37 @@ def _limits(values: pl.Series) -> tuple[float, float]:
 
 
 def heat_map_data(analysis: Analysis, metric: str) -> pl.DataFrame:
-    """Return one row an arm, lr and λ: `value`, the mean over further cell columns, `num_cells`."""
+    """Return one row an arm, lr and λ, over further cell columns.
+
+    Columns: `value`, the metric's mean; `num_cells`; `equivalent_lr`, the mean of κη over cells
+    where it is above 0, null where there is none.
+    """
     cells = analysis.cells.drop_nulls(metric)
     regularized = cells.filter(pl.col("arm").is_in(REGULARIZED_ARMS) & (pl.col("rlp_lambda") > 0))
     arms = regularized.select("arm").unique()
     control = cells.filter(pl.col("arm") == CONTROL).drop("arm").join(arms, how="cross")
     both = pl.concat([regularized, control], how="diagonal")
     lrs = spread_out(both["lr"].unique().sort().to_list(), MAX_LRS)
+    equivalent_lr = pl.col("equivalent_lr")
     return (
         both.filter(pl.col("lr").is_in(lrs))
         .group_by("arm", "lr", "rlp_lambda")
-        .agg(value=pl.col(metric).mean(), num_cells=pl.len())
+        .agg(
+            value=pl.col(metric).mean(),
+            num_cells=pl.len(),
+            equivalent_lr=equivalent_lr.filter(equivalent_lr > 0).mean(),
+        )
         .sort("arm", "rlp_lambda", "lr")
     )
+
+
+def _on_grid(panel: pl.DataFrame, column: str, ticks: tuple[list[float], list[float]]) -> Floats:
+    """Return a column as ``[λ, lr]``; NaN where there is no value."""
+    lrs, lambdas = ticks
+    values = np.full((len(lambdas), len(lrs)), np.nan)
+    for row in panel.drop_nulls(column).iter_rows(named=True):
+        values[lambdas.index(row["rlp_lambda"]), lrs.index(row["lr"])] = row[column]
+    return values
 
 
 def _draw_grid(
@@ -96,9 +124,7 @@ def _draw_grid(
     color_map: str,
 ) -> "ScalarMappable":
     lrs, lambdas = ticks
-    values = np.full((len(lambdas), len(lrs)), np.nan)
-    for row in panel.iter_rows(named=True):
-        values[lambdas.index(row["rlp_lambda"]), lrs.index(row["lr"])] = row["value"]
+    values = _on_grid(panel, "value", ticks)
     low, high = limits
     mesh = axes.pcolormesh(
         np.ma.masked_invalid(values),
@@ -108,15 +134,17 @@ def _draw_grid(
         edgecolors=PAPER,
         linewidth=1.5,
     )
+    draw_contours(axes, _on_grid(panel, "equivalent_lr", ticks), lrs, name=panel["arm"][0])
     digits = 3 if high - low < 0.1 else 2
     for (row_index, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            red, green, blue, _ = mesh.to_rgba(np.asarray(value))
-            is_light = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
-            color = _DARK_TEXT if is_light else "#ffffff"
+            cell = mesh.to_rgba(np.asarray(value))
+            is_light = 0.3 * cell[0] + 0.59 * cell[1] + 0.11 * cell[2] > 0.5
+            color = DARK if is_light else "#ffffff"
             place = (column + 0.5, row_index + 0.5)
             text = f"{value:.{digits}f}"
-            axes.text(*place, text, ha="center", va="center", color=color, fontsize=8)
+            under = {"facecolor": cell, "edgecolor": "none", "pad": 0.8}  # lines stop at numbers
+            axes.text(*place, text, ha="center", va="center", color=color, fontsize=8, bbox=under)
     axes.set_xticks(np.arange(len(lrs)) + 0.5, [format_short(lr) for lr in lrs])
     axes.set_yticks(np.arange(len(lambdas)) + 0.5, [format_short(value) for value in lambdas])
     axes.grid(visible=False)
@@ -149,7 +177,7 @@ def _draw_points(
     return points
 
 
-def _caption(analysis: Analysis, metric: str, *, is_grid: bool) -> str:
+def _caption(analysis: Analysis, metric: str, *, is_grid: bool, contours: str) -> str:
     names = analysis.cells.columns[: analysis.cells.columns.index("arm")]
     further = [name for name in names if name not in {"lr", "rlp_lambda"}]
     varying = [name for name in further if analysis.cells[name].n_unique() > 1]
@@ -160,5 +188,5 @@ def _caption(analysis: Analysis, metric: str, *, is_grid: bool) -> str:
         shape += f" {MAX_LRS} values of lr are drawn, evenly chosen."
     return (
         f"Mean over seeds{over}{unit}. λ = 0 is the control, the same in every panel. "
-        f"Stopped and failed trials are missing.{shape}"
+        f"Stopped and failed trials are missing.{contours}{shape}"
     )
