@@ -15,6 +15,7 @@ from markupsafe import Markup
 from analysis.canvas import Figure, inline_svg
 from analysis.report_tables import (
     EFFECT_LABELS,
+    Table,
     cells_table,
     counts_table,
     effects_table,
@@ -22,6 +23,7 @@ from analysis.report_tables import (
     pooled_table,
 )
 from analysis.result import Analysis
+from analysis.surface_words import checks_table, surface_table
 from analysis.verdict import is_resolved
 from analysis.wording import Quantity, format_value, no_interval, quantity_of
 
@@ -47,6 +49,7 @@ def render_report(analysis: Analysis, figures: Sequence[Figure]) -> str:
         pooled=[pooled_table(analysis, outcome) for outcome in outcomes],
         cell_effects=effects_table(analysis),
         cells=cells_table(analysis),
+        surface=_surface(analysis),
     )
 
 
@@ -89,6 +92,14 @@ def _tile_line(row: dict[str, Any], quantity: Quantity) -> dict[str, Any]:
         or f"no interval: {no_interval(row['num_seeds'])}",
         "is_resolved": is_resolved(row),
     }
+
+
+def _surface(analysis: Analysis) -> list[Table]:
+    """Return the tables of the response surface; empty where there is none."""
+    if analysis.secondary is None or analysis.secondary.surface.pooled.is_empty():
+        return []
+    surface = analysis.secondary.surface
+    return [surface_table(surface), checks_table(surface)]
 
 
 def _failed(trials: pl.DataFrame) -> list[dict[str, str]]:

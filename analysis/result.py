@@ -90,7 +90,8 @@ class Analysis:
     def _secondary_to_json(self) -> dict[str, Any] | None:
         if self.secondary is None:
             return None
-        small = ("tuned", "substitution", "dose_response")
+        small = ["tuned", "substitution", "dose_response"]
+        small += ["effects_surface", "effects_surface_pooled", "surface_checks"]
         tables = self.secondary.tables()
         rows = {name: [_finite(row) for row in tables[name].to_dicts()] for name in small}
         return {"margin": self.secondary.margin, **rows}

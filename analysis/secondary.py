@@ -1,4 +1,4 @@
-"""What a referee asks besides: against the tuned control, against label smoothing, per dose.
+"""What a referee asks besides: against the tuned control, per dose, between sampled points.
 
 These analyses stand beside the effects and are no part of the confirmatory family.
 """
@@ -16,6 +16,8 @@ from analysis.optimizers import normalizing_optimizers
 from analysis.result import Analysis
 from analysis.substitution import estimate_substitution
 from analysis.substitution_answer import answer_substitution
+from analysis.surface import Surface, estimate_surface
+from analysis.surface_words import tell_surface
 from analysis.tuning import Tuned, estimate_tuned
 from analysis.tuning_tables import TUNED
 from analysis.verdict_mechanism import tell_mechanism
@@ -35,6 +37,7 @@ class Secondary:
         substitution: The effect of λ at each ε and at the tuned one.
         answers: What becomes of λ's effect once ε is tuned.
         dose_response: Change of the outcome per unit of memorization removed, at matched κ.
+        surface: Model-based effects at reference cells, where the design is no grid.
         margin: Largest effect that counts as none, in units of the outcome; None: not tested.
     """
 
@@ -42,6 +45,7 @@ class Secondary:
     substitution: pl.DataFrame
     answers: pl.DataFrame
     dose_response: pl.DataFrame
+    surface: Surface
     margin: float | None
 
     def tables(self) -> dict[str, pl.DataFrame]:
@@ -52,6 +56,9 @@ class Secondary:
             "tuned_curve": self.tuned.curve,
             "substitution": self.substitution,
             "dose_response": self.dose_response,
+            "effects_surface": self.surface.effects,
+            "effects_surface_pooled": self.surface.pooled,
+            "surface_checks": self.surface.checks,
         }
 
 
@@ -84,19 +91,22 @@ def with_secondary(analysis: Analysis, *, margin: float | None = None) -> Analys
             estimate_substitution, trials, outcome, diverged=diverged, margin=margin
         )
         dose_response = beside.submit(estimate_dose_response, trials, outcome, diverged=diverged)
+        surface = beside.submit(estimate_surface, trials, outcome, diverged=diverged)
         table = substitution.result()
         secondary = Secondary(
             tuned=tuned.result(),
             substitution=table,
             answers=answer_substitution(table, margin=margin),
             dose_response=dose_response.result(),
+            surface=surface.result(),
             margin=margin,
         )
     effects = (analysis.effects, analysis.effects_pooled)
     normalizing = normalizing_optimizers(trials)
     by_mechanism = tell_mechanism(effects, outcome, margin=margin, normalizing=normalizing)
-    said = (*by_mechanism, *_tell(secondary))
-    return replace(analysis, secondary=secondary, further_paragraphs=said)
+    said = (*by_mechanism, *_tell(secondary), *tell_surface(secondary.surface))
+    notes = (*analysis.notes, *secondary.surface.notes)
+    return replace(analysis, secondary=secondary, further_paragraphs=said, notes=notes)
 
 
 def _tell(secondary: Secondary) -> Iterator[Paragraph]:

@@ -285,6 +285,60 @@ EFFECTS_POOLED = (
     Column("num_cells", "i64", "count", "outcome",
            "Cells averaged within each seed.", required=True),
 )
+
+_SURFACE_VALUE_COLUMNS = (
+    Column("estimator", "str", "", "identity",
+           "surface: read off a model, one Gaussian process per arm (docs/analysis.md)."),
+    Column("effect", "str", "", "identity",
+           "effect_total, effect_lr, effect_memorization, interaction, as contrasts of arms."),
+    Column("estimate", "f64", "of the outcome", "outcome",
+           "Mean over seeds of the effect read off each seed's surfaces."),
+    Column("ci_low", "f64", "of the outcome", "outcome",
+           "Lower end of the 95 % interval: spread over seeds and interpolation; null for n = 1."),
+    Column("ci_high", "f64", "of the outcome", "outcome",
+           "Upper end of the same."),
+    Column("interpolation_share", "f64", "share, [0, 1]", "outcome",
+           "Share of the squared standard error that is interpolation, which seeds do not lower; "
+           "null for n = 1."),
+    Column("num_seeds", "i64", "count", "outcome",
+           "Seeds the surfaces stand on."),
+    Column("num_diverged", "i64", "count", "outcome",
+           "Diverged trials among those the surfaces of its arms stand on, however scored."),
+)
+
+EFFECTS_SURFACE = (
+    *EFFECTS[:4],
+    *_SURFACE_VALUE_COLUMNS,
+)
+
+EFFECTS_SURFACE_POOLED = (
+    EFFECTS[0],
+    Column("rlp_lambda", "f64", "> 0", "identity",
+           "λ of the reference cells averaged over."),
+    *_SURFACE_VALUE_COLUMNS,
+    Column("num_cells", "i64", "count", "outcome",
+           "Reference cells averaged over: those of this λ inside the sampled points of every "
+           "arm."),
+    Column("num_cells_outside", "i64", "count", "outcome",
+           "Reference cells of this λ that lie outside and are missing."),
+)
+
+SURFACE_CHECKS = (
+    EFFECTS[0],
+    Column("arm", "str", "", "identity",
+           "The arm that the surface is fitted to."),
+    Column("num_points", "i64", "count", "outcome",
+           "Sampled points it stands on, each with every seed."),
+    Column("num_seeds", "i64", "count", "outcome",
+           "Seeds it stands on."),
+    Column("noise_sd", "f64", "of the outcome", "diagnostic",
+           "Fitted scatter of the points' means over seeds around the surface."),
+    Column("loo_rms", "f64", "about 1 where the model is right", "diagnostic",
+           "Root mean square of leave-one-point-out residuals, each in its predicted standard "
+           "deviation; null where all points are the same."),
+    Column("loo_r2", "f64", "≤ 1", "diagnostic",
+           "R² of the leave-one-point-out predictions; below 0 the surface explains nothing."),
+)
 # fmt: on
 
 TABLES: dict[str, tuple[Column, ...]] = {
@@ -292,6 +346,9 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "epochs": EPOCHS,
     "effects": EFFECTS,
     "effects_pooled": EFFECTS_POOLED,
+    "effects_surface": EFFECTS_SURFACE,
+    "effects_surface_pooled": EFFECTS_SURFACE_POOLED,
+    "surface_checks": SURFACE_CHECKS,
 }
 
 METRICS = tuple(column.name for column in _METRIC_COLUMNS)
@@ -304,6 +361,13 @@ _ONE_ROW = {
     "lr, λ and ε. File: `analysis/effects.parquet`.",
     "effects_pooled": "The same averaged over cells within seed. "
     "File: `analysis/effects_pooled.parquet`.",
+    "effects_surface": "Model-based, for designs that are no grid: one row a reference cell and "
+    "effect, on the primary outcome; further axes stand beside lr, λ and ε. Empty elsewhere. "
+    "File: `analysis/effects_surface.parquet`.",
+    "effects_surface_pooled": "The same averaged over the reference cells of each λ within seed. "
+    "File: `analysis/effects_surface_pooled.parquet`.",
+    "surface_checks": "One row an arm: how well its surface tells points that it has not seen. "
+    "File: `analysis/surface_checks.parquet`.",
 }
 
 
