@@ -27,6 +27,7 @@ WORKER_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # 7 block a trial for four minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # seconds
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MALLOC_ARENA_MAX": "1",  # a group trains in a thread of its own, whose heap would be kept
 }
 """Set for every process that trains."""
 

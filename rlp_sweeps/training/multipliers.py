@@ -124,7 +124,7 @@ def multiplier_metrics(
         config: The trial's.
     """
     multipliers = multipliers_of(sums, rlp_lambda=config.rlp_lambda)
-    probed = dict(zip(PROBE_COLUMNS, probe, strict=True))
+    probed: dict[str, float | None] = dict(zip(PROBE_COLUMNS, probe, strict=True))
     if config.head == "single":  # its regularizer has no terms
         multipliers |= dict.fromkeys(MULTIPLIER_COLUMNS[1:])
         probed |= dict.fromkeys(("class_term_grad_dot", "uniform_term_grad_dot"))
