@@ -17,6 +17,10 @@ Reason = Literal[
 ]
 """Why effects are missing: stable names, for programs."""
 
+_NO_SPLIT = "a single head's regularizer has no exact split, so the total cannot be split by term."
+_BY_PROJECTION = (
+    "Train the arms orthogonal and grafted, and matched controls by `rlp-sweeps follow-up DIR`."
+)
 _WRONG_REQUESTS = ("no_control", "no_pair")
 _TRAINED = ("completed", "diverged")
 _IS_REGULARIZED = pl.col("arm").is_in(REGULARIZED_ARMS) & (pl.col("rlp_lambda") > 0)
@@ -71,6 +75,11 @@ def judge_separation(
     reason = _reason(trials, pooled, outcome)
     if reason is None:
         return Separation(status="complete")
+    has_no_split = "head" in trials.columns and set(trials["head"]) == {"single"}
+    if reason == "no_split" and has_no_split:
+        return Separation(
+            status="partial", reason=reason, missing=_NO_SPLIT, way_out=_BY_PROJECTION
+        )
     return Separation(
         status="partial" if reason in {"no_total", "no_split"} else "none",
         reason=reason,

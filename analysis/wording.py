@@ -89,8 +89,8 @@ def format_short(value: object) -> str:
 
 
 def format_scope(scope: float | None) -> str:
-    """Return which cells a pooled estimate is about, as a sentence begins."""
-    return "Over all λ" if scope is None else f"At λ = {format_value(scope)}"
+    """Return which cells a pooled estimate is about, as a sentence begins; six digits of λ."""
+    return "Over all λ" if scope is None else f"At λ = {scope:.6g}"
 
 
 class Paragraph(NamedTuple):

@@ -35,7 +35,8 @@ _ADDED_SETTINGS = ("matched_multiplier", "matched_trajectory")
 HEADS = ("nested_joint", "nested_per_class", "single")
 """Kinds of RLP head: one softmax over all classes and labels, one a class, or no classes."""
 
-_SPLITS = {
+ARMS_WITHOUT_SPLIT = {
+    "nested_joint": (),
     "nested_per_class": ("class_mean", "mean_rest"),
     "single": ("class_term", "uniform_term", "sham_norm", "class_mean", "mean_rest"),
 }
@@ -300,7 +301,7 @@ def _check_arm(name: str, rlp_lambda: float) -> None:
 
 
 def _check_head(head: str, arm: str) -> None:
-    lacking = _SPLITS.get(head, ())
+    lacking = ARMS_WITHOUT_SPLIT[head]
     if arm in lacking or get_arm(arm).matched_to in lacking:
         others = [name for name in ARMS if name not in lacking]
         msg = (

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from rlp_sweeps.arms import MAIN_ARMS, get_arm
 from rlp_sweeps.axes import Axis, ChoiceAxis, LinearAxis, LogAxis, as_values
-from rlp_sweeps.config import Scalar, TrialConfig, check_value
+from rlp_sweeps.config import ARMS_WITHOUT_SPLIT, Scalar, TrialConfig, check_value
 from rlp_sweeps.errors import SearchSpaceError
 from rlp_sweeps.settings import values_of_setting
 
@@ -89,8 +89,8 @@ class SearchSpace:
         claim: The statement the study tests, one sentence.
         source: Where the statement stands: paper, figure.
         axes: Parameter name to axis.
-        arms: Arms that each point trains; a grid needs ``control``. Where not given: `MAIN_ARMS`,
-            or ``control`` alone in a space without λ.
+        arms: Arms that each point trains; a grid needs ``control``. Where not given: those of
+            `MAIN_ARMS` that the heads have, or ``control`` alone in a space without λ.
         fixed: Settings that do not vary, by name.
         num_seeds: Replicates.
         first_seed: Number of the first replicate.
@@ -116,7 +116,7 @@ class SearchSpace:
         object.__setattr__(self, "axes", dict(self.axes))
         object.__setattr__(self, "fixed", dict(self.fixed))
         has_lambda = "rlp_lambda" in self.axes or "rlp_lambda" in self.fixed
-        arms = self.arms or (MAIN_ARMS if has_lambda else ("control",))
+        arms = self.arms or (self._main_arms() if has_lambda else ("control",))
         object.__setattr__(self, "arms", as_values("arms", arms))
         _check_design(self)
         _check_arms(self)
@@ -128,6 +128,13 @@ class SearchSpace:
         for point in itertools.islice(self.points(), 1):
             for trial in self.trials_of(point):
                 TrialConfig.from_dict(trial)
+
+    def _main_arms(self) -> tuple[str, ...]:
+        """Return the main arms that every head of the space has."""
+        axis = self.axes.get("head")
+        heads = {self.fixed.get("head", "nested_joint")} if axis is None else set(axis.values())
+        lacking = {arm for head in heads for arm in ARMS_WITHOUT_SPLIT.get(str(head), ())}
+        return tuple(arm for arm in MAIN_ARMS if arm not in lacking)
 
     @property
     def seeds(self) -> range:

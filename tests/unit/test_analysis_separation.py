@@ -142,3 +142,13 @@ def test_the_verdict_of_part_of_the_arms_says_what_is_missing(tmp_path):
 
     assert paragraphs[-1].lead == "What is missing"
     assert "Arms without a trial trained to its end: class_term, uniform_term." in paragraphs[-1][1]
+
+
+def test_a_single_head_has_no_split_and_is_sent_to_projection_arms(tmp_path) -> None:
+    trials = make_trials(arms=("control", "full"), head="single")
+
+    found = separation_of(write_directory(tmp_path / "run", trials))
+
+    assert (found.status, found.reason, found.missing_arms) == ("partial", "no_split", ())
+    assert "no exact split" in found.missing
+    assert "orthogonal and grafted" in found.way_out

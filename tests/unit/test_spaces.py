@@ -397,3 +397,23 @@ def test_numpy_values_become_plain_numbers() -> None:
     axis = ChoiceAxis(choices=np.logspace(-2, 0, 3))
 
     assert [type(value) for value in axis.values()] == [float] * 3
+
+
+@pytest.mark.parametrize(
+    ("head", "arms"),
+    [
+        ("nested_joint", ("control", "full", "class_term", "uniform_term", "sham")),
+        ("nested_per_class", ("control", "full", "class_term", "uniform_term", "sham")),
+        ("single", ("control", "full", "sham")),
+    ],
+)
+def test_the_arms_of_a_space_that_names_none_are_those_that_its_head_has(head, arms) -> None:
+    axes = {"rlp_lambda": ChoiceAxis(choices=(1.0,), control=0.0)}
+
+    fixed = SearchSpace(axes=axes, num_seeds=1, fixed={"lr": 0.1, "head": head})
+    heads = dict.fromkeys(("nested_joint", head))
+    varied = SearchSpace(
+        axes={**axes, "head": ChoiceAxis(choices=tuple(heads))}, num_seeds=1, fixed={"lr": 0.1}
+    )
+
+    assert fixed.arms == varied.arms == arms
