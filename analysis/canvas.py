@@ -6,7 +6,7 @@ light or dark ones in their place (`inline_svg`).
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,9 @@ ARM_MARKERS = {
     "replayed_class_term": "1",
     "replayed_uniform_term": "2",
 }
+
+_LEGEND_CHARACTERS = 104
+"""Characters that fit side by side over a figure of the usual width, markers not counted."""
 
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -150,6 +153,13 @@ def share_axis(axes: "Axes", *, which: str = "y") -> None:
 
     axis = axes.yaxis if which == "y" else axes.xaxis
     axis.set_major_locator(MaxNLocator(nbins=5))
+
+
+def draw_legend(drawing: "Canvas", handles: Mapping[str, Any]) -> None:
+    """Draw a legend over the panels, in as many columns as its longest name leaves room for."""
+    longest = max(map(len, handles), default=0)
+    num_columns = max(1, min(5, _LEGEND_CHARACTERS // (longest + 8)))
+    drawing.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=num_columns)
 
 
 def spread_out(values: list[float], limit: int) -> list[float]:

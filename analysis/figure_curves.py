@@ -4,7 +4,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from analysis.canvas import ARM_COLORS, Figure, canvas, share_axis, spread_out
+from analysis.canvas import (
+    ARM_COLORS,
+    Figure,
+    canvas,
+    draw_legend,
+    share_axis,
+    spread_out,
+)
 from analysis.cells import ARM_ORDER
 from analysis.pairing import CONTROL, REGULARIZED_ARMS
 from analysis.result import Analysis
@@ -42,7 +49,7 @@ def draw_curves(analysis: Analysis) -> Figure | None:
         handles: dict[str, Artist] = {}
         for axes in grid.flat:
             handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-        drawing.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=5)
+        draw_legend(drawing, handles)
     largest = format_short(data["rlp_lambda"].max())
     return Figure(
         name="learning_curves",

@@ -3,7 +3,7 @@
 Over a grid lie lines of equal equivalent learning rate κη (`figure_contours`).
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 MAX_GRID = 12
 """Values of lr or λ up to which cells are drawn as a grid."""
+
+Extend = Literal["min", "max", "neither"]
+"""Which end of a colour scale values lie beyond."""
 
 MAX_LRS = 500
 """Values of lr drawn at all, evenly chosen where there are more."""
@@ -45,11 +48,13 @@ def draw_heat_map(analysis: Analysis, metric: str, *, name: str, color_map: str)
     height = num_rows * (panel_height + 0.7)
     with canvas(width=7.8, height=height, name=name) as (drawing, svg):
         grid = drawing.subplots(num_rows, num_columns, squeeze=False, sharex=True, sharey=True)
-        limits = _limits(data["value"])
+        *limits, extend = _limits(data["value"])
         for axes, arm in zip(grid.flat, arms, strict=False):
             panel = data.filter(pl.col("arm") == arm)
             draw = _draw_grid if is_grid else _draw_points
-            shown = draw(axes, panel, (lrs, lambdas), limits=limits, color_map=color_map)
+            shown = draw(
+                axes, panel, (lrs, lambdas), limits=(limits[0], limits[1]), color_map=color_map
+            )
             axes.set_title(arm)
         for axes in grid.flat[len(arms) :]:
             axes.set_visible(False)
@@ -57,7 +62,7 @@ def draw_heat_map(analysis: Analysis, metric: str, *, name: str, color_map: str)
             axes.set_xlabel("lr")
         for axes in grid[:, 0]:
             axes.set_ylabel("λ")
-        bar = drawing.colorbar(shown, ax=grid, fraction=0.03, pad=0.01, aspect=30)
+        bar = drawing.colorbar(shown, ax=grid, fraction=0.03, pad=0.01, aspect=30, extend=extend)
         bar.outline.set_visible(False)
         for solids in bar.ax.collections:
             solids.set(rasterized=False, edgecolor="face")
@@ -76,9 +81,20 @@ def draw_heat_map(analysis: Analysis, metric: str, *, name: str, color_map: str)
     )
 
 
-def _limits(values: pl.Series) -> tuple[float, float]:
-    low, high = values.to_numpy().min(), values.to_numpy().max()
-    return float(low), float(high if high > low else low + 1e-9)
+def _limits(values: pl.Series) -> tuple[float, float, Extend]:
+    """Return the ends of the colour scale, and which of them values lie beyond.
+
+    A few cells far from all others, such as trainings that broke, would leave one colour to the
+    rest: where the outer twentieth on a side takes more than half of the range, it is cut off.
+    """
+    numbers = np.sort(values.to_numpy())
+    low, high = float(numbers[0]), float(numbers[-1])
+    inner_low, inner_high = (float(q) for q in np.quantile(numbers, (0.05, 0.95), method="nearest"))
+    span = high - low
+    cuts_low, cuts_high = inner_low - low > span / 2, high - inner_high > span / 2
+    low, high = inner_low if cuts_low else low, inner_high if cuts_high else high
+    extend: Extend = "min" if cuts_low else "max" if cuts_high else "neither"
+    return low, high if high > low else low + 1e-9, extend
 
 
 def heat_map_data(analysis: Analysis, metric: str) -> pl.DataFrame:

@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from analysis.canvas import ARM_COLORS, ARM_MARKERS, Figure, canvas, share_axis, spread_out
+from analysis.canvas import (
+    ARM_COLORS,
+    ARM_MARKERS,
+    Figure,
+    canvas,
+    draw_legend,
+    share_axis,
+    spread_out,
+)
 from analysis.cells import ARM_ORDER
 from analysis.pairing import CONTROL, REGULARIZED_ARMS
 from analysis.result import Analysis
@@ -40,7 +48,7 @@ def draw_plane(analysis: Analysis) -> Figure | None:
         for axes in grid.flat[len(lambdas) :]:
             axes.set_visible(False)
         handles = dict(zip(*reversed(grid.flat[0].get_legend_handles_labels()), strict=True))
-        drawing.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=5)
+        draw_legend(drawing, handles)
     return Figure(
         name="memorization_plane",
         title=f"Memorization and {quantity.noun}",

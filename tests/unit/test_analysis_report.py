@@ -287,3 +287,13 @@ def test_a_table_of_every_arm_gives_every_estimator_in_files_and_report(tmp_path
     assert set(effects["effect"]) == set(EFFECTS_OF_CONTRACT)
     assert {"class_term_beyond_lr", "effect_lr_class_term_first"} <= set(legs["effect"])
     assert "class term beyond learning rate" in (output / "report.html").read_text("utf-8")
+
+
+def test_a_few_broken_cells_do_not_take_the_colour_scale() -> None:
+    from analysis.figure_maps import _limits
+
+    assert _limits(pl.Series([0.8 + n / 100 for n in range(10)]))[2] == "neither"
+    low, high, extend = _limits(pl.Series([0.1, *(0.9 + n / 1000 for n in range(40))]))
+    assert (low > 0.85, round(high, 3), extend) == (True, 0.939, "min")
+    assert _limits(pl.Series([9.0, *(0.9 + n / 1000 for n in range(40))]))[2] == "max"
+    assert _limits(pl.Series([0.5, 0.5]))[1] > 0.5
