@@ -7,6 +7,7 @@
     │   ├── DatasetError                  an unknown data set, or one too small for the request
     │   │   └── DatasetFilesError         a known data set whose files are absent
     │   ├── BackboneError                 an unknown backbone or attach point
+    │   ├── ProbeError                    a probe that cannot be had, or weights not kept
     │   ├── DeviceError                   a device that torch does not see
     │   ├── ClusterError                  a Ray cluster that does not answer
     │   ├── TrackingError                 an MLflow store that does not answer
@@ -46,6 +47,10 @@ class DatasetFilesError(DatasetError):
 
 class BackboneError(ArgumentError):
     """A backbone is unknown, or cannot be built for these images."""
+
+
+class ProbeError(ArgumentError):
+    """A probe is unknown or cannot be fitted to these samples, or no trained weights were kept."""
 
 
 class DeviceError(ArgumentError):

@@ -20,6 +20,7 @@ STREAMS = (
     "corruption",  # redrawn class labels
     "probe",  # which samples a probe batch holds
     "dataset",  # generated data sets
+    "gaussian_features",  # features without a network, the floor of what a head can fit
 )
 
 

@@ -1,0 +1,242 @@
+"""All probes of one network as rows, beside what the same probes find without training.
+
+Shapes: N samples, D features, K classes.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from rlp_sweeps.config import SCALARS, TrialConfig
+from rlp_sweeps.errors import ProbeError
+from rlp_sweeps.probes.features import (
+    PIXELS,
+    Pooling,
+    check_pooling,
+    gaussian_features,
+    network_features,
+    pixel_features,
+    untrained_network,
+)
+from rlp_sweeps.probes.place_probes import (
+    Place,
+    Samples,
+    make_row,
+    offline_row,
+    probe_place,
+    share_of,
+)
+from rlp_sweeps.probes.rows import PROBES, ProbeRow, Source, check_probes
+from rlp_sweeps.training.datasets import SplitDataset
+from rlp_sweeps.training.heads import OBSERVER
+from rlp_sweeps.training.losses import true_class_block
+from rlp_sweeps.training.metrics import EVAL_BATCH_SIZE
+from rlp_sweeps.training.network import RLPNetwork
+from rlp_sweeps.training.random_labels import draw_random_labels
+
+_ONLY_FOR_TRAINING = {
+    *(set(SCALARS) - {"seed"}),
+    *("augmentation", "head_lr", "head_weight_decay", "optimizer", "nesterov", "schedule"),
+    *("warmup_epochs", "num_epochs", "batch_size", "eval_every"),
+}
+"""Settings that change nothing before the first step."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeOptions:
+    """What is probed.
+
+    Attributes:
+        probes: Out of `PROBES`.
+        pooling: What becomes of maps and tokens.
+
+    Raises:
+        ProbeError: A probe or the pooling is unknown, or there is no probe.
+    """
+
+    probes: tuple[str, ...] = PROBES
+    pooling: Pooling = "average"
+
+    def __post_init__(self) -> None:
+        check_probes(self.probes)
+        check_pooling(self.pooling)
+
+
+def probe_network(
+    network: RLPNetwork,
+    config: TrialConfig,
+    data: SplitDataset,
+    *,
+    options: ProbeOptions | None = None,
+    true_labels_N: Tensor | None = None,
+) -> list[ProbeRow]:
+    """Return every probe at every attach point of a network, and beside it what needs no training.
+
+    Args:
+        network: Read in eval mode and left as it was.
+        config: The trial's.
+        data: Its splits, on the network's device.
+        options: What is probed.
+        true_labels_N: True classes of the training samples; those trained on where missing.
+
+    Returns:
+        Pixels (layer 0), the network before training and Gaussian features first, then the network.
+
+    Raises:
+        ProbeError: A probe cannot be fitted to these samples, or a feature is not finite.
+    """
+    options = options or ProbeOptions()
+    references = probe_references(config, data, options=options, true_labels_N=true_labels_N)
+    trained = probe_trained(network, config, data, options=options, true_labels_N=true_labels_N)
+    return [*references, *trained]
+
+
+def probe_trained(
+    network: RLPNetwork,
+    config: TrialConfig,
+    data: SplitDataset,
+    *,
+    options: ProbeOptions,
+    true_labels_N: Tensor | None = None,
+) -> list[ProbeRow]:
+    """Return the rows of the network itself; see `probe_network`."""
+    _check_head(config, options)
+    samples = _samples_of(config, data, true_labels_N)
+    rows = _probe_layers(network, data, samples, source="trained", options=options)
+    if "rlp_online" in options.probes:
+        rows.append(_online_row(network, data, samples, options))
+    return rows
+
+
+def probe_references(
+    config: TrialConfig,
+    data: SplitDataset,
+    *,
+    options: ProbeOptions,
+    true_labels_N: Tensor | None = None,
+) -> list[ProbeRow]:
+    """Return the rows that need no training: pixels, the network before its first step, chance.
+
+    Trials of one `reference_key` have the same. Gaussian features are read by the offline head
+    alone, for which they are the floor: of classes they tell nothing.
+    """
+    _check_head(config, options)
+    samples = _samples_of(config, data, true_labels_N)
+    place = Place("pixels", PIXELS, 0, options.pooling)
+    rows = probe_place(pixel_features(data), samples, place, options.probes)
+    network = untrained_network(config, data, data.train_labels_N.device)
+    rows += _probe_layers(network, data, samples, source="random_init", options=options)
+    if "rlp_offline" in options.probes:
+        rows += _gaussian_rows(network, config, data, samples, options)
+    return rows
+
+
+def reference_key(config: TrialConfig) -> tuple[object, ...]:
+    """Return what tells trials apart before their first step."""
+    return tuple(v for k, v in config.to_dict().items() if k not in _ONLY_FOR_TRAINING)
+
+
+def _check_head(config: TrialConfig, options: ProbeOptions) -> None:
+    """Refuse RLP probes beside a head of another form, with whose numbers theirs do not compare."""
+    asked = [name for name in options.probes if name.startswith("rlp_")]
+    if asked and config.head != "nested_joint":
+        msg = (
+            f"the probes {asked} are nested joint heads, but the trial was trained beside "
+            f"head={config.head!r}; leave them out."
+        )
+        raise ProbeError(msg)
+
+
+def _samples_of(config: TrialConfig, data: SplitDataset, true_labels_N: Tensor | None) -> Samples:
+    random_labels_N = draw_random_labels(
+        seed=config.seed, pool_size=data.pool_size, num_random_labels=config.num_random_labels
+    ).to(data.train_ids_N.device)[data.train_ids_N]
+    return Samples(
+        labels_N=data.train_labels_N,
+        true_labels_N=data.train_labels_N if true_labels_N is None else true_labels_N,
+        random_labels_N=random_labels_N,
+        val_labels_N=data.val_labels_N,
+        test_labels_N=data.test_labels_N,
+        num_classes=data.num_classes,
+        num_random_labels=config.num_random_labels,
+    )
+
+
+def _probe_layers(
+    network: RLPNetwork,
+    data: SplitDataset,
+    samples: Samples,
+    *,
+    source: Source,
+    options: ProbeOptions,
+) -> list[ProbeRow]:
+    rows: list[ProbeRow] = []
+    if set(options.probes) - {"rlp_online"}:
+        features = network_features(network, data, pooling=options.pooling)
+        for layer, (name, split) in enumerate(features.items(), start=1):
+            place = Place(source, name, layer, options.pooling)
+            rows += probe_place(split, samples, place, options.probes)
+    return rows
+
+
+def _gaussian_rows(
+    network: RLPNetwork,
+    config: TrialConfig,
+    data: SplitDataset,
+    samples: Samples,
+    options: ProbeOptions,
+) -> list[ProbeRow]:
+    """Return the floor at every attach point; layers of one width share theirs."""
+    few = _one_image_each(data)
+    widths = network_features(network, few, pooling=options.pooling)
+    by_width: dict[int, ProbeRow] = {}
+    rows = []
+    for layer, (name, split) in enumerate(widths.items(), start=1):
+        width = split.num_features
+        place = Place("gaussian", name, layer, options.pooling)
+        if width not in by_width:
+            features = gaussian_features(data, num_features=width, seed=config.seed)
+            by_width[width] = offline_row(features, samples, place)
+        rows.append(replace(by_width[width], attach_point=name, layer=layer))
+    return rows
+
+
+def _one_image_each(data: SplitDataset) -> SplitDataset:
+    """Return the splits with one image each, to learn widths from."""
+    return replace(
+        data,
+        train_images_NCHW=data.train_images_NCHW[:1],
+        val_images_NCHW=data.val_images_NCHW[:1],
+        test_images_NCHW=data.test_images_NCHW[:1],
+    )
+
+
+@torch.no_grad()
+def _online_row(
+    network: RLPNetwork, data: SplitDataset, samples: Samples, options: ProbeOptions
+) -> ProbeRow:
+    """Return the row of the observer head as it was trained beside the network."""
+    start = time.perf_counter()
+    last = network.backbone.attach_points[-1]
+    features = network_features(network, data, attach_points=[last])[last]
+    size = EVAL_BATCH_SIZE
+    parts = zip(
+        torch.split(features.train_ND, size), torch.split(samples.labels_N, size), strict=True
+    )
+    recalled_N = torch.cat(
+        [
+            true_class_block(network.heads(part_ND)[OBSERVER], labels_N).argmax(1)
+            for part_ND, labels_N in parts
+        ]
+    )
+    return make_row(
+        features,
+        samples,
+        Place("trained", last, len(network.backbone.attach_points), options.pooling),
+        probe="rlp_online",
+        label_set="random",
+        train_accuracy=share_of(recalled_N, samples.random_labels_N),
+        probe_time_s=time.perf_counter() - start,
+    )
