@@ -20,7 +20,7 @@ FORMATS: tuple[Format, ...] = ("table", "csv", "json", "parquet")
 _PART_TABLES = {
     "trials": ["trial_id"],
     "epochs": ["trial_id", "epoch"],
-    "probes": [],
+    "probes": ["trial_id", "source", "attach_point", "pooling", "probe", "label_set"],
     "samples": [],
 }
 _RESULT_TABLES = (

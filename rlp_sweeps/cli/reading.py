@@ -98,7 +98,8 @@ def query(
     sql: Annotated[
         str,
         typer.Argument(
-            metavar="SQL", help="SELECT … over the tables trials, epochs, effects, effects_pooled."
+            metavar="SQL",
+            help="SELECT … over the tables trials, epochs, probes, effects, effects_pooled.",
         ),
     ],
     *,

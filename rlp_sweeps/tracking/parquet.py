@@ -48,7 +48,7 @@ def to_table(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Return rows as a typed table: missing values and non-finite numbers become null.
 
     Args:
-        table: ``trials`` or ``epochs``.
+        table: ``trials``, ``epochs`` or ``probes``.
         rows: Values by column name; columns may be missing, except for the table's key.
 
     Raises:
@@ -141,7 +141,7 @@ def read_files(
     """Return the rows of several files in the table's schema, columns they lack as null.
 
     Args:
-        table: ``trials`` or ``epochs``.
+        table: ``trials``, ``epochs`` or ``probes``.
         paths: Parquet files.
         columns: Columns to read; all where missing.
 
@@ -180,6 +180,8 @@ def _read_file(path: Path, wanted: Sequence[Column]) -> pa.Table:
 
 def _way_out(path: Path) -> str:
     """Return what to do about a file that cannot be read, by what it holds."""
+    if path.parent.name == "probes":
+        return f"remove it: `rlp-sweeps probe {path.parents[1]}` writes it again"
     if path.parent.name != "trials":
         return f"remove it and go without its {path.parent.name}, the trials are whole without them"
     trains = "every trial that is in no other file" if path.name == COMPACTED_NAME else "its trial"

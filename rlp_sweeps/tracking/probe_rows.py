@@ -1,0 +1,58 @@
+"""The table ``probes`` of a run directory: one part file a trial, ``probes/<trial_id>.parquet``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from rlp_sweeps.errors import RunDirectoryError, SchemaError
+from rlp_sweeps.schema import PROBES
+from rlp_sweeps.tracking import parquet
+from rlp_sweeps.tracking.run_directory import RunDirectory
+
+KEY = tuple(column.name for column in PROBES if column.role == "identity")
+"""Columns that tell the rows of ``probes`` apart."""
+
+
+def write_probes(directory: RunDirectory, trial_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a trial's rows; they are visible at once and whole, and replace its earlier ones.
+
+    Args:
+        directory: The run directory.
+        trial_id: The trial.
+        rows: Values by column name; missing ones become null.
+
+    Raises:
+        SchemaError: A column is unknown or mistyped, a row belongs to another trial or comes twice.
+        RunDirectoryError: The directory cannot be written.
+    """
+    table = parquet.to_table("probes", rows)
+    strangers = {row["trial_id"] for row in rows} - {trial_id}
+    if strangers:
+        msg = f"probes of trial {trial_id!r} must carry its id, but got {sorted(strangers)}."
+        raise SchemaError(msg)
+    if len({tuple(row[name] for name in KEY) for row in rows}) < len(rows):
+        msg = f"trial {trial_id!r} must have one row a probe and place, but some come twice."
+        raise SchemaError(msg)
+    folder = directory.path / "probes"
+    try:
+        folder.mkdir(exist_ok=True)
+        parquet.write_part(table, folder / f"{trial_id}.parquet")
+    except OSError as error:
+        msg = f"{folder} must be writable, but it is not ({error.strerror or error})."
+        raise RunDirectoryError(msg) from error
+
+
+def read_probes(directory: RunDirectory, trial_ids: Sequence[str] | None = None) -> pa.Table:
+    """Return one row a trial, place and probe, in the schema of ``probes``.
+
+    Args:
+        directory: The run directory.
+        trial_ids: Trials to read; all of them where missing.
+
+    Raises:
+        SchemaError: A part file is corrupt; the message names it.
+    """
+    paths = sorted((directory.path / "probes").glob("[!.]*.parquet"))
+    wanted = [path for path in paths if trial_ids is None or path.stem in set(trial_ids)]
+    return parquet.read_files("probes", wanted)
