@@ -110,6 +110,9 @@ def run(  # noqa: PLR0913  # one parameter an option
         list[Path] | None,
         typer.Option(metavar="DIR", help="Take finished trials from an older sweep. Repeatable."),
     ] = None,
+    keep_weights: Annotated[
+        bool, typer.Option("--keep-weights", help="Keep trained weights, for `rlp-sweeps probe`.")
+    ] = False,
     no_analyze: opt.NoAnalyze = False,
 ) -> int:
     """Train a search space, then analyze it."""
@@ -129,6 +132,7 @@ def run(  # noqa: PLR0913  # one parameter an option
         gpus_per_group=gpus_per_group,
         tracking_uri=tracking_uri,
         reuse=tuple(reuse or ()),
+        keep_weights=keep_weights,
     )
     planned = plan_sweep(
         named.space,

@@ -26,6 +26,8 @@ class RunOptions:
         reuse: Directories of older sweeps whose finished trials are taken over.
         retry_failed: Train trials again that have failed.
         checkpoint_interval_s: Least seconds between two checkpoints of a group.
+        keep_weights: Keep the trained weights of trials that end from now on, in ``weights/``; what
+            is trained later in the same directory keeps them too.
     """
 
     address: str | None = None
@@ -38,6 +40,7 @@ class RunOptions:
     reuse: tuple[Path, ...] = ()
     retry_failed: bool = False
     checkpoint_interval_s: float = 30.0
+    keep_weights: bool = False
 
     def gpus_of_group(self, device: str) -> float:
         """Return the GPUs of one group on that device, the default filled in."""

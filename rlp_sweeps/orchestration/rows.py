@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+from rlp_sweeps.tracking.kept_weights import take_weights
 from rlp_sweeps.tracking.parquet import read_files
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
@@ -57,6 +58,8 @@ def take_over(
 ) -> dict[str, str]:
     """Copy finished trials of older sweeps, epochs included, and return their statuses.
 
+    Where `directory` keeps weights, theirs are copied as well, if they were kept.
+
     Args:
         directory: The sweep that takes them.
         older: Run directories to look through, in this order.
@@ -76,6 +79,7 @@ def take_over(
         ]
         epochs = _epochs_of(source, {row["trial_id"] for row in found})
         for row in found:
+            take_weights(directory, source, row["trial_id"])
             directory.write_trial(row, epochs[row["trial_id"]])
             taken[row["trial_id"]] = row["status"]
             left.discard(row["trial_id"])

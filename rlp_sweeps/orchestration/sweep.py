@@ -41,6 +41,7 @@ from rlp_sweeps.orchestration.progress import (
 )
 from rlp_sweeps.orchestration.resources import GroupResources, check_cluster, ray_session
 from rlp_sweeps.orchestration.rows import Row, read_parts, take_over
+from rlp_sweeps.tracking.kept_weights import keep_weights
 from rlp_sweeps.tracking.mlflow_tracker import (
     MlflowFeed,
     check_store,
@@ -195,6 +196,8 @@ class _Sweep:
         """Train what is left, gather the rows, complete MLflow, and say how the sweep stands."""
         started = time.monotonic()
         with self._directory.held():
+            if self._options.keep_weights:
+                keep_weights(self._directory)
             self._directory.compact()  # from here on, part files are this attempt's
             work = self._work()
             log = self._attempt(work) if work.num_groups else AttemptLog()

@@ -20,6 +20,7 @@ from rlp_sweeps.orchestration.planner import Group
 from rlp_sweeps.orchestration.rows import Row, read_parts, read_with_epochs
 from rlp_sweeps.schema import STATUSES
 from rlp_sweeps.spaces import SearchSpace
+from rlp_sweeps.tracking.kept_weights import weights_folder
 from rlp_sweeps.tracking.mlflow_feed import news_text
 from rlp_sweeps.tracking.run_directory import RunDirectory, code_version
 from rlp_sweeps.training.loop import GroupContext, GroupProgress, TrialResult, train_group
@@ -81,6 +82,7 @@ class SweepJob:
             engine=self.engine_of(group),
             checkpoint_path=self.directory.checkpoint_path(group.group_id),
             checkpoint_interval_s=self.checkpoint_interval_s,
+            weights_folder=weights_folder(self.directory),
         )
 
 

@@ -7,6 +7,7 @@ folder and moved. A temporary name begins with a dot and ends in ``.tmp``, so th
 
 import fcntl
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -52,6 +53,30 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _flush_to_disk(path.parent)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a text in UTF-8; see `write_atomically`."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
+def copy_atomically(source: Path, path: Path) -> None:
+    """Copy a file's content; see `write_atomically`."""
+
+    def write(temporary: Path) -> None:
+        shutil.copyfile(source, temporary)
+
+    write_atomically(path, write)
+
+
+def fingerprint(path: Path) -> tuple[int, int, int]:
+    """Return what changes when a file is written again."""
+    state = path.stat()
+    return state.st_ino, state.st_mtime_ns, state.st_size
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -4,6 +4,8 @@
     trials/*.parquet    one row a trial          <trial_id>.parquet, or 0-compacted.parquet
     epochs/*.parquet    one row a trial and evaluation
     checkpoints/        kept while a trial can still need them
+    weights/*.pt        trained weights, where they are kept (`kept_weights`)
+    probes/*.parquet    what probes found in them (`probe_rows`)
 
 A trial's epochs are written before its row in ``trials``, so that the row is the mark that the
 trial is finished. A part file named after a trial replaces whatever the compacted file says of that
@@ -114,7 +116,7 @@ class RunDirectory:
 
     def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
         text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        files.write_atomically(self.path / _MANIFEST_NAME, lambda path: _write_text(path, text))
+        files.write_text_atomically(self.path / _MANIFEST_NAME, text)
 
     def add_trials(self, configs: Iterable[TrialConfig], *, why: str) -> None:
         """Plan a follow-up's trials: the manifest holds them from now on.
@@ -280,12 +282,12 @@ class RunDirectory:
         """
         finished = set(self.finished_trials())
         for table in ("trials", "epochs"):
-            parts = {path: _fingerprint(path) for path in self._parts(table, finished)}
+            parts = {path: files.fingerprint(path) for path in self._parts(table, finished)}
             if parts:
                 rows = self._merge(table, list(parts))
                 parquet.write_compacted(table, rows, self._compacted(table))
             for path, fingerprint in parts.items():
-                if _fingerprint(path) == fingerprint:
+                if files.fingerprint(path) == fingerprint:
                     path.unlink()  # a part that was rewritten meanwhile stays
         self.remove_temporary_files()
 
@@ -294,7 +296,7 @@ class RunDirectory:
 
         Files younger than ten minutes stay: a writer may still be at work.
         """
-        folders = [self.path, *(self.path / name for name in FOLDERS)]
+        folders = [self.path, *(self.path / name for name in (*FOLDERS, "probes", "weights"))]
         return sum(
             files.remove_temporary_files(folder, min_age_s=_STALE_AFTER_S) for folder in folders
         )
@@ -388,12 +390,3 @@ def _checked_id(name: str) -> str:
         msg = f"an id must be usable as a file name, but got {name!r}."
         raise SchemaError(msg)
     return name
-
-
-def _fingerprint(path: Path) -> tuple[int, int, int]:
-    state = path.stat()
-    return state.st_ino, state.st_mtime_ns, state.st_size
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

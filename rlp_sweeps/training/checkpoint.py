@@ -25,19 +25,26 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
-def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path, device: torch.device, *, way_out: str = "delete it to train from the start"
+) -> dict[str, Any]:
     """Return what `save_checkpoint` wrote, with its tensors on `device`.
+
+    Args:
+        path: The file.
+        device: Where its tensors go.
+        way_out: What to do about a file that cannot be read.
 
     Raises:
         CheckpointError: The file is truncated or holds anything but tensors and plain values.
     """
     if not zipfile.is_zipfile(path):
-        msg = f"checkpoint {path} must be whole; delete it to train from the start."
+        msg = f"checkpoint {path} must be whole; {way_out}."
         raise CheckpointError(msg)
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
         reason = str(error).splitlines()[0]
-        msg = f"checkpoint {path} must be whole, but {reason}; delete it to train from the start."
+        msg = f"checkpoint {path} must be whole, but {reason}; {way_out}."
         raise CheckpointError(msg) from error
     return state

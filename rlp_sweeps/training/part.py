@@ -13,6 +13,7 @@ import torch
 from rlp_sweeps.training.engines import EVALUATED_LOSSES, Engine, EpochOutcome, get_engine
 from rlp_sweeps.training.ledger import Ledger, Row, TrialResult, device_name
 from rlp_sweeps.training.memory import is_out_of_memory
+from rlp_sweeps.training.weights import KEPT_STATUSES, TrainedWeights, save_weights
 
 State = dict[str, Any]
 """A part between two epochs: its ``epoch``, and by trial id its ``members`` and its ``engine``."""
@@ -29,6 +30,7 @@ class GroupContext:
         engine: One of ``engines.ENGINES``.
         checkpoint_path: File to resume from and to write to; no checkpoints where missing.
         checkpoint_interval_s: Least seconds between two checkpoints; 0 writes one each epoch.
+        weights_folder: Where trained weights are kept; nowhere where missing.
     """
 
     group_id: str
@@ -37,6 +39,7 @@ class GroupContext:
     engine: str = "sequential"
     checkpoint_path: Path | None = None
     checkpoint_interval_s: float = 30.0
+    weights_folder: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,7 +148,8 @@ class Part:
         )
 
     def end(self, trial_id: str, status: str, error: str | None = None) -> TrialResult:
-        """Take a member out and return its rows."""
+        """Take a member out, keep its weights where that is asked for, and return its rows."""
+        self._keep_weights(trial_id, status)
         provenance = {
             **self._engine.describe(trial_id),
             **provenance_of(self._context, self._device),
@@ -160,6 +164,14 @@ class Part:
         """Return where the live members stand; its tensors are the engine's own."""
         members = {trial_id: ledger.state_dict() for trial_id, ledger in self.live.items()}
         return {"epoch": self.epoch, "members": members, "engine": self._engine.state_dict()}
+
+    def _keep_weights(self, trial_id: str, status: str) -> None:
+        """Write the weights before the row: a trial that has a row is never trained again."""
+        folder = self._context.weights_folder
+        if folder is not None and status in KEPT_STATUSES:
+            network = self._engine.network_state(trial_id)
+            config = self.live[trial_id].config
+            save_weights(folder, TrainedWeights(config=config, epoch=self.epoch, network=network))
 
     def _check_memory(self, outcomes: Mapping[str, EpochOutcome]) -> None:
         """Refuse an epoch in which one of several members found no memory."""

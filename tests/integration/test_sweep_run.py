@@ -209,3 +209,19 @@ def test_directory_in_use_is_refused(two_groups):
         pytest.raises(RunDirectoryError, match="another process"),
     ):
         resume_sweep(output, options=cases.OPTIONS)
+
+
+@pytest.mark.slow
+def test_a_sweep_keeps_its_weights_where_it_is_told_and_when_it_is_resumed(tmp_path):
+    plan, output = cases.plan_case("two_groups"), tmp_path / "run"
+    run_sweep(plan, output=output, options=replace(cases.OPTIONS, keep_weights=True))
+    trained = {path.stem for path in (output / "weights").iterdir()}
+    for folder in ("trials", "weights"):
+        for path in (output / folder).iterdir():
+            path.unlink()
+
+    outcome = resume_sweep(output, options=cases.OPTIONS)
+
+    assert outcome.is_complete
+    assert trained == {trial.trial_id for trial in plan.trials}
+    assert {path.stem for path in (output / "weights").iterdir()} == trained

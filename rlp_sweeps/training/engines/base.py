@@ -68,6 +68,10 @@ class Engine(Protocol):
         """Return columns of `trials` that only the built member knows; empty if not built."""
         ...
 
+    def network_state(self, trial_id: str) -> dict[str, torch.Tensor]:
+        """Return a trained member's network, as `RLPNetwork.state_dict` has it alone."""
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """Return the live members' states by trial id: tensors and plain values."""
         ...

@@ -51,6 +51,11 @@ class SequentialEngine:
         member = self._members.get(trial_id)
         return {} if member is None else member.describe()
 
+    def network_state(self, trial_id: str) -> dict[str, torch.Tensor]:
+        """Return a trained member's network; its tensors are the engine's own."""
+        state: dict[str, torch.Tensor] = self._members[trial_id].network.state_dict()
+        return state
+
     def state_dict(self) -> dict[str, Any]:
         """Return the live members' states by trial id."""
         return {trial_id: member.state_dict() for trial_id, member in self._members.items()}

@@ -82,6 +82,12 @@ class StackedEngine:
         is_live = trial_id in self._live
         return {} if self._group is None or not is_live else self._group.describe()
 
+    def network_state(self, trial_id: str) -> dict[str, torch.Tensor]:
+        """Return a trained member's network as it would be alone."""
+        assert self._group is not None, "a member that has trained stands in the program"
+        ids = [config.trial_id for config in self._group.configs]
+        return self._group.network_state(ids.index(trial_id))
+
     def state_dict(self) -> dict[str, Any]:
         """Return the live members' states by trial id."""
         if self._group is None:

@@ -204,6 +204,10 @@ class StackedGroup:
             "step": self.step,
         }
 
+    def network_state(self, member: int) -> dict[str, Tensor]:
+        """Return a copy of one member's network, as `RLPNetwork.state_dict` has it alone."""
+        return self._network.network_state(member)
+
     def load_members(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Go on from what `member_state` returned, one state a member, in order."""
         self.step = states[0]["step"]

@@ -152,11 +152,23 @@ class StackedNetwork(nn.Module):
         """Return a copy of one member's parameters and buffers."""
         return {name: tensor[member].clone() for name, tensor in self.state_dict().items()}
 
+    def network_state(self, member: int) -> dict[str, Tensor]:
+        """Return one member's parameters and buffers under the names of `RLPNetwork`."""
+        state = self.member_state(member)
+        if not self.classifier.bias.requires_grad:
+            del state["classifier.bias"]  # zeros in place of one that the members do not have
+        return {_name_alone(name): tensor for name, tensor in state.items()}
+
     @torch.no_grad()
     def load_members(self, states: Sequence[Mapping[str, Tensor]]) -> None:
         """Take over states of all members, in their order."""
         for name, tensor in self.state_dict().items():
             tensor.copy_(torch.stack([state[name] for state in states]))
+
+
+def _name_alone(name: str) -> str:
+    part, _, rest = name.partition(".")
+    return f"{part}.{rest.replace('_M', '_')}" if part == "heads" else f"backbone.{name}"
 
 
 def _named(module: nn.Module, prefix: str) -> list[tuple[str, nn.Parameter]]:
