@@ -2,6 +2,7 @@
 
 - ``app``: the commands by name, exit status, one sentence for what went wrong;
 - ``sweeping``: spaces, plan, run, resume, status;
+- ``probing``: probe;
 - ``reading``: analyze, query, sync, ui;
 - ``options``: options that commands share, and the requests made from them;
 - ``progress_state``, ``live_view``: what a sweep at work looks like, on a terminal and in a log;

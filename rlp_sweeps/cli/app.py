@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import rlp_sweeps
-from rlp_sweeps.cli import following, reading, sweeping
+from rlp_sweeps.cli import following, probing, reading, sweeping
 from rlp_sweeps.cli.options import WRONG_REQUEST, say
 from rlp_sweeps.errors import RlpSweepsError
 
@@ -54,6 +54,7 @@ for _command in (
     sweeping.resume,
     following.follow_up,
     sweeping.status,
+    probing.probe,
     reading.analyze,
     reading.query,
     reading.sync,

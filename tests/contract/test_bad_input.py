@@ -121,6 +121,7 @@ READING = {
     "analyze": "analyze {}",
     "query": "query {} 'SELECT * FROM trials'",
     "sync": "sync {}",
+    "probe": "probe {} --device cpu",
 }
 
 # fmt: off
@@ -233,6 +234,14 @@ TABLES = [
          lambda folder: trials(folder, pl.lit("fast").alias("lr"))),
     Case("unknown outcome", "analyze sweep --outcome accuracy", "'accuracy'", trials),
     Case("unknown scoring", "analyze sweep --diverged zero", "`--diverged` must be one of", trials),
+    Case("probes without weights", "probe sweep --device cpu", "no finished trial of .*/sweep has "
+         "kept its weights; train with `rlp-sweeps run SPACE --keep-weights`", sweep),
+    Case("unknown probe", "probe sweep --probes knn,masx", r"unknown probe\(s\) \['masx'\]; the "
+         r"probes are \['rlp_online', 'rlp_offline', 'knn'", sweep),
+    Case("no probe", "probe sweep --probes ,", "at least one probe must be named; the probes are",
+         sweep),
+    Case("unknown pooling", "probe sweep --pooling max", r"`--pooling` must be one of \['average', "
+         r"'flatten'\], but got 'max'\.", sweep),
     Case("unknown format", "query sweep 'SELECT 1' --format xml", "`--format` must be one of "
          r"\['table', 'csv', 'json', 'parquet'\], but got 'xml'\.", trials),
 ]

@@ -15,7 +15,9 @@ from rlp_sweeps.errors import ArgumentError, SchemaError, TrackingError
 from rlp_sweeps.orchestration.planner import SweepPlan
 from rlp_sweeps.orchestration.progress import FailedTrial, RunOptions, SweepOutcome
 
-COMMANDS = ("spaces", "plan", "run", "resume", "status", "analyze", "query", "sync", "ui")
+COMMANDS = (
+    *("spaces", "plan", "run", "resume", "status", "probe", "analyze", "query", "sync", "ui"),
+)
 Capture = pytest.CaptureFixture[str]
 
 
@@ -263,7 +265,7 @@ def test_run_hands_every_option_on(sweep: FakeSweep) -> None:
         *("--max-concurrent", "3", "--cpus-per-group", "2", "--gpus-per-group", "0"),
         *("--engine", "grouped"),
         *("--tracking-uri", "sqlite:///x.db", "--num-seeds", "2", "--set", "lr=0.1,0.2"),
-        *("--set", "num_epochs=3", "--reuse", "a", "--reuse", "b"),
+        *("--set", "num_epochs=3", "--reuse", "a", "--reuse", "b", "--keep-weights"),
     )
 
     (asked,) = sweep.asked
@@ -276,6 +278,7 @@ def test_run_hands_every_option_on(sweep: FakeSweep) -> None:
         gpus_per_group=0.0,
         tracking_uri="sqlite:///x.db",
         reuse=(Path("a"), Path("b")),
+        keep_weights=True,
     )
     plan = asked["plan"]
     assert (plan.name, plan.group_size, plan.space.num_seeds) == ("quickstart", 4, 2)

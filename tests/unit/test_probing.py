@@ -1,0 +1,283 @@
+"""Probing a run directory: what is chosen, written, shared, gone on with and said."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rlp_sweeps.cli import main
+from rlp_sweeps.errors import ProbeError, SchemaError
+from rlp_sweeps.orchestration import probing
+from rlp_sweeps.orchestration.planner import SweepPlan, plan_sweep
+from rlp_sweeps.orchestration.probing import ProbedTrial, probe_sweep
+from rlp_sweeps.orchestration.rows import take_over
+from rlp_sweeps.probes import ProbeOptions
+from rlp_sweeps.spaces import ChoiceAxis, SearchSpace
+from rlp_sweeps.tracking.kept_weights import keep_weights, kept_weights, weights_folder
+from rlp_sweeps.tracking.probe_rows import read_probes, write_probes
+from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
+from rlp_sweeps.training.loop import GroupContext, train_group
+
+SPACE = SearchSpace(
+    axes={"lr": ChoiceAxis(choices=(0.1,)), "rlp_lambda": ChoiceAxis(choices=(1,), control=0.0)},
+    arms=("control", "full"),
+    num_seeds=2,
+    fixed={
+        "train_samples": 64,
+        "val_samples": 32,
+        "test_samples": 32,
+        "backbone": "mlp",
+        "batch_size": 32,
+        "num_epochs": 1,
+    },
+)
+KNN = ProbeOptions(probes=("knn",))
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def lay_out(path: Path) -> tuple[RunDirectory, SweepPlan]:
+    plan = plan_sweep(SPACE, name="demo", device="cpu", engine="sequential", group_size=4)
+    manifest = build_manifest(
+        plan_id=plan.plan_id,
+        sweep_name=plan.name,
+        space=plan.space.to_dict(),
+        configs=plan.trials,
+        settings=plan.settings(),
+    )
+    return RunDirectory.create(path, manifest), plan
+
+
+def train_into(path: Path, *, keeps: bool = True) -> RunDirectory:
+    """Train the space into a run directory, in this process."""
+    directory, plan = lay_out(path)
+    if keeps:
+        keep_weights(directory)
+    context = GroupContext(
+        group_id="g", data_dir=plan.data_dir, weights_folder=weights_folder(directory)
+    )
+    train_group(
+        plan.trials,
+        context=context,
+        report=lambda progress: (),
+        record=lambda result: directory.write_trial(result.trial, result.epochs),
+    )
+    return directory
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    return train_into(tmp_path / "sweep")
+
+
+def ids_of(directory: RunDirectory) -> list[str]:
+    return sorted(directory.finished_trials())
+
+
+def test_every_trial_with_weights_is_probed_once(directory: RunDirectory) -> None:
+    heard: list[ProbedTrial] = []
+
+    first = probe_sweep(directory.path, options=KNN, device="cpu", on_trial=heard.append)
+    second = probe_sweep(directory.path, options=KNN, device="cpu", on_trial=heard.append)
+
+    assert (first.num_probed, first.num_complete) == (4, 0)
+    assert (second.num_probed, second.num_complete) == (0, 4)
+    assert sorted(trial.config.trial_id for trial in heard) == ids_of(directory)
+    assert [(trial.number, trial.num_trials) for trial in heard] == [(n, 4) for n in (1, 2, 3, 4)]
+    rows = read_probes(directory).to_pylist()
+    assert Counter((row["trial_id"], row["source"]) for row in rows) == {
+        (i, source): n
+        for i in ids_of(directory)
+        for source, n in {"pixels": 1, "random_init": 2, "trained": 2}.items()
+    }
+
+
+def test_further_probes_and_poolings_join_the_rows_that_are_there(directory: RunDirectory) -> None:
+    trial_id = ids_of(directory)[0]
+
+    for options in (
+        KNN,
+        ProbeOptions(probes=("knn", "class_mean")),
+        ProbeOptions(probes=("knn",), pooling="flatten"),
+    ):
+        probe_sweep(directory.path, options=options, device="cpu", trial_ids=[trial_id])
+
+    rows = read_probes(directory).to_pylist()
+    assert {row["trial_id"] for row in rows} == {trial_id}
+    assert Counter((row["probe"], row["pooling"]) for row in rows) == {
+        ("knn", "average"): 5,
+        ("class_mean", "average"): 10,
+        ("knn", "flatten"): 5,
+    }
+
+
+def test_trials_of_one_seed_share_their_references(
+    directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = []
+    probe_references = probing.probe_references
+
+    def counted(config, data, **options):
+        seeds.append(config.seed)
+        return probe_references(config, data, **options)
+
+    monkeypatch.setattr(probing, "probe_references", counted)
+
+    probe_sweep(directory.path, options=KNN, device="cpu")
+
+    assert sorted(seeds) == [0, 1]
+
+
+def test_an_interrupted_probing_keeps_what_is_probed(
+    directory: RunDirectory, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlp_sweeps.cli.probing._print_trial", interrupt)
+
+    status = main(["probe", str(directory.path), "--probes", "knn", "--device", "cpu"])
+
+    assert status == 130
+    assert "interrupted; what is probed is kept" in capsys.readouterr().err
+    assert len(set(read_probes(directory)["trial_id"].to_pylist())) == 1
+
+
+def interrupt(trial: ProbedTrial) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_command_says_a_line_a_trial_and_a_summary(
+    directory: RunDirectory, capsys: Capture
+) -> None:
+    trial_id = ids_of(directory)[0]
+    argv = ["probe", str(directory.path), "--device", "cpu"]
+
+    assert main([*argv, "--trials", f"{trial_id},"]) == 0
+
+    line, summary = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"[1/1] {trial_id} ")
+    for name in ("rlp_online", "rlp_offline", "knn", "masc", "class_mean", "lda", "linear"):
+        assert f"{name} " in line
+    assert summary == f"probes: {directory.path / 'probes'} (1 trials probed, 0 had their rows)"
+
+
+def test_query_sees_probes(directory: RunDirectory, capsys: Capture) -> None:
+    probe_sweep(directory.path, options=KNN, device="cpu")
+    sql = (
+        "SELECT arm, count(*) AS n FROM probes JOIN trials ON probes.trial_id = trials.trial_id "
+        "WHERE source = 'trained' GROUP BY arm ORDER BY arm"
+    )
+
+    assert main(["query", str(directory.path), sql, "--format", "json"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == [
+        {"arm": "control", "n": 4},
+        {"arm": "full", "n": 4},
+    ]
+
+
+def test_weights_that_cannot_be_read_are_named_and_the_others_probed(
+    directory: RunDirectory, capsys: Capture
+) -> None:
+    broken = kept_weights(directory)[ids_of(directory)[0]]
+    broken.write_bytes(b"PK and then nothing")
+
+    status = main(["probe", str(directory.path), "--probes", "knn", "--device", "cpu"])
+
+    out, err = capsys.readouterr()
+    assert status == 1
+    assert f"{broken} must be whole; remove it, and train the trial again" in err
+    assert "(3 trials probed, 0 had their rows, 1 unreadable)" in out
+
+
+def test_a_sweep_that_kept_no_weights_is_refused(tmp_path: Path) -> None:
+    directory = train_into(tmp_path / "sweep", keeps=False)
+
+    with pytest.raises(ProbeError, match=r"no finished trial of .* run SPACE --keep-weights"):
+        probe_sweep(directory.path, options=KNN, device="cpu")
+    assert not (directory.path / "probes").exists()
+
+
+def test_a_trial_without_weights_cannot_be_asked_for(directory: RunDirectory) -> None:
+    with pytest.raises(ProbeError, match=r"\['nobody'\] must be finished and have kept"):
+        probe_sweep(directory.path, options=KNN, device="cpu", trial_ids=["nobody"])
+
+
+def test_weights_without_a_row_are_left_alone(directory: RunDirectory) -> None:
+    first = ids_of(directory)[0]
+    (directory.path / "trials" / f"{first}.parquet").unlink()
+
+    outcome = probe_sweep(directory.path, options=KNN, device="cpu")
+
+    assert outcome.num_probed == 3
+
+
+def test_reused_trials_bring_their_weights_where_weights_are_kept(
+    directory: RunDirectory, tmp_path: Path
+) -> None:
+    for name, keeps in (("with", True), ("without", False)):
+        newer, _ = lay_out(tmp_path / name)
+        if keeps:
+            keep_weights(newer)
+
+        take_over(newer, [directory.path], ids_of(directory))
+
+        assert sorted(kept_weights(newer)) == (ids_of(directory) if keeps else [])
+        assert ids_of(newer) == ids_of(directory)
+
+
+# --- the table --------------------------------------------------------------------------------
+
+ROW: dict[str, Any] = {
+    "trial_id": "a1",
+    "source": "trained",
+    "attach_point": "conv1",
+    "pooling": "average",
+    "probe": "knn",
+    "label_set": "true",
+    "test_accuracy": 0.5,
+}
+
+
+def test_probe_rows_are_read_back_typed_and_replaced_as_a_whole(directory: RunDirectory) -> None:
+    write_probes(directory, "a1", [ROW, {**ROW, "probe": "lda"}])
+    write_probes(directory, "a1", [{**ROW, "converged": True, "max_gradient": float("nan")}])
+
+    (row,) = read_probes(directory).to_pylist()
+
+    assert {k: row[k] for k in ROW} == ROW
+    assert (row["converged"], row["max_gradient"], row["train_accuracy"]) == (True, None, None)
+    assert read_probes(directory, ["b2"]).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda row: [row, row], "one row a probe and place, but some come twice"),
+        (lambda row: [{**row, "trial_id": "b2"}], r"must carry its id, but got \['b2'\]"),
+        (lambda row: [{**row, "accuracy": 1.0}], r"must be declared in the schema.*'accuracy'"),
+        (lambda row: [{k: v for k, v in row.items() if k != "probe"}], "`probe` must be given"),
+    ],
+)
+def test_probe_rows_that_are_wrong_are_refused(
+    directory: RunDirectory, change: Callable[[dict[str, Any]], list[dict[str, Any]]], says: str
+) -> None:
+    with pytest.raises(SchemaError, match=says):
+        write_probes(directory, "a1", change(ROW))
+
+
+def test_a_corrupt_part_of_probes_is_named_with_its_way_out(directory: RunDirectory) -> None:
+    write_probes(directory, "a1", [ROW])
+    (directory.path / "probes" / "a1.parquet").write_bytes(b"PAR1 and then nothing")
+
+    with pytest.raises(SchemaError, match=r"a1\.parquet is not .*`rlp-sweeps probe .*` writes it"):
+        read_probes(directory)
