@@ -202,6 +202,8 @@ def _caption(analysis: Analysis, metric: str, *, is_grid: bool, contours: str) -
     shape = "" if is_grid else " Each point is one sampled cell."
     if analysis.cells["lr"].n_unique() > MAX_LRS:
         shape += f" {MAX_LRS} values of lr are drawn, evenly chosen."
+    if _limits(heat_map_data(analysis, metric)["value"])[2] != "neither":
+        shape += " Colours leave out a few cells far from all others; the arrow is their end."
     return (
         f"Mean over seeds{over}{unit}. λ = 0 is the control, the same in every panel. "
         f"Stopped and failed trials are missing.{contours}{shape}"
