@@ -13,8 +13,9 @@ from typing import Any
 
 import polars as pl
 
+from rlp_sweeps.column import Column
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
-from rlp_sweeps.schema import CONFIG_PREFIX, SCHEMA_VERSION, Column
+from rlp_sweeps.schema import CONFIG_PREFIX, SCHEMA_VERSION
 
 DTYPES: dict[str, pl.DataType] = {
     "str": pl.String(),

@@ -19,8 +19,8 @@ from analysis.numbering import number_rows
 from analysis.pairing import EXTRACTOR_SCALE, Diverged, cell_columns, check_outcomes, score
 from analysis.pooling import average_within_seed
 from analysis.typed import Row, to_frame
+from rlp_sweeps.column import Column
 from rlp_sweeps.errors import SchemaError
-from rlp_sweeps.schema import Column
 
 REGULARIZED = "full"
 MATCHED = "rescaled"

@@ -17,8 +17,9 @@ from analysis.duplicates import DIRECTORY, PART, one_row_a_trial
 from analysis.origin import Origin, read_plans
 from analysis.pairing import EXTRACTOR_SCALE, REGULARIZED_ARMS, RESCALED_ARMS
 from analysis.precision import check_one_precision
+from rlp_sweeps.column import Column
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
-from rlp_sweeps.schema import EPOCHS, STATUSES, TRIALS, Column
+from rlp_sweeps.schema import EPOCHS, STATUSES, TRIALS
 
 REQUIRED_TRIAL_COLUMNS = tuple(column.name for column in TRIALS if column.required)
 _READ_PROVENANCE = ("num_classes", "error", "point", "code_version", "matched_multiplier")

@@ -20,7 +20,7 @@ from analysis.pairing import Diverged
 from analysis.pooling import keep_blocks
 from analysis.selection import best_first, mean_of_others, most_frequent, pick, score_cells, widen
 from analysis.typed import Row, numbers_of, to_frame
-from rlp_sweeps.schema import Column
+from rlp_sweeps.column import Column
 
 REGULARIZED = "full"
 

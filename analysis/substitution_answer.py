@@ -5,7 +5,7 @@ import polars as pl
 from analysis.substitution import AT_OWN, GAIN
 from analysis.typed import Row, to_frame
 from analysis.wording import format_scope, format_value, quantity_of
-from rlp_sweeps.schema import Column
+from rlp_sweeps.column import Column
 
 # fmt: off
 ANSWERS = (

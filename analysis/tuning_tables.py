@@ -1,6 +1,6 @@
 """Columns of the tables that tuning both sides gives, in the schema's words."""
 
-from rlp_sweeps.schema import Column
+from rlp_sweeps.column import Column
 
 # fmt: off
 _IDENTITY = (

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from analysis.border import DTYPES
-from rlp_sweeps.schema import Column
+from rlp_sweeps.column import Column
 
 Row = dict[str, Any]
 

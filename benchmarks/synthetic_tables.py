@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from rlp_sweeps.schema import EPOCHS, TRIALS, Column
+from rlp_sweeps.column import Column
+from rlp_sweeps.schema import EPOCHS, TRIALS
 
 REGULARIZED_ARMS = ("full", "class_term", "uniform_term", "sham")
 ROW_GROUP_ROWS = 65_536

@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rlp_sweeps.column import Column
 from rlp_sweeps.errors import SchemaError
-from rlp_sweeps.schema import SCHEMA_VERSION, STATUSES, TABLES, Column
+from rlp_sweeps.schema import SCHEMA_VERSION, STATUSES, TABLES
 from rlp_sweeps.tracking.files import write_atomically
 
 ARROW_TYPES: dict[str, pa.DataType] = {

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
-from rlp_sweeps.schema import PROBES
+from rlp_sweeps.probe_columns import PROBES
 from rlp_sweeps.tracking import parquet
 from rlp_sweeps.tracking.run_directory import RunDirectory
 

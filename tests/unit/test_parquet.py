@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rlp_sweeps.column import Column
 from rlp_sweeps.errors import SchemaError
-from rlp_sweeps.schema import TABLES, Column
+from rlp_sweeps.schema import TABLES
 from rlp_sweeps.tracking.parquet import arrow_schema, read_files, to_table, write_part
 
 ROW = {"trial_id": "a1", "status": "completed"}
