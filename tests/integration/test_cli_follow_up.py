@@ -16,7 +16,10 @@ TWINS = ("full", "replayed")
 SEARCH = """from rlp_sweeps.spaces import LogAxis, Search, SearchSpace
 
 SPACE = SearchSpace(
-    axes={"lr": LogAxis(low=0.01, high=0.1), "rlp_lambda": LogAxis(low=1, high=10, control=0.0)},
+    axes={
+        "lr": LogAxis(low=0.01, high=0.1, num_points=2),
+        "rlp_lambda": LogAxis(low=1, high=10, num_points=2, control=0.0),
+    },
     arms=("control", "full"),
     num_seeds=2,
     fixed={"num_epochs": 1, "train_samples": 200, "val_samples": 100, "test_samples": 100},
