@@ -42,7 +42,7 @@ def draw_heat_map(analysis: Analysis, metric: str, *, name: str, color_map: str)
     arms = [arm for arm in REGULARIZED_ARMS if arm in data["arm"]]
     lrs, lambdas = (data[column].unique().sort().to_list() for column in ("lr", "rlp_lambda"))
     is_grid = max(len(lrs), len(lambdas)) <= MAX_GRID
-    num_columns = min(2, len(arms)) if len(lrs) > 4 or not is_grid else len(arms)
+    num_columns = min(2, len(arms)) if len(lrs) > 3 or not is_grid else len(arms)
     num_rows = -(-len(arms) // num_columns)
     panel_height = max(1.2, 0.34 * len(lambdas)) if is_grid else 2.4
     height = num_rows * (panel_height + 0.7)
