@@ -82,7 +82,7 @@ class FollowUp:
         return not self.trials and not self.num_retried
 
 
-def plan_follow_up(  # each is asked for on the command line
+def plan_follow_up(
     plan: SweepPlan,
     rows: Sequence[Row],
     *,
