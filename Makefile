@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
 DEMO_DIR ?= runs/demo
+SLOW_LOG := $(VENV)/slow-tests.log
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,8 +23,11 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup  ## the quickstart sweep on the embedded digits, and its report
 	$(BIN)/rlp-sweeps run quickstart --output $(DEMO_DIR)
 
+# The slow tests wait for Ray most of their time, so that the others run beside them.
 test: setup  ## every test but the GPU and fault ones (what README and CI run)
-	$(BIN)/python -m pytest -m "not gpu and not faults" --cov --cov-report=term
+	@$(BIN)/python -m pytest -m "slow and not gpu and not faults" >$(SLOW_LOG) 2>&1 & slow=$$!; \
+	$(BIN)/python -m pytest -m "not slow and not gpu and not faults" --cov --cov-report=term; \
+	fast=$$?; wait $$slow; slow=$$?; cat $(SLOW_LOG); test $$fast -eq 0 -a $$slow -eq 0
 
 test-fast: setup  ## without the slow ones, while you work
 	$(BIN)/python -m pytest -m "not slow and not gpu and not faults" -q
