@@ -5,7 +5,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
 DEMO_DIR ?= runs/demo
-SLOW_LOG := $(VENV)/slow-tests.log
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,11 +22,13 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup  ## the quickstart sweep on the embedded digits, and its report
 	$(BIN)/rlp-sweeps run quickstart --output $(DEMO_DIR)
 
-# The slow tests wait for Ray most of their time, so that the others run beside them.
+# Sweeps wait for Ray, command lines for their imports, most of their time: three runs side by side.
 test: setup  ## every test but the GPU and fault ones (what README and CI run)
-	@$(BIN)/python -m pytest -m "slow and not gpu and not faults" >$(SLOW_LOG) 2>&1 & slow=$$!; \
-	$(BIN)/python -m pytest -m "not slow and not gpu and not faults" --cov --cov-report=term; \
-	fast=$$?; wait $$slow; slow=$$?; cat $(SLOW_LOG); test $$fast -eq 0 -a $$slow -eq 0
+	@$(BIN)/python -m pytest tests/integration -m "not gpu and not faults" >$(VENV)/sweeps.log 2>&1 & sweeps=$$!; \
+	$(BIN)/python -m pytest --ignore=tests/integration -m "slow and not gpu and not faults" >$(VENV)/slow.log 2>&1 & slow=$$!; \
+	$(BIN)/python -m pytest --ignore=tests/integration -m "not slow and not gpu and not faults" --cov --cov-report=term; \
+	fast=$$?; wait $$sweeps; sweeps=$$?; wait $$slow; slow=$$?; cat $(VENV)/sweeps.log $(VENV)/slow.log; \
+	test $$fast -eq 0 -a $$sweeps -eq 0 -a $$slow -eq 0
 
 test-fast: setup  ## without the slow ones, while you work
 	$(BIN)/python -m pytest -m "not slow and not gpu and not faults" -q
