@@ -3,7 +3,7 @@
 Over a grid lie lines of equal equivalent learning rate κη (`figure_contours`).
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -42,26 +42,19 @@ def draw_heat_map(analysis: Analysis, metric: str, *, name: str, color_map: str)
     arms = [arm for arm in REGULARIZED_ARMS if arm in data["arm"]]
     lrs, lambdas = (data[column].unique().sort().to_list() for column in ("lr", "rlp_lambda"))
     is_grid = max(len(lrs), len(lambdas)) <= MAX_GRID
+    low, high, extend = color_limits(data["value"])
     num_columns = min(2, len(arms)) if len(lrs) > 3 or not is_grid else len(arms)
     num_rows = -(-len(arms) // num_columns)
     panel_height = max(1.2, 0.34 * len(lambdas)) if is_grid else 2.4
     height = num_rows * (panel_height + 0.7)
     with canvas(width=7.8, height=height, name=name) as (drawing, svg):
         grid = drawing.subplots(num_rows, num_columns, squeeze=False, sharex=True, sharey=True)
-        *limits, extend = _limits(data["value"])
         for axes, arm in zip(grid.flat, arms, strict=False):
             panel = data.filter(pl.col("arm") == arm)
             draw = _draw_grid if is_grid else _draw_points
-            shown = draw(
-                axes, panel, (lrs, lambdas), limits=(limits[0], limits[1]), color_map=color_map
-            )
+            shown = draw(axes, panel, (lrs, lambdas), limits=(low, high), color_map=color_map)
             axes.set_title(arm)
-        for axes in grid.flat[len(arms) :]:
-            axes.set_visible(False)
-        for axes in grid[-1]:
-            axes.set_xlabel("lr")
-        for axes in grid[:, 0]:
-            axes.set_ylabel("λ")
+        _label_panels(grid, num_panels=len(arms))
         bar = drawing.colorbar(shown, ax=grid, fraction=0.03, pad=0.01, aspect=30, extend=extend)
         bar.outline.set_visible(False)
         for solids in bar.ax.collections:
@@ -75,13 +68,23 @@ def draw_heat_map(analysis: Analysis, metric: str, *, name: str, color_map: str)
     return Figure(
         name=name,
         title=f"{quantity.noun.capitalize()} over lr and λ",
-        caption=_caption(analysis, metric, is_grid=is_grid, contours=contours),
+        caption=_caption(analysis, metric, is_grid=is_grid, extend=extend, contours=contours),
         svg=svg[0],
         data=data,
     )
 
 
-def _limits(values: pl.Series) -> tuple[float, float, Extend]:
+def _label_panels(grid: Any, *, num_panels: int) -> None:
+    """Name the outer axes of a grid of panels, and hide those that are left over."""
+    for axes in grid.flat[num_panels:]:
+        axes.set_visible(False)
+    for axes in grid[-1]:
+        axes.set_xlabel("lr")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("λ")
+
+
+def color_limits(values: pl.Series) -> tuple[float, float, Extend]:
     """Return the ends of the colour scale, and which of them values lie beyond.
 
     A few cells far from all others, such as trainings that broke, would leave one colour to the
@@ -193,7 +196,9 @@ def _draw_points(
     return points
 
 
-def _caption(analysis: Analysis, metric: str, *, is_grid: bool, contours: str) -> str:
+def _caption(
+    analysis: Analysis, metric: str, *, is_grid: bool, extend: Extend, contours: str
+) -> str:
     names = analysis.cells.columns[: analysis.cells.columns.index("arm")]
     further = [name for name in names if name not in {"lr", "rlp_lambda"}]
     varying = [name for name in further if analysis.cells[name].n_unique() > 1]
@@ -202,7 +207,7 @@ def _caption(analysis: Analysis, metric: str, *, is_grid: bool, contours: str) -
     shape = "" if is_grid else " Each point is one sampled cell."
     if analysis.cells["lr"].n_unique() > MAX_LRS:
         shape += f" {MAX_LRS} values of lr are drawn, evenly chosen."
-    if _limits(heat_map_data(analysis, metric)["value"])[2] != "neither":
+    if extend != "neither":
         shape += " Colours leave out a few cells far from all others; the arrow is their end."
     return (
         f"Mean over seeds{over}{unit}. λ = 0 is the control, the same in every panel. "

@@ -116,30 +116,7 @@ def plan_follow_up(
     _check_arms(matched_to, there)
     _check_finished(plan, trained, rows)
     further = _further_seeds(trained, num_seeds)
-    completed = {row["trial_id"] for row in rows if row["status"] == "completed"}
-    multipliers = {row["trial_id"]: row["lr_multiplier"] for row in rows}
-    why_not = "their κ is missing or not above 0"
-    matchings = [_Matching("rescaled", why_not, MATCHED_ARMS, completed, multipliers.get)]
-    if replay is not None:
-        trajectories = _Trajectories(replay)
-        why_not = "they have no κ between evaluations, or an older version kept none"
-        matchings.append(_Matching("replayed", why_not, REPLAYED_ARMS, completed, trajectories.of))
-    matched: list[TrialConfig] = []
-    skipped: list[str] = []
-    for matching, arm in itertools.product(matchings, matched_to):
-        found, num_lacking = matching.twins(trained, arm)
-        matched += found
-        if num_lacking:
-            skipped.append(
-                f"{num_lacking} trial(s) of arm {arm!r} get no {matching.name} control: "
-                f"{matching.why_not}."
-            )
-    if replay is not None and trajectories.num_cut:
-        skipped.append(
-            f"κ of {trajectories.num_cut} of {trajectories.num_intervals} replayed intervals lay "
-            f"outside 0 … {replay.cap:g} and was cut to that, or had no class gradient to be "
-            "measured by and is that of the interval before."
-        )
+    matched, skipped = _match(trained, rows, matched_to, replay)
     num_failed = sum(row["status"] == "failed" for row in rows)
     if plan.is_search and num_failed:
         skipped.append(f"{num_failed} failed trial(s) of the search are not trained again.")
@@ -190,6 +167,36 @@ def _further_seeds(trained: Sequence[TrialConfig], num_seeds: int | None) -> lis
     whole = [t for t in trained if t.seed == min(seeds) and ARMS[t.arm].matched_to is None]
     further = range(max(seeds) + 1, max(seeds) + 1 + num_seeds - len(seeds))
     return [dataclasses.replace(trial, seed=seed) for seed in further for trial in whole]
+
+
+def _match(
+    trained: Sequence[TrialConfig],
+    rows: Sequence[Row],
+    matched_to: Sequence[str],
+    replay: Replay | None,
+) -> tuple[list[TrialConfig], list[str]]:
+    """Return the matched controls that these arms lack, and what a reader must know of them."""
+    completed = {row["trial_id"] for row in rows if row["status"] == "completed"}
+    multipliers = {row["trial_id"]: row["lr_multiplier"] for row in rows}
+    why_not = "their κ is missing or not above 0"
+    matchings = [_Matching("rescaled", why_not, MATCHED_ARMS, completed, multipliers.get)]
+    trajectories = None if replay is None else _Trajectories(replay)
+    if trajectories is not None:
+        why_not = "they have no κ between evaluations, or an older version kept none"
+        matchings.append(_Matching("replayed", why_not, REPLAYED_ARMS, completed, trajectories.of))
+    matched: list[TrialConfig] = []
+    skipped: list[str] = []
+    for matching, arm in itertools.product(matchings, matched_to):
+        found, num_lacking = matching.twins(trained, arm)
+        matched += found
+        if num_lacking:
+            skipped.append(
+                f"{num_lacking} trial(s) of arm {arm!r} get no {matching.name} control: "
+                f"{matching.why_not}."
+            )
+    if trajectories is not None and trajectories.num_cut:
+        skipped.append(trajectories.describe_cuts())
+    return matched, skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +254,10 @@ class _Trajectories:
         self._cap = replay.cap
         self._sums: dict[str, list[tuple[float, float]]] = {}
         for row in sorted(replay.epochs, key=lambda row: int(row["epoch"])):
-            class_grad, trained = row.get("class_grad_sum"), row.get("trained_grad_sum")
-            if class_grad is not None and trained is not None:
+            class_grad, trained = row["class_grad_sum"], row["trained_grad_sum"]
+            if class_grad is None or trained is None:  # an older version's row
+                continue
+            if math.isfinite(class_grad) and math.isfinite(trained):
                 self._sums.setdefault(row["trial_id"], []).append((class_grad, trained))
         self.num_intervals = 0
         self.num_cut = 0
@@ -278,6 +287,14 @@ class _Trajectories:
         self.num_intervals += len(replayed)
         self.num_cut += sum(k != r for k, r in zip(measured, replayed, strict=True))
         return replayed
+
+    def describe_cuts(self) -> str:
+        """Return how many intervals do not have the κ that was measured, one sentence."""
+        return (
+            f"κ of {self.num_cut} of {self.num_intervals} replayed intervals lay outside 0 … "
+            f"{self._cap:g} and was cut to that, or had no class gradient to be measured by and "
+            "is that of the interval before."
+        )
 
 
 def _place_of(trial: TrialConfig) -> tuple[Any, ...]:

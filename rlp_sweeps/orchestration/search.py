@@ -149,7 +149,7 @@ class SweepOptunaSearch(OptunaSearch):
     def study(self) -> optuna.Study:
         """The study; its trials are numbered as the points are."""
         study: Any = self._ot_study  # made by Ray's constructor, which types it as None
-        return study  # type: ignore[no-any-return]
+        return study  # type: ignore[no-any-return]  # see above
 
     @property
     def num_left(self) -> int:
@@ -174,7 +174,7 @@ class SweepOptunaSearch(OptunaSearch):
             )
         )
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]  # untyped
         """Return the next group to train, as the trainable's `config`; Tune calls this.
 
         Raises:

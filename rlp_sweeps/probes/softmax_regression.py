@@ -112,19 +112,9 @@ def fit_softmax(  # noqa: PLR0913  # problem and stopping rule
         return float(value), gradient.cpu().numpy()
 
     first = np.zeros(shape[0] * (shape[1] + 1)) if start is None else start.solution
-    found = minimize(
-        objective,
-        first,
-        jac=True,
-        method="L-BFGS-B",
-        options={
-            "maxiter": max_iterations,
-            "maxfun": 10 * max_iterations,
-            "maxcor": NUM_CORRECTIONS,
-            "gtol": tolerance,
-            "ftol": 0.0,
-        },
-    )
+    limits = {"maxiter": max_iterations, "maxfun": 10 * max_iterations, "gtol": tolerance}
+    options = {"maxcor": NUM_CORRECTIONS, "ftol": 0.0, **limits}
+    found = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
     weight_JP, bias_J = unpacked(found.x)
     max_gradient = float(np.abs(found.jac).max())
     weight_JD = weight_JP @ basis_DP.T

@@ -9,7 +9,7 @@ from analysis_frames import ARMS, make_epochs, make_trials, where_arm, write_dir
 from analysis.estimators import EFFECTS_OF_CONTRACT, ESTIMATORS
 from analysis.figure_attribution import draw_attribution
 from analysis.figure_curves import draw_curves
-from analysis.figure_maps import draw_heat_map
+from analysis.figure_maps import color_limits, draw_heat_map
 from analysis.figure_plane import draw_plane
 from analysis.load import load_trials
 from analysis.pairing import ARMS as EVERY_ARM
@@ -290,10 +290,8 @@ def test_a_table_of_every_arm_gives_every_estimator_in_files_and_report(tmp_path
 
 
 def test_a_few_broken_cells_do_not_take_the_colour_scale() -> None:
-    from analysis.figure_maps import _limits
-
-    assert _limits(pl.Series([0.8 + n / 100 for n in range(10)]))[2] == "neither"
-    low, high, extend = _limits(pl.Series([0.1, *(0.9 + n / 1000 for n in range(40))]))
+    assert color_limits(pl.Series([0.8 + n / 100 for n in range(10)]))[2] == "neither"
+    low, high, extend = color_limits(pl.Series([0.1, *(0.9 + n / 1000 for n in range(40))]))
     assert (low > 0.85, round(high, 3), extend) == (True, 0.939, "min")
-    assert _limits(pl.Series([9.0, *(0.9 + n / 1000 for n in range(40))]))[2] == "max"
-    assert _limits(pl.Series([0.5, 0.5]))[1] > 0.5
+    assert color_limits(pl.Series([9.0, *(0.9 + n / 1000 for n in range(40))]))[2] == "max"
+    assert color_limits(pl.Series([0.5, 0.5]))[1] > 0.5

@@ -1,6 +1,7 @@
 """Replayed controls: what their settings say, and what a follow-up schedules them at."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -109,7 +110,8 @@ def test_an_interval_is_cut_to_the_cap_and_one_without_class_gradient_follows_it
 
 
 def test_without_any_class_gradient_or_any_sums_there_is_no_replayed_control():
-    for sums in ([(-1.0, 1.0), (-2.0, 1.0), (-3.0, 2.0)], [(None, None)] * 3):
+    lost = [(1.0, 2.0), (math.nan, 3.0), (3.0, 4.0)]
+    for sums in ([(-1.0, 1.0), (-2.0, 1.0), (-3.0, 2.0)], [(None, None)] * 3, lost):
         found, trajectories = replayed(sums)
         assert trajectories == []
         assert "get no replayed control: they have no κ between evaluations" in found.skipped[0]

@@ -3,6 +3,7 @@ from typing import Any, get_args
 
 import pytest
 
+from rlp_sweeps.column import Column
 from rlp_sweeps.config import FIELD_TYPES, MATCHED_SETTINGS
 from rlp_sweeps.schema import (
     CONFIG_COLUMNS,
@@ -10,7 +11,6 @@ from rlp_sweeps.schema import (
     METRICS,
     STATUSES,
     TABLES,
-    Column,
     to_markdown,
 )
 
