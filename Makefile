@@ -28,6 +28,7 @@ test: setup  ## every test but the GPU and fault ones (what README and CI run)
 	$(BIN)/python -m pytest --ignore=tests/integration -m "slow and not gpu and not faults" >$(VENV)/slow.log 2>&1 & slow=$$!; \
 	$(BIN)/python -m pytest --ignore=tests/integration -m "not slow and not gpu and not faults" --cov --cov-report=term; \
 	fast=$$?; wait $$sweeps; sweeps=$$?; wait $$slow; slow=$$?; cat $(VENV)/sweeps.log $(VENV)/slow.log; \
+	echo "exit statuses: $$fast fast, $$sweeps sweeps, $$slow slow"; \
 	test $$fast -eq 0 -a $$sweeps -eq 0 -a $$slow -eq 0
 
 test-fast: setup  ## without the slow ones, while you work

@@ -196,8 +196,6 @@ RESOURCES = [
     Case("no address", RUN + "--address nowhere", "must be host:port or 'auto', but got 'nowhere'"),
     Case("unreachable cluster", RUN + "--address 127.0.0.1:1", r"address='127\.0\.0\.1:1', but it "
          "does not"),
-    Case("cluster that is none", RUN + "--address auto", "address='auto', but it does not",
-         marks=(pytest.mark.slow,)),
     Case("unreachable MLflow", RUN + "--tracking-uri http://127.0.0.1:1", r"127\.0\.0\.1:1"),
     Case("no MLflow address", RUN + "--tracking-uri nonsense://x", "nonsense"),
 ]

@@ -61,6 +61,15 @@ def rlp_sweeps(arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_auto_without_a_cluster_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """Here, where one sweep runs at a time: `auto` finds every cluster of the machine."""
+    done = rlp_sweeps("run quickstart --address auto --output sweep", tmp_path)
+
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert re.fullmatch(r"rlp-sweeps: .*address='auto', but it does not[^\n]+\.\n", done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
 def read_trials(directory: Path) -> pl.DataFrame:
     return pl.read_parquet(directory / "trials" / "*.parquet").sort("trial_id")
 
