@@ -29,8 +29,9 @@ SCALARS = (
 )
 """Settings that may differ between the trials of one group."""
 
-_ADDED_SETTINGS = ("matched_multiplier", "matched_trajectory")
-"""Settings that came after the first trials were named; where they are None, no id holds them."""
+_ADDED_SETTINGS: dict[str, Any] = {"matched_multiplier": None, "matched_trajectory": None}
+"""Settings that came after the first trials were named, with their defaults: left out of ids at
+these values, so that older trials keep their names."""
 
 HEADS = ("nested_joint", "nested_per_class", "single")
 """Kinds of RLP head: one softmax over all classes and labels, one a class, or no classes."""
@@ -158,7 +159,9 @@ class TrialConfig:
 
     def _identity(self) -> dict[str, Scalar]:
         values = self.to_dict()
-        return {k: v for k, v in values.items() if v is not None or k not in _ADDED_SETTINGS}
+        return {
+            k: v for k, v in values.items() if k not in _ADDED_SETTINGS or v != _ADDED_SETTINGS[k]
+        }
 
 
 def _digest(values: Mapping[str, Scalar]) -> str:
