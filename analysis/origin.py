@@ -3,11 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from analysis.border import read_manifest
-from rlp_sweeps.errors import RunDirectoryError
+from rlp_sweeps.claims import Claim
+from rlp_sweeps.errors import RunDirectoryError, SearchSpaceError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,11 +21,15 @@ class Plan:
         sweep_name: Name of the sweep's recipe; None for a table of another program.
         arms: Arm of each planned trial by its id, None where the plan does not say; empty for
             searches and foreign tables.
+        seeds: Seed of each planned trial by its id, where the plan says so.
+        claims: What the recipe expects.
     """
 
     directory: Path
     sweep_name: str | None = None
     arms: Mapping[str, str | None] = field(default_factory=dict)
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +51,16 @@ class Origin:
     def planned(self) -> frozenset[str]:
         """Ids of the trials that the manifests plan; none for searches and foreign tables."""
         return frozenset[str]().union(*(plan.arms for plan in self.plans))
+
+    @property
+    def planned_seeds(self) -> dict[str, int]:
+        """Seed of every trial that the manifests plan, by its id."""
+        return {name: seed for plan in self.plans for name, seed in plan.seeds.items()}
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The plans' claims, each once, in the order of the directories."""
+        return tuple(dict.fromkeys(claim for plan in self.plans for claim in plan.claims))
 
     @property
     def is_planned(self) -> bool:
@@ -88,7 +104,29 @@ def _read_plan(directory: Path) -> Plan:
         trial_id: config.get("arm") if isinstance(config, dict) else None
         for trial_id, config in configs.items()
     }
-    return Plan(directory=directory, sweep_name=name if isinstance(name, str) else None, arms=arms)
+    return Plan(
+        directory=directory,
+        sweep_name=name if isinstance(name, str) else None,
+        arms=arms,
+        seeds={
+            trial_id: config["seed"]
+            for trial_id, config in configs.items()
+            if isinstance(config, dict) and isinstance(config.get("seed"), int)
+        },
+        claims=_read_claims(manifest, directory),
+    )
+
+
+def _read_claims(manifest: Mapping[str, Any], directory: Path) -> tuple[Claim, ...]:
+    space = manifest.get("space")
+    try:
+        return tuple(Claim(**claim) for claim in (space or {}).get("claims", ()))
+    except (AttributeError, TypeError, SearchSpaceError) as error:
+        msg = (
+            f"`claims` of a manifest's space must be claims, but those of "
+            f"{directory / 'manifest.json'} are not ({error}). Remove the key."
+        )
+        raise RunDirectoryError(msg) from error
 
 
 def unfinished(origin: Origin, trial_ids: pl.Series) -> str | None:

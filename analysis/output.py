@@ -49,6 +49,9 @@ def _write_files(analysis: Analysis, folder: Path) -> None:
     if analysis.secondary is not None:
         for name, table in analysis.secondary.tables().items():
             table.write_parquet(folder / f"{name}.parquet")
+    if analysis.claims is not None and analysis.claim_values is not None:
+        analysis.claims.write_parquet(folder / "claims.parquet")
+        analysis.claim_values.write_parquet(folder / "claim_values.parquet")
     figures = draw_figures(analysis)
     (folder / "figures").mkdir()
     for figure in figures:

@@ -26,7 +26,7 @@ _PART_TABLES = {
 _RESULT_TABLES = (
     *("effects", "effects_pooled", "effects_legs", "effects_pooled_legs", "cells"),
     *("tuned", "tuned_choices", "tuned_curve", "substitution", "dose_response"),
-    *("effects_surface", "effects_surface_pooled", "surface_checks"),
+    *("effects_surface", "effects_surface_pooled", "surface_checks", "claims", "claim_values"),
 )
 _RESOLUTION_LINE = "Resolved plan until failure"
 
@@ -43,8 +43,17 @@ def query(directory: Path | str, sql: str) -> pl.DataFrame:
         RunDirectoryError: The directory does not exist or holds no tables.
         SchemaError: A file is unreadable.
     """
+    check_reads_only(sql)  # before any file is opened
+    return run_sql(sql, scan_tables(Path(directory)))
+
+
+def run_sql(sql: str, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
+    """Return the result of one SELECT (or WITH) over these tables.
+
+    Raises:
+        QueryError: The SQL is wrong, names an unknown table or column, writes, or opens files.
+    """
     check_reads_only(sql)
-    tables = scan_tables(Path(directory))
     try:
         return pl.SQLContext(dict(tables)).execute(sql, eager=True)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:

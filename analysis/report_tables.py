@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from analysis.claims import format_claim, format_expectation
 from analysis.effects import cell_names
 from analysis.result import Analysis
 from analysis.wording import Quantity, format_p, format_value, quantity_of
@@ -87,6 +88,27 @@ def format_interval(row: dict[str, Any], quantity: Quantity) -> str:
     if row["ci_low"] is None:
         return ""
     return f"[{quantity.number(row['ci_low'])}, {quantity.number(row['ci_high'])}]"
+
+
+def claims_table(claims: pl.DataFrame) -> Table:
+    """Return what the recipe's claims came to."""
+    return Table(
+        caption="What the study expected, and what came out: the mean over seeds with its 95 % t "
+        "interval, not adjusted for the number of claims. Agrees or disagrees: the whole interval "
+        "lies on that side of the bound.",
+        header=("claim", "source", "measured", "expected", "came out", "result"),
+        rows=tuple(
+            (
+                row["text"],
+                row["source"],
+                row["quantity"],
+                format_expectation(row),
+                format_claim(row) + (f" ({row['reason']})" if row["reason"] else ""),
+                row["result"],
+            )
+            for row in claims.to_dicts()
+        ),
+    )
 
 
 def counts_table(analysis: Analysis) -> Table:

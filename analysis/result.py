@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from analysis.cells import count_trials, summarize_cells
+from analysis.claims import tell_claims
 from analysis.effects import estimate
 from analysis.estimators import ESTIMATORS, IS_LEG
 from analysis.notes import write_notes
@@ -47,6 +48,8 @@ class Analysis:
         diverged: What a diverged trial scores: chance, last or exclude.
         secondary: What `secondary.with_secondary` adds; None where it was not asked for.
         further_paragraphs: The verdict's paragraphs on mechanism and secondary analyses.
+        claims: What the recipe's claims came to, see `claims.CLAIMS`; None where there are none.
+        claim_values: One row a claim and seed, see `claims.Checked`.
     """
 
     trials: pl.DataFrame
@@ -62,12 +65,19 @@ class Analysis:
     diverged: Diverged
     secondary: "Secondary | None" = None
     further_paragraphs: tuple[Paragraph, ...] = ()
+    claims: pl.DataFrame | None = None
+    claim_values: pl.DataFrame | None = None
 
     @property
     def verdict(self) -> str:
         """The verdict as one text."""
-        paragraphs = (*self.paragraphs, *self.further_paragraphs)
+        paragraphs = (*self.paragraphs, *self.claim_paragraphs, *self.further_paragraphs)
         return "\n".join(str(paragraph) for paragraph in paragraphs)
+
+    @property
+    def claim_paragraphs(self) -> list[Paragraph]:
+        """What the recipe's claims came to, one paragraph each."""
+        return [] if self.claims is None else tell_claims(self.claims)
 
     @property
     def num_trials(self) -> dict[str, int]:
@@ -83,6 +93,7 @@ class Analysis:
             "pooled": [_finite(row) for row in self.effects_pooled.filter(~IS_LEG).to_dicts()],
             "pooled_legs": [_finite(row) for row in self.effects_pooled.filter(IS_LEG).to_dicts()],
             "secondary": self._secondary_to_json(),
+            "claims": [] if self.claims is None else self.claims.to_dicts(),
             "notes": list(self.notes),
             "num_trials": self.num_trials,
         }

@@ -1,10 +1,13 @@
 """Analyze run directories: read, estimate, write tables, figures and the report."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from analysis.claims import check_claims
 from analysis.figure_curves import drawn_trials
 from analysis.load import load_epochs, load_sweep
+from analysis.origin import Origin
 from analysis.output import write_analysis
 from analysis.pairing import Diverged, check_outcomes
 from analysis.result import EPOCH_COLUMNS, Analysis, build_analysis
@@ -49,5 +52,19 @@ def analyze(
         build_analysis(trials, epochs, outcome=outcome, diverged=diverged, origin=origin),
         margin=margin,
     )
+    result = _with_claims(result, paths, origin)
     write_analysis(result, Path(output) if output is not None else paths[0] / "analysis")
     return result
+
+
+def _with_claims(analysis: Analysis, directories: Sequence[Path], origin: Origin) -> Analysis:
+    """Return the analysis with what the recipes' claims came to; as it is where there are none."""
+    if not origin.claims:
+        return analysis
+    results = {"effects": analysis.effects, "effects_pooled": analysis.effects_pooled}
+    if analysis.secondary is not None:
+        results |= analysis.secondary.tables()
+    checked = check_claims(
+        directories, analysis.trials, origin=origin, diverged=analysis.diverged, results=results
+    )
+    return replace(analysis, claims=checked.table, claim_values=checked.values)

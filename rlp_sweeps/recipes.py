@@ -1,8 +1,9 @@
 """Find a search space by the name a user types.
 
 A reference is the bare name of a recipe in ``search_spaces``, a dotted module, or a path to a
-``.py`` file; either must define `SPACE`. Recipes are found at run time, so that the library never
-depends on them.
+``.py`` file; either must define `SPACE`, and may define `PAPER`, the same study at the size of the
+paper, which ``:paper`` behind the name asks for. Recipes are found at run time, so that the library
+never depends on them.
 """
 
 import difflib
@@ -27,20 +28,26 @@ from rlp_sweeps.spaces import SearchSpace
 RECIPES_PACKAGE = "search_spaces"
 """The package whose modules are known by their bare names."""
 
+SIZES = {"small": "SPACE", "paper": "PAPER"}
+"""Sizes of a study, and the name that each has in its module."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedSpace:
     """A search space and where it stands.
 
     Attributes:
-        name: The module's last name, which names the sweep's folder and experiment.
-        space: The module's `SPACE`.
+        name: The module's last name, which names the sweep's folder and experiment; ``_paper``
+            behind it at that size.
+        space: The module's `SPACE`, or another size.
         doc: The module's docstring, dedented; empty without one.
+        sizes: Sizes that the module defines, out of `SIZES`.
     """
 
     name: str
     space: SearchSpace
     doc: str
+    sizes: tuple[str, ...] = ("small",)
 
     @property
     def num_trials(self) -> int:
@@ -60,14 +67,15 @@ def load_space(reference: str) -> NamedSpace:
     """Return the search space that a reference names.
 
     Args:
-        reference: A recipe's bare name, a dotted module, or a path to a ``.py`` file. Dotted
-            modules are also looked for in the working directory, and what a file imports in its
-            own folder.
+        reference: A recipe's bare name, a dotted module, or a path to a ``.py`` file; behind it
+            ``:paper`` for the study's other size. Dotted modules are also looked for in the working
+            directory, and what a file imports in its own folder.
 
     Raises:
-        SearchSpaceError: Nothing stands there, it cannot be imported, or it defines no `SPACE`
-            that is a `SearchSpace`.
+        SearchSpaceError: Nothing stands there, it cannot be imported, it defines no `SPACE` that is
+            a `SearchSpace`, or it has no such size.
     """
+    reference, size = _split_size(reference)
     if reference.endswith(".py") or "/" in reference or "\\" in reference:
         name, module = Path(reference).stem, _module_at(Path(reference))
     elif not all(part.isidentifier() for part in reference.split(".")):
@@ -79,7 +87,21 @@ def load_space(reference: str) -> NamedSpace:
     else:
         name = reference.rpartition(".")[2]
         module = _module_named(reference if "." in reference else f"{RECIPES_PACKAGE}.{reference}")
-    return NamedSpace(name=name, space=_space_of(module), doc=inspect.getdoc(module) or "")
+    sizes = tuple(key for key, attribute in SIZES.items() if hasattr(module, attribute))
+    return NamedSpace(
+        name=name if size == "small" else f"{name}_{size}",
+        space=_space_of(module, SIZES[size]),
+        doc=inspect.getdoc(module) or "",
+        sizes=sizes,
+    )
+
+
+def _split_size(reference: str) -> tuple[str, str]:
+    name, colon, size = reference.partition(":")
+    if colon and size not in SIZES:
+        msg = f"the size of a study must be one of {list(SIZES)}, but got {reference!r}."
+        raise SearchSpaceError(msg)
+    return name, size or "small"
 
 
 def _module_at(path: Path) -> ModuleType:
@@ -164,15 +186,18 @@ def _sentence_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {text.rstrip('.')}." if text else f"{type(error).__name__}."
 
 
-def _space_of(module: ModuleType) -> SearchSpace:
+def _space_of(module: ModuleType, attribute: str) -> SearchSpace:
     origin = module.__file__ or module.__name__
-    space = getattr(module, "SPACE", None)
+    space = getattr(module, attribute, None)
+    if space is None and attribute != SIZES["small"]:
+        msg = f"the study {origin!r} has one size; a larger one would be defined as `{attribute}`."
+        raise SearchSpaceError(msg)
     if space is None:
         msg = f"a search space's module must define `SPACE`, but {origin!r} does not."
         raise SearchSpaceError(msg)
     if not isinstance(space, SearchSpace):
         msg = (
-            "`SPACE` must be a SearchSpace of rlp_sweeps.spaces, "
+            f"`{attribute}` must be a SearchSpace of rlp_sweeps.spaces, "
             f"but in {origin!r} it is a {type(space).__name__}."
         )
         raise SearchSpaceError(msg)

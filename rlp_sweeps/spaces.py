@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from rlp_sweeps.arms import MAIN_ARMS, get_arm
 from rlp_sweeps.axes import Axis, ChoiceAxis, LinearAxis, LogAxis, as_values
+from rlp_sweeps.claims import Claim
 from rlp_sweeps.config import ARMS_WITHOUT_SPLIT, Scalar, TrialConfig, check_value
 from rlp_sweeps.errors import SearchSpaceError
 from rlp_sweeps.settings import values_of_setting
@@ -21,6 +22,7 @@ __all__ = [
     "SAMPLERS",
     "Axis",
     "ChoiceAxis",
+    "Claim",
     "LinearAxis",
     "LogAxis",
     "Search",
@@ -96,6 +98,7 @@ class SearchSpace:
         first_seed: Number of the first replicate.
         search: Walk the axes with Optuna; a grid where missing.
         data_dir: Folder that data sets are read from; no part of a trial's identity.
+        claims: What the analysis checks by an interval; no part of what is trained.
 
     Raises:
         SearchSpaceError: The space cannot be rendered.
@@ -111,11 +114,13 @@ class SearchSpace:
     first_seed: int = 0
     search: Search | None = None
     data_dir: str = "data"
+    claims: tuple[Claim, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "axes", dict(self.axes))
         object.__setattr__(self, "fixed", dict(self.fixed))
         has_lambda = "rlp_lambda" in self.axes or "rlp_lambda" in self.fixed
+        object.__setattr__(self, "claims", tuple(self.claims))
         arms = self.arms or (self._main_arms() if has_lambda else ("control",))
         object.__setattr__(self, "arms", as_values("arms", arms))
         _check_design(self)
@@ -221,7 +226,8 @@ def space_from_dict(values: Mapping[str, Any]) -> SearchSpace:
             raise SearchSpaceError(msg)
         axes[name] = kinds[kind](**settings)
     search = None if values["search"] is None else Search(**values["search"])
-    return SearchSpace(**{**values, "axes": axes, "search": search})
+    claims = tuple(Claim(**claim) for claim in values.get("claims", ()))
+    return SearchSpace(**{**values, "axes": axes, "search": search, "claims": claims})
 
 
 def _grid_values(name: str, axis: Axis) -> list[Scalar]:

@@ -24,7 +24,7 @@ Space = Annotated[
     typer.Argument(
         metavar="SPACE",
         help="A recipe's name (see `rlp-sweeps spaces`), a dotted module, or a path to a .py file; "
-        "it must define SPACE.",
+        "it must define SPACE. `SPACE:paper`: the study at the size of its paper.",
     ),
 ]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]

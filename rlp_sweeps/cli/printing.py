@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlp_sweeps.cli.progress_state import in_words
-from rlp_sweeps.recipes import NamedSpace
+from rlp_sweeps.recipes import NamedSpace, load_space
 from rlp_sweeps.schema import STATUSES
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ def print_spaces(spaces: Sequence[NamedSpace]) -> None:
         space = named.space
         points = "" if space.search is None else f" at {space.search.num_points} sampled points"
         trials = f"{named.num_trials} trials{points} over {space.num_seeds} seeds"
+        if "paper" in named.sizes:
+            larger = load_space(f"{named.name}:paper")
+            trials += f" ({larger.num_trials} at the paper's size, {named.name}:paper)"
         console.print(Text(named.name, style="bold"))
         for text in (space.claim, f"{trials}; arms: {', '.join(space.arms)}"):
             console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
@@ -146,7 +149,8 @@ def print_analysis(analysis: "Analysis", report: Path) -> None:
     The Shapley legs of each part are left to the report and to effects_pooled_legs.parquet.
     """
     console = stdout()
-    for paragraph in (*analysis.paragraphs, *analysis.further_paragraphs):
+    claims = analysis.claim_paragraphs
+    for paragraph in (*analysis.paragraphs, *claims, *analysis.further_paragraphs):
         text = Text.assemble((f"{paragraph.lead}: ", "bold"), paragraph.text)
         console.print(text, end="\n\n")
     console.print(f"Effects on {analysis.outcome}, pooled over cells; 95 % intervals over seeds")

@@ -142,3 +142,30 @@ def test_load_space_names_the_file_that_a_dotted_module_breaks_in(
 
     with pytest.raises(SearchSpaceError, match=r"helper\.py, line 3: ZeroDivisionError: division"):
         load_space("studies_broken.first")
+
+
+def test_a_study_is_loaded_at_the_size_of_its_paper(tmp_path: Path) -> None:
+    larger = SPACE + SPACE[SPACE.index("SPACE = ") :].replace("SPACE = ", "PAPER = ").replace(
+        "num_seeds=1", "num_seeds=7"
+    )
+    write(tmp_path / "study.py", larger)
+
+    small, paper = (load_space(f"{tmp_path}/study.py{end}") for end in ("", ":paper"))
+
+    assert (small.name, small.space.num_seeds, small.sizes) == ("study", 1, ("small", "paper"))
+    assert (paper.name, paper.space.num_seeds) == ("study_paper", 7)
+
+
+@pytest.mark.parametrize(
+    ("reference", "match"),
+    [
+        (
+            "quickstart:huge",
+            r"size of a study must be one of \['small', 'paper'\], but got '.*:huge'",
+        ),
+        ("quickstart:paper", "has one size; a larger one would be defined as `PAPER`"),
+    ],
+)
+def test_a_size_that_a_study_has_not_is_refused(reference: str, match: str) -> None:
+    with pytest.raises(SearchSpaceError, match=match):
+        load_space(reference)

@@ -1,0 +1,244 @@
+"""Claims checked: each is one number a seed, an interval over seeds, and what it says of a bound.
+
+The queries see ``trials`` as effects do: a diverged trial's class outcomes are those of chance, and
+what is missing is NaN, so that a mean over it is missing too. Only whole replicates count: a seed
+with a trial that has no outcome (failed, stopped, not yet trained) takes part in no claim.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from analysis.border import DTYPES
+from analysis.intervals import infer
+from analysis.origin import Origin
+from analysis.pairing import Diverged, score
+from analysis.query import run_sql, scan_tables
+from analysis.wording import MINUS, Paragraph
+from rlp_sweeps.claims import Claim
+from rlp_sweeps.column import Column
+from rlp_sweeps.errors import QueryError
+from rlp_sweeps.schema import METRICS
+
+# fmt: off
+CLAIMS = (
+    Column("text", "str", "", "identity", "The statement, one sentence."),
+    Column("source", "str", "", "identity", "Where it stands: paper, section or figure."),
+    Column("quantity", "str", "", "identity", "What is measured, in words."),
+    Column("expects", "str", "", "config", "above, below: the bound; within: −bound … bound."),
+    Column("bound", "f64", "of the value", "config", "What the interval is compared with."),
+    Column("unit", "str", "", "config", "points: values are shares, printed times 100."),
+    Column("estimate", "f64", "of the value", "outcome", "Mean over seeds; null: not measured."),
+    Column("ci_low", "f64", "of the value", "outcome",
+           "95 % t interval over seeds, not adjusted for the number of claims; null for one seed "
+           "and without spread."),
+    Column("ci_high", "f64", "of the value", "outcome", "Its upper end."),
+    Column("num_replicates", "i64", "count", "outcome", "Seeds that have a value, or what n counts "
+           "where the claim's query returns an interval of its own."),
+    Column("result", "str", "", "outcome",
+           "agrees, disagrees: the whole interval lies on that side; not resolved; not measured."),
+    Column("reason", "str", "", "diagnostic", "Why it was not measured, or what to know of it."),
+)
+# fmt: on
+
+_KNOWN_TO_CHANCE = ("train_accuracy", "val_accuracy", "test_accuracy", "val_loss", "test_loss")
+_INTERVAL = ("estimate", "ci_low", "ci_high", "n")
+
+
+class Checked(NamedTuple):
+    """The claims of a sweep, checked.
+
+    Attributes:
+        table: One row a claim, the columns `CLAIMS`.
+        values: One row a claim and seed: ``text``, ``seed``, ``value``.
+    """
+
+    table: pl.DataFrame
+    values: pl.DataFrame
+
+
+def check_claims(
+    directories: Sequence[Path],
+    trials: pl.DataFrame,
+    *,
+    origin: Origin,
+    diverged: Diverged = "chance",
+    results: Mapping[str, pl.DataFrame] | None = None,
+) -> Checked:
+    """Return what the claims of the directories' plans came to.
+
+    Args:
+        directories: Run directories, whose tables the queries see.
+        trials: As `load_trials` returns them.
+        origin: What the directories plan and claim.
+        diverged: What a diverged trial scores.
+        results: Tables of this analysis by name, which the queries see too.
+    """
+    whole, num_left_out = _whole_replicates(trials, origin)
+    tables = dict(_tables(directories)) if origin.claims else {}
+    tables |= {name: table.lazy() for name, table in (results or {}).items()}
+    tables["trials"] = _scored(whole, diverged).lazy()
+    rows, values = [], []
+    for claim in origin.claims:
+        row, found = _check(claim, tables)
+        if num_left_out and not row["reason"]:
+            row["reason"] = f"{num_left_out} seed(s) left out: they have trials without an outcome"
+        rows.append(row)
+        values += [{"text": claim.text, "seed": s, "value": v} for s, v in found]
+    schema = {column.name: DTYPES[column.dtype] for column in CLAIMS}
+    value_schema = {"text": pl.String, "seed": pl.Int64, "value": pl.Float64}
+    return Checked(pl.DataFrame(rows, schema), pl.DataFrame(values, value_schema))
+
+
+def tell_claims(table: pl.DataFrame) -> list[Paragraph]:
+    """Return one paragraph a claim."""
+    return [Paragraph(f"Claim, {row['result']}", _tell(row)) for row in table.to_dicts()]
+
+
+def format_claim(row: Mapping[str, Any]) -> str:
+    """Return "+1.2 points [+0.3, +2.1], n = 5" of a row of `CLAIMS`."""
+    if row["estimate"] is None:
+        return "not measured"
+    unit = " points" if row["unit"] == "points" else ""
+    text = f"{_number(row['estimate'], row['unit'])}{unit}"
+    if row["ci_low"] is not None:
+        low, high = _number(row["ci_low"], row["unit"]), _number(row["ci_high"], row["unit"])
+        text += f" [{low}, {high}]"
+    return f"{text}, n = {row['num_replicates']}"
+
+
+def format_expectation(row: Mapping[str, Any]) -> str:
+    """Return what a claim expects of its quantity, in words."""
+    bound = _number(row["bound"], row["unit"]).lstrip("+") + " points" * (row["unit"] == "points")
+    if row["bound"] == 0:
+        bound = "0"
+    return f"within ±{bound}" if row["expects"] == "within" else f"{row['expects']} {bound}"
+
+
+def _tell(row: Mapping[str, Any]) -> str:
+    text = f"{row['text'].rstrip('.')} ({row['source']}). {row['quantity']}: {format_claim(row)}"
+    text += f"; expected {format_expectation(row)}."
+    return f"{text} {_sentence(row['reason'])}" if row["reason"] else text
+
+
+def _sentence(reason: str) -> str:
+    return f"{reason[0].upper()}{reason[1:].rstrip('.')}."
+
+
+def _number(value: float, unit: str) -> str:
+    text = f"{value * 100:+.1f}" if unit == "points" else f"{value:+.3g}"
+    return text.replace("-", MINUS)
+
+
+def _whole_replicates(trials: pl.DataFrame, origin: Origin) -> tuple[pl.DataFrame, int]:
+    """Return the trials of seeds in which every trial has an outcome, and how many seeds have not.
+
+    Trials that are planned and have no row are looked for by id.
+    """
+    is_open = ~pl.col("status").is_in(["completed", "diverged"])
+    broken = set(trials.filter(is_open)["seed"])
+    found = set(trials["trial_id"])
+    broken |= {seed for trial_id, seed in origin.planned_seeds.items() if trial_id not in found}
+    return trials.filter(~pl.col("seed").is_in(list(broken))), len(broken)
+
+
+def _scored(trials: pl.DataFrame, diverged: Diverged) -> pl.DataFrame:
+    """Return the trials with every metric as effects read it; NaN where there is none."""
+    metrics = [name for name in METRICS if name in trials.columns]
+    ends: dict[str, Diverged] = {
+        name: diverged if name in _KNOWN_TO_CHANCE or diverged != "chance" else "exclude"
+        for name in metrics
+    }
+    return trials.with_columns(
+        score(name, diverged=ends[name]).cast(pl.Float64).fill_null(math.nan).alias(name)
+        for name in metrics
+    )
+
+
+def _tables(directories: Sequence[Path]) -> dict[str, pl.LazyFrame]:
+    frames: dict[str, list[pl.LazyFrame]] = {}
+    for directory in directories:
+        for name, frame in scan_tables(directory).items():
+            frames.setdefault(name, []).append(frame)
+    return {name: pl.concat(parts, how="diagonal_relaxed") for name, parts in frames.items()}
+
+
+_Values = list[tuple[int, float]]
+
+
+def _check(claim: Claim, tables: Mapping[str, pl.LazyFrame]) -> tuple[dict[str, Any], _Values]:
+    row: dict[str, Any] = {
+        **{name: getattr(claim, name) for name in ("text", "source", "quantity")},
+        **{name: getattr(claim, name) for name in ("expects", "bound", "unit")},
+        **dict.fromkeys(("estimate", "ci_low", "ci_high")),
+        "num_replicates": 0,
+        "result": "not measured",
+        "reason": None,
+    }
+    try:
+        answer = run_sql(claim.measure, tables)
+    except QueryError as error:
+        return {**row, "reason": str(error)}, []
+    if set(_INTERVAL) <= set(answer.columns):
+        return {**row, **_given_interval(claim, answer)}, []
+    if not {"seed", "value"} <= set(answer.columns) or answer["seed"].is_duplicated().any():
+        reason = (
+            "the query of a claim must return one row a seed with `seed` and `value`, or one row "
+            f"with {list(_INTERVAL)}, but it returns {answer.height} row(s) of {answer.columns}"
+        )
+        return {**row, "reason": reason}, []
+    found = answer.select(pl.col("seed").cast(pl.Int64), pl.col("value").cast(pl.Float64))
+    found = found.filter(pl.col("value").is_finite()).sort("seed")
+    values = list(found.iter_rows())
+    if not values:
+        return {**row, "reason": "no seed has a value"}, []
+    return {**row, **_over_seeds(claim, found["value"].to_numpy())}, values
+
+
+def _over_seeds(claim: Claim, values: np.ndarray[Any, Any]) -> dict[str, Any]:
+    found = infer(values[:, None], np.array([0]))
+    ends = {name: float(found[name][0, 0]) for name in ("estimate", "ci_low", "ci_high")}
+    num_seeds = len(values)
+    reason = None
+    if math.isnan(ends["ci_low"]):
+        reason = "one seed has no interval" if num_seeds == 1 else "the seeds have no spread"
+    elif ends["ci_low"] == ends["ci_high"]:
+        reason = "the seeds have no spread"
+    low, high = ends["ci_low"], ends["ci_high"]
+    if num_seeds > 1 and math.isnan(low):
+        low = high = ends["estimate"]  # every seed has this value
+    return {
+        **{name: None if math.isnan(value) else value for name, value in ends.items()},
+        "num_replicates": num_seeds,
+        "result": judge(claim, low, high),
+        "reason": reason,
+    }
+
+
+def _given_interval(claim: Claim, answer: pl.DataFrame) -> dict[str, Any]:
+    if answer.height != 1:
+        return {"reason": f"the query of a claim must return one row, but has {answer.height}"}
+    row = answer.row(0, named=True)
+    if row["estimate"] is None or row["ci_low"] is None or row["ci_high"] is None:
+        return {"reason": "there is no interval"}
+    ends = {name: float(row[name]) for name in ("estimate", "ci_low", "ci_high")}
+    result = judge(claim, ends["ci_low"], ends["ci_high"])
+    return {**ends, "num_replicates": int(row["n"]), "result": result}
+
+
+def judge(claim: Claim, low: float, high: float) -> str:
+    """Return what an interval says: agrees, disagrees, or not resolved (NaN ends included)."""
+    sides = {
+        "above": (low > claim.bound, high < claim.bound),
+        "below": (high < claim.bound, low > claim.bound),
+        "within": (
+            -claim.bound < low and high < claim.bound,
+            low > claim.bound or high < -claim.bound,
+        ),
+    }
+    agrees, disagrees = sides[claim.expects]
+    return "agrees" if agrees else "disagrees" if disagrees else "not resolved"
