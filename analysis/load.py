@@ -80,7 +80,7 @@ def load_sweep(directories: Sequence[Path]) -> tuple[pl.DataFrame, Origin]:
     trials, num_twofold = one_row_a_trial(rows, columns, directories)
     kept = trials.select("trial_id", DIRECTORY)
     origin = Origin(plans=plans, num_twofold=num_twofold, kept=kept)
-    return _with_derived(trials.drop(DIRECTORY)), origin
+    return _with_derived(_with_defaults(trials.drop(DIRECTORY))), origin
 
 
 def load_epochs(
@@ -206,6 +206,12 @@ def _check_numbers(trials: pl.DataFrame, *, where: str) -> None:
                 "percent, divide by 100."
             )
             raise SchemaError(msg)
+
+
+def _with_defaults(trials: pl.DataFrame) -> pl.DataFrame:
+    """Return the trials with settings that older rows do not state at what they were then."""
+    defaults = [c for c in TRIALS if c.default is not None and c.name in trials.columns]
+    return trials.with_columns(pl.col(c.name).fill_null(c.default) for c in defaults)
 
 
 def _with_derived(trials: pl.DataFrame) -> pl.DataFrame:

@@ -54,7 +54,13 @@ EXTRACTOR_SCALE = "extractor_scale"
 KAPPA_ARMS = ("full", "class_term", "uniform_term")
 """Arms whose measured multiplier estimators read."""
 
-_CLASS_ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy")
+_CLASS_ACCURACIES = (
+    "train_accuracy",
+    "val_accuracy",
+    "test_accuracy",
+    "true_label_accuracy",
+    "changed_label_accuracy",
+)
 _CLASS_LOSSES = ("train_loss", "val_loss", "test_loss")
 
 RANDOM_LABEL_OUTCOMES = (

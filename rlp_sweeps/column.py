@@ -19,6 +19,8 @@ class Column:
         meaning: One sentence.
         required: The analysis cannot do without it.
         nullable: A required column may hold nulls for a completed trial.
+        default: What a setting was in rows that were written before it had a column; None where
+            nothing was.
     """
 
     name: str
@@ -28,3 +30,4 @@ class Column:
     meaning: str
     required: bool = field(default=False, kw_only=True)
     nullable: bool = field(default=False, kw_only=True)
+    default: str | float | None = field(default=None, kw_only=True)

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, Self, get_args, get_type_hints
 
 from rlp_sweeps.arms import ARMS, get_arm
+from rlp_sweeps.data_settings import DATA_DEFAULTS, DATA_RULES
 from rlp_sweeps.errors import ConfigError
 
 SCALARS = (
@@ -29,7 +30,11 @@ SCALARS = (
 )
 """Settings that may differ between the trials of one group."""
 
-_ADDED_SETTINGS: dict[str, Any] = {"matched_multiplier": None, "matched_trajectory": None}
+_ADDED_SETTINGS: dict[str, Any] = {
+    "matched_multiplier": None,
+    "matched_trajectory": None,
+    **DATA_DEFAULTS,
+}
 """Settings that came after the first trials were named, with their defaults: left out of ids at
 these values, so that older trials keep their names."""
 
@@ -75,6 +80,9 @@ class TrialConfig:
     train_samples: int | None = None
     val_samples: int | None = None
     test_samples: int | None = None
+    label_corruption: float = 0.0
+    train_fraction: float = 1.0
+    imbalance_factor: float = 1.0
     augmentation: str = "none"
     backbone: str = "small_cnn"
     backbone_depth: int | None = None
@@ -133,7 +141,7 @@ class TrialConfig:
 
         Projection arms need a step of their own and form groups among themselves.
         """
-        shared = {k: v for k, v in self.to_dict().items() if k not in SCALARS}
+        shared = {k: v for k, v in self._identity().items() if k not in SCALARS}
         return _digest({**shared, "is_projected": True} if self.is_projected else shared)
 
     @property
@@ -202,6 +210,7 @@ _RULES: dict[str, _Rule] = {
     "batch_size": ("2 <= batch_size", lambda v: v >= 2),
     "precision": (f"precision in {PRECISIONS}", lambda v: v in PRECISIONS),
     "eval_every": ("1 <= eval_every", lambda v: v >= 1),
+    **DATA_RULES,
 }
 
 

@@ -7,6 +7,7 @@ cells apart.
 """
 
 from rlp_sweeps.column import Column
+from rlp_sweeps.data_settings import DATA_COLUMNS, LABEL_METRIC_COLUMNS
 from rlp_sweeps.probe_columns import PROBES
 
 SCHEMA_VERSION = 1
@@ -55,6 +56,7 @@ CONFIG_COLUMNS = (
            "Validation samples; null: the data set's own share."),
     Column("test_samples", "i64", "count", "config",
            "Test samples kept; null: all."),
+    *DATA_COLUMNS,
     Column("augmentation", "str", "", "config",
            "Name of the training augmentation."),
     Column("backbone", "str", "", "config",
@@ -104,6 +106,7 @@ _METRIC_COLUMNS = (
            "Cross-entropy on the test samples.", required=True),
     Column("generalization_gap", "f64", "share, [−1, 1]", "outcome",
            "train_accuracy − test_accuracy."),
+    *LABEL_METRIC_COLUMNS,
     Column("random_label_accuracy", "f64", "share, [0, 1]", "outcome",
            "Observer head on training samples, eval mode: argmax over the R outputs "
            "of the true class.", required=True),

@@ -164,7 +164,7 @@ def check_config(config: TrialConfig, data_dir: str) -> None:
     """
     from rlp_sweeps.training.augmentation import build_augmentation
     from rlp_sweeps.training.backbones import check_backbone, get_builder
-    from rlp_sweeps.training.datasets import check_split, describe_dataset
+    from rlp_sweeps.training.datasets import check_split, check_thinned, describe_dataset
 
     build_augmentation(config.augmentation)
     info = describe_dataset(config.dataset, data_dir=data_dir)
@@ -172,4 +172,5 @@ def check_config(config: TrialConfig, data_dir: str) -> None:
         get_builder(config.backbone)
         return
     check_split(config, info)
+    check_thinned(config, data_dir=data_dir)
     check_backbone(config, image_shape=info.image_shape, num_classes=info.num_classes)

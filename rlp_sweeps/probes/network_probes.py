@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from rlp_sweeps.config import SCALARS, TrialConfig
 from rlp_sweeps.errors import ProbeError
@@ -70,7 +69,6 @@ def probe_network(
     data: SplitDataset,
     *,
     options: ProbeOptions | None = None,
-    true_labels_N: Tensor | None = None,
 ) -> list[ProbeRow]:
     """Return every probe at every attach point of a network, and beside it what needs no training.
 
@@ -79,7 +77,6 @@ def probe_network(
         config: The trial's.
         data: Its splits, on the network's device.
         options: What is probed.
-        true_labels_N: True classes of the training samples; those trained on where missing.
 
     Returns:
         Pixels (layer 0), the network before training and Gaussian features first, then the network.
@@ -88,8 +85,8 @@ def probe_network(
         ProbeError: A probe cannot be fitted to these samples, or a feature is not finite.
     """
     options = options or ProbeOptions()
-    references = probe_references(config, data, options=options, true_labels_N=true_labels_N)
-    trained = probe_trained(network, config, data, options=options, true_labels_N=true_labels_N)
+    references = probe_references(config, data, options=options)
+    trained = probe_trained(network, config, data, options=options)
     return [*references, *trained]
 
 
@@ -99,11 +96,10 @@ def probe_trained(
     data: SplitDataset,
     *,
     options: ProbeOptions,
-    true_labels_N: Tensor | None = None,
 ) -> list[ProbeRow]:
     """Return the rows of the network itself; see `probe_network`."""
     _check_head(config, options)
-    samples = _samples_of(config, data, true_labels_N)
+    samples = _samples_of(config, data)
     rows = _probe_layers(network, data, samples, source="trained", options=options)
     if "rlp_online" in options.probes:
         rows.append(_online_row(network, data, samples, options))
@@ -115,7 +111,6 @@ def probe_references(
     data: SplitDataset,
     *,
     options: ProbeOptions,
-    true_labels_N: Tensor | None = None,
 ) -> list[ProbeRow]:
     """Return the rows that need no training: pixels, the network before its first step, chance.
 
@@ -123,7 +118,7 @@ def probe_references(
     alone, for which they are the floor: of classes they tell nothing.
     """
     _check_head(config, options)
-    samples = _samples_of(config, data, true_labels_N)
+    samples = _samples_of(config, data)
     place = Place("pixels", PIXELS, 0, options.pooling)
     rows = probe_place(pixel_features(data), samples, place, options.probes)
     network = untrained_network(config, data, data.train_labels_N.device)
@@ -149,13 +144,13 @@ def _check_head(config: TrialConfig, options: ProbeOptions) -> None:
         raise ProbeError(msg)
 
 
-def _samples_of(config: TrialConfig, data: SplitDataset, true_labels_N: Tensor | None) -> Samples:
+def _samples_of(config: TrialConfig, data: SplitDataset) -> Samples:
     random_labels_N = draw_random_labels(
         seed=config.seed, pool_size=data.pool_size, num_random_labels=config.num_random_labels
     ).to(data.train_ids_N.device)[data.train_ids_N]
     return Samples(
         labels_N=data.train_labels_N,
-        true_labels_N=data.train_labels_N if true_labels_N is None else true_labels_N,
+        true_labels_N=data.true_labels_N,
         random_labels_N=random_labels_N,
         val_labels_N=data.val_labels_N,
         test_labels_N=data.test_labels_N,

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import DatasetError
-from rlp_sweeps.seeding import stream_seed
 from rlp_sweeps.training.dataset_sources import SOURCES
 from rlp_sweeps.training.dotted_paths import import_function, is_dotted_path
 from rlp_sweeps.training.image_arrays import DatasetInfo, ImageArrays
+from rlp_sweeps.training.label_corruption import corrupt_labels
 from rlp_sweeps.training.normalization import channel_statistics, normalize
+from rlp_sweeps.training.splits import sizes_of_split, split_ids, thins
 from rlp_sweeps.training.synthetic import describe_synthetic, generate_synthetic, is_synthetic
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "SplitDataset",
     "check_dataset",
     "check_split",
+    "check_thinned",
     "describe_dataset",
     "load_image_arrays",
     "normalize",
@@ -45,8 +47,6 @@ __all__ = [
 DATASETS = (*SOURCES, "synthetic")
 """Names of the data sets that come with the package."""
 
-_POOL_PERMUTATION, _TEST_PERMUTATION = 0, 1
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitDataset:
@@ -54,7 +54,8 @@ class SplitDataset:
 
     Attributes:
         train_images_NCHW: uint8.
-        train_labels_N: int64, in [0, K).
+        train_labels_N: Labels trained on, int64, in [0, K).
+        true_labels_N: True classes of the training samples, int64; the same where none is changed.
         train_ids_N: int64, each sample's index in the training pool; random labels are keyed by it.
         val_images_NCHW: uint8.
         val_labels_N: int64.
@@ -68,6 +69,7 @@ class SplitDataset:
 
     train_images_NCHW: Tensor
     train_labels_N: Tensor
+    true_labels_N: Tensor
     train_ids_N: Tensor
     val_images_NCHW: Tensor
     val_labels_N: Tensor
@@ -126,7 +128,18 @@ def check_split(config: TrialConfig, info: DatasetInfo) -> None:
     Raises:
         DatasetError: The sizes asked for do not fit.
     """
-    _split_sizes(config, info)
+    sizes_of_split(config, info)
+
+
+def check_thinned(config: TrialConfig, *, data_dir: str) -> None:
+    """Refuse `train_fraction` and `imbalance_factor` that leave too few samples; reads the labels.
+
+    Raises:
+        DatasetError: A class keeps no training sample at the trial's seed, or a batch is larger
+            than what is left.
+    """
+    if thins(config):
+        split_ids(config, load_image_arrays(config.dataset, data_dir=data_dir))
 
 
 def load_image_arrays(dataset: str, *, data_dir: str) -> ImageArrays:
@@ -150,25 +163,29 @@ def split_dataset(config: TrialConfig, *, data_dir: str, device: torch.device) -
     samples come first (a third of the pool unless `test_samples` says how many), then validation
     samples (a ninth). With one, validation samples (a tenth) come first, and `test_samples` of the
     test set are drawn by the same stream. The rest is for training, the first `train_samples` of
-    it. A larger `train_samples` thus changes neither validation nor test.
+    it. A larger `train_samples` thus changes neither validation nor test. Of these
+    `train_fraction` and `imbalance_factor` keep some, class by class, in the same order, and
+    `label_corruption` redraws labels; both leave validation and test alone.
 
     Raises:
         DatasetError: The data set cannot be read, or is smaller than what is asked for.
     """
     arrays = load_image_arrays(config.dataset, data_dir=data_dir)
-    num_train, num_val, num_test = _split_sizes(config, arrays.info)
-    ids_N = _permutation(config.seed, _POOL_PERMUTATION, len(arrays.train_labels_N))
-    if arrays.test_images_NCHW is None or arrays.test_labels_N is None:
-        test_ids_N, ids_N = ids_N[:num_test], ids_N[num_test:]
+    train_ids_N, val_ids_N, test_ids_N = split_ids(config, arrays)
+    test_source_NCHW, test_labels_N = arrays.test_images_NCHW, arrays.test_labels_N
+    if test_source_NCHW is None or test_labels_N is None:
         test_source_NCHW, test_labels_N = arrays.train_images_NCHW, arrays.train_labels_N
-    else:
-        test_source_NCHW, test_labels_N = arrays.test_images_NCHW, arrays.test_labels_N
-        test_ids_N = _permutation(config.seed, _TEST_PERMUTATION, len(test_labels_N))[:num_test]
-    val_ids_N, train_ids_N = ids_N[:num_val], ids_N[num_val : num_val + num_train]
+    labels_N = corrupt_labels(
+        arrays.train_labels_N,
+        label_corruption=config.label_corruption,
+        num_classes=arrays.num_classes,
+        seed=config.seed,
+    )
     mean_C, std_C = _channel_statistics(config.dataset, _folder(data_dir))
     return SplitDataset(
         train_images_NCHW=arrays.train_images_NCHW[train_ids_N].to(device),
-        train_labels_N=arrays.train_labels_N[train_ids_N].to(device),
+        train_labels_N=labels_N[train_ids_N].to(device),
+        true_labels_N=arrays.train_labels_N[train_ids_N].to(device),
         train_ids_N=train_ids_N.to(device),
         val_images_NCHW=arrays.train_images_NCHW[val_ids_N].to(device),
         val_labels_N=arrays.train_labels_N[val_ids_N].to(device),
@@ -205,39 +222,3 @@ def _load(dataset: str, folder: Path) -> ImageArrays:
 @lru_cache(maxsize=4)
 def _channel_statistics(dataset: str, folder: Path) -> tuple[Tensor, Tensor]:
     return channel_statistics(_load(dataset, folder).train_images_NCHW)
-
-
-def _permutation(seed: int, counter: int, num_samples: int) -> Tensor:
-    generator = torch.Generator().manual_seed(stream_seed(seed, "split", counter))
-    return torch.randperm(num_samples, generator=generator)
-
-
-def _split_sizes(config: TrialConfig, info: DatasetInfo) -> tuple[int, int, int]:
-    """Return the numbers of training, validation and test samples."""
-    name, pool = config.dataset, info.num_train
-    num_test = config.test_samples or info.num_test or max(1, pool // 3)
-    if info.num_test and num_test > info.num_test:
-        msg = (
-            f"`test_samples <= {info.num_test}` must hold for data set {name!r}, but got "
-            f"test_samples={num_test!r}."
-        )
-        raise DatasetError(msg)
-    num_val = config.val_samples or max(1, pool // (10 if info.num_test else 9))
-    taken = num_val + (0 if info.num_test else num_test)
-    num_train = config.train_samples or pool - taken
-    if num_train < 1 or taken + num_train > pool:
-        parts = f"train_samples={config.train_samples!r}, val_samples={num_val!r}"
-        parts += "" if info.num_test else f", test_samples={num_test!r}"
-        msg = (
-            f"the parts of data set {name!r} must fit into its pool of {pool} samples with at "
-            f"least one for training, but got {parts}; ask for fewer."
-        )
-        raise DatasetError(msg)
-    if config.batch_size > num_train:
-        msg = (
-            "`batch_size <= number of training samples` must hold, but got "
-            f"batch_size={config.batch_size!r} with {num_train} training samples of {name!r}; "
-            "lower batch_size or raise train_samples."
-        )
-        raise DatasetError(msg)
-    return num_train, num_val, num_test

@@ -20,13 +20,16 @@ MAX_HEAD_OUTPUTS = 2**25
 TRAIN_METRICS = (
     "train_accuracy",
     "train_loss",
+    "changed_labels",
+    "true_label_accuracy",
+    "changed_label_accuracy",
     "random_label_accuracy",
     "adversary_random_label_accuracy",
     "head_loss",
     "regularizer_class_term",
     "regularizer_uniform_term",
 )
-"""What is averaged over the training samples."""
+"""What is averaged over the training samples; `changed_label_accuracy` then by `changed_labels`."""
 
 
 @torch.no_grad()
@@ -65,10 +68,13 @@ def assemble_metrics(
         shape: Of the heads. A single head's regularizer has no terms.
     """
     metrics = dict(zip(TRAIN_METRICS, train, strict=True))
+    changed = metrics["changed_labels"]
+    recalled = metrics["changed_label_accuracy"] / changed if changed else None
     terms = ("regularizer_class_term", "regularizer_uniform_term")
     return {
         **metrics,
         **(dict.fromkeys(terms) if shape.kind == "single" else {}),
+        "changed_label_accuracy": recalled,
         "regularizer_loss": sum(metrics[term] for term in terms),
         "val_accuracy": val[0],
         "val_loss": val[1],
@@ -77,6 +83,20 @@ def assemble_metrics(
         "generalization_gap": metrics["train_accuracy"] - test[0],
         "memorization": memorization(metrics["random_label_accuracy"], shape.num_random_labels),
     }
+
+
+def label_sums(logits_NK: Tensor, labels_N: Tensor, true_labels_N: Tensor) -> list[Tensor]:
+    """Return sums over samples: changed labels, hits of true labels, hits of changed labels.
+
+    Args:
+        logits_NK: Class scores, ``[…, N, K]``.
+        labels_N: Labels trained on, ``[…, N]``.
+        true_labels_N: True classes, ``[…, N]``.
+    """
+    predicted_N = logits_NK.argmax(-1)
+    is_changed_N = labels_N != true_labels_N
+    hits = (predicted_N == true_labels_N, (predicted_N == labels_N) & is_changed_N)
+    return [is_changed_N.sum(-1), *(hit_N.sum(-1) for hit_N in hits)]
 
 
 def _class_sums(logits_NK: Tensor, labels_N: Tensor) -> list[Tensor]:
@@ -107,7 +127,8 @@ def _train_metrics(
         blocks_N = shape.blocks(labels_N[batch])
         random_logits = network.heads(features_ND)
         heads = _head_sums(random_logits, blocks_N, random_labels_HN[:, batch], kind=shape.kind)
-        sums += torch.stack([*_class_sums(logits_NK, labels_N[batch]), *heads])
+        labels = label_sums(logits_NK, labels_N[batch], data.true_labels_N[batch])
+        sums += torch.stack([*_class_sums(logits_NK, labels_N[batch]), *labels, *heads])
     return list((sums / len(labels_N)).tolist())
 
 

@@ -175,6 +175,7 @@ def test_a_projected_members_bits_do_not_depend_on_its_company(optimizer: str) -
         {"schedule": "step", "warmup_epochs": 1},
         {"augmentation": "flip_crop"},
         {"dropout": 0.3},
+        {"label_corruption": 0.5, "train_fraction": 0.8, "imbalance_factor": 3.0},
     ],
     ids=str,
 )

@@ -245,10 +245,10 @@ def test_the_online_row_is_the_accuracy_that_training_reports() -> None:
 
 def test_probes_are_fitted_to_both_label_vectors_and_scored_by_the_true_one() -> None:
     network, data = trained()
-    true_labels_N = (data.train_labels_N + 1) % 10
+    data = dataclasses.replace(data, true_labels_N=(data.train_labels_N + 1) % 10)
     options = ProbeOptions(probes=("masc", "class_mean", "knn"))
 
-    rows = probe_network(network, CONFIG, data, options=options, true_labels_N=true_labels_N)
+    rows = probe_network(network, CONFIG, data, options=options)
 
     found = {r.label_set: r.train_accuracy for r in rows if (r.probe, r.layer) == ("masc", 0)}
     assert found["true"] > 0.9

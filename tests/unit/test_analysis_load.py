@@ -14,6 +14,7 @@ from analysis_frames import (
 )
 from polars.testing import assert_frame_equal
 
+from analysis.cells import summarize_cells
 from analysis.load import load_epochs, load_sweep, load_trials
 from analysis.pairing import cell_columns, pair_arms
 from analysis.tables import analyze
@@ -43,6 +44,31 @@ def test_load_trials_joins_files_with_other_columns_and_narrower_types(tmp_path)
     assert trials.schema["test_loss"] == pl.Float64
     assert trials["momentum"].null_count() == 5
     assert len(trials) == 10
+
+
+def test_rows_older_than_a_setting_are_in_the_cell_of_its_default(tmp_path):
+    directory = write_directory(tmp_path / "a", make_trials(seeds=(0,)))
+    make_trials(seeds=(1,), label_corruption=0.0).write_parquet(directory / "trials" / "b.parquet")
+
+    trials = load_trials([directory])
+
+    assert trials["label_corruption"].to_list() == [0.0] * 10
+    assert "label_corruption" not in cell_columns(trials)
+
+
+def test_a_share_of_corrupted_labels_that_varies_tells_cells_apart(tmp_path):
+    frames = [
+        make_trials(
+            label_corruption=p,
+            trial_id=pl.format("{}", pl.lit(p)) + pl.col("arm") + pl.col("seed").cast(pl.String),
+        )
+        for p in (0.0, 0.8)
+    ]
+
+    trials = load_trials([write_directory(tmp_path / "a", pl.concat(frames))])
+
+    assert cell_columns(trials)[-1] == "label_corruption"
+    assert summarize_cells(trials).height == 10  # two cells, five arms
 
 
 def test_load_trials_takes_whole_numbers_categories_and_untyped_nulls(tmp_path):

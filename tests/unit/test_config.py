@@ -64,6 +64,9 @@ def test_config_refuses_a_missing_setting_that_has_no_default(name: str) -> None
         ("batch_size", 1, "2 <= batch_size"),
         ("precision", "fp16", "precision in ('fp32', 'bf16')"),
         ("eval_every", 0, "1 <= eval_every"),
+        ("label_corruption", 1.1, "0 <= label_corruption <= 1"),
+        ("train_fraction", 0.0, "0 < train_fraction <= 1"),
+        ("imbalance_factor", 0.5, "1 <= imbalance_factor < inf"),
     ],
 )
 def test_config_refuses_a_value_that_breaks_its_rule(name: str, value: object, rule: str) -> None:
@@ -154,6 +157,9 @@ CHANGES: dict[str, Any] = {
     "train_samples": 10,
     "val_samples": 10,
     "test_samples": 10,
+    "label_corruption": 0.5,
+    "train_fraction": 0.5,
+    "imbalance_factor": 10.0,
     "head": "single",
     "augmentation": "other",
     "backbone": "mlp",

@@ -282,6 +282,8 @@ def test_group_is_the_same_after_a_trip_through_text():
         ({"backbone": "small_cn"}, BackboneError, "small_cn"),
         ({"augmentation": "flop"}, ConfigError, "flop"),
         ({"train_samples": 10**6}, DatasetError, "train_samples"),
+        ({"train_fraction": 0.1}, DatasetError, "batch_size=128 with 20 training samples"),
+        ({"imbalance_factor": 1e9}, DatasetError, "every class must keep at least one"),
     ],
 )
 def test_plan_refuses_what_cannot_be_had(fixed, error, match, tmp_path):

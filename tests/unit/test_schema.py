@@ -4,7 +4,8 @@ from typing import Any, get_args
 import pytest
 
 from rlp_sweeps.column import Column
-from rlp_sweeps.config import FIELD_TYPES, MATCHED_SETTINGS
+from rlp_sweeps.config import FIELD_TYPES, MATCHED_SETTINGS, TrialConfig
+from rlp_sweeps.data_settings import DATA_DEFAULTS
 from rlp_sweeps.schema import (
     CONFIG_COLUMNS,
     CONFIG_PREFIX,
@@ -54,6 +55,13 @@ def test_only_settings_of_a_trial_have_the_role_config() -> None:
     config = {column.name for column in TABLES["trials"] if column.role == "config"}
 
     assert config == set(FIELD_TYPES) - set(MATCHED_SETTINGS.values())  # tells no cells apart
+
+
+def test_a_setting_with_a_default_is_told_apart_by_no_older_row() -> None:
+    defaults = {c.name: c.default for c in TABLES["trials"] if c.default is not None}
+    trial = TrialConfig(arm="control", lr=0.1, rlp_lambda=0.0, seed=0)
+
+    assert defaults == {**DATA_DEFAULTS} == {name: getattr(trial, name) for name in DATA_DEFAULTS}
 
 
 def test_the_columns_other_programs_must_write_are_the_contract() -> None:

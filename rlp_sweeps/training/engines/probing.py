@@ -256,6 +256,8 @@ def _shortened(config: TrialConfig, sizes: SplitSizes) -> TrialConfig:
         eval_every=1,
         warmup_epochs=0,
         train_samples=sizes.num_train,
+        train_fraction=1.0,
+        imbalance_factor=1.0,
         val_samples=sizes.num_val,
         test_samples=sizes.num_test,
     )

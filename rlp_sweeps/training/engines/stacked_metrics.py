@@ -13,7 +13,7 @@ from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.engines.stacked_network import StackedNetwork
 from rlp_sweeps.training.heads import ADVERSARY, OBSERVER
 from rlp_sweeps.training.losses import head_terms_per_sample
-from rlp_sweeps.training.metrics import TRAIN_METRICS, assemble_metrics
+from rlp_sweeps.training.metrics import TRAIN_METRICS, assemble_metrics, label_sums
 
 EVAL_BATCH_SIZE = 256
 """Samples of a batch in every member: fixed, so that no sum's order depends on the group."""
@@ -73,7 +73,7 @@ def _train_means(
     network: StackedNetwork, data: Sequence[SplitDataset], random_labels_MHN: Tensor
 ) -> list[list[float]]:
     images = [d.train_images_NCHW for d in data]
-    labels = [d.train_labels_N for d in data]
+    labels, truths = [d.train_labels_N for d in data], [d.true_labels_N for d in data]
     num_samples = len(labels[0])
     heads_shape = network.heads.shape
     batch_size = max(1, min(EVAL_BATCH_SIZE, MAX_HEAD_OUTPUTS // (2 * heads_shape.num_outputs)))
@@ -83,7 +83,10 @@ def _train_means(
         batch = slice(start, start + batch_size)
         features_MND = network.features(_stacked(images, batch))
         labels_MN = network.layout.per_member(_stacked(labels, batch))
-        class_sums = _class_sums(network.classify(features_MND), labels_MN)
+        truths_MN = network.layout.per_member(_stacked(truths, batch))
+        logits_MNK = network.classify(features_MND)
+        class_sums = _class_sums(logits_MNK, labels_MN)
+        class_sums += label_sums(logits_MNK, labels_MN, truths_MN)
         random_logits = network.heads(features_MND)
         blocks_MN = heads_shape.blocks(labels_MN)
         random_labels = random_labels_MHN[:, :, batch]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.data_settings import DATA_DEFAULTS
 from rlp_sweeps.errors import BackboneError, DeviceError
 from rlp_sweeps.training.backbones import Backbone, build_backbone
 from rlp_sweeps.training.engines import get_engine
@@ -113,6 +114,7 @@ def _network_alone(config: TrialConfig) -> TrialConfig:
         train_samples=None,
         val_samples=None,
         test_samples=None,
+        **DATA_DEFAULTS,
         augmentation="none",
         head_lr=None,
         head_weight_decay=0.0,
