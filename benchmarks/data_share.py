@@ -75,7 +75,7 @@ def _walk(member: Member, epochs: Iterator[int], *, takes_steps: bool) -> None:
     order_N = samples.order("order", epoch)[: samples.samples_per_epoch]
     labels_N = data.train_labels_N[order_N]
     random_labels_HN = member.random_labels(epoch)[:, order_N]
-    draws = samples.draw(samples.samples_per_epoch, "augment", epoch)
+    draws = samples.draw(order_N, "augment", epoch)
     size = member.config.batch_size
     for start in range(0, samples.samples_per_epoch, size):
         part = slice(start, start + size)

@@ -30,4 +30,4 @@ class Column:
     meaning: str
     required: bool = field(default=False, kw_only=True)
     nullable: bool = field(default=False, kw_only=True)
-    default: str | float | None = field(default=None, kw_only=True)
+    default: str | int | float | None = field(default=None, kw_only=True)

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Self, get_args, get_type_hints
 
 from rlp_sweeps.arms import ARMS, get_arm
-from rlp_sweeps.data_settings import DATA_DEFAULTS, DATA_RULES
+from rlp_sweeps.data_settings import DATA_DEFAULTS, DATA_RULES, check_views
 from rlp_sweeps.errors import ConfigError
 
 SCALARS = (
@@ -83,6 +83,8 @@ class TrialConfig:
     label_corruption: float = 0.0
     train_fraction: float = 1.0
     imbalance_factor: float = 1.0
+    num_views: int = 0
+    view_labels: str = "same"
     augmentation: str = "none"
     backbone: str = "small_cnn"
     backbone_depth: int | None = None
@@ -370,6 +372,12 @@ def _check_trajectory(trajectory: str, num_evaluations: int) -> None:
 
 
 def _check_combinations(config: TrialConfig) -> None:
+    check_views(
+        num_views=config.num_views,
+        view_labels=config.view_labels,
+        label_corruption=config.label_corruption,
+        augmentation=config.augmentation,
+    )
     if config.warmup_epochs >= config.num_epochs:
         msg = (
             "`warmup_epochs < num_epochs` must hold, but got "

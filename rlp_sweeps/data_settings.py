@@ -4,20 +4,52 @@ from collections.abc import Callable
 from typing import Any
 
 from rlp_sweeps.column import Column
+from rlp_sweeps.errors import ConfigError
 
 DATA_DEFAULTS: dict[str, Any] = {
     "label_corruption": 0.0,
     "train_fraction": 1.0,
     "imbalance_factor": 1.0,
+    "num_views": 0,
+    "view_labels": "same",
 }
 """Settings by name, at values that change nothing."""
+
+VIEW_LABELS = ("same", "random")
+"""What fixed views of a sample are labelled with: its label, or one drawn for each."""
 
 DATA_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "label_corruption": ("0 <= label_corruption <= 1", lambda v: 0 <= v <= 1),
     "train_fraction": ("0 < train_fraction <= 1", lambda v: 0 < v <= 1),
     "imbalance_factor": ("1 <= imbalance_factor < inf", lambda v: 1 <= v < float("inf")),
+    "num_views": ("0 <= num_views", lambda v: v >= 0),
+    "view_labels": (f"view_labels in {VIEW_LABELS}", lambda v: v in VIEW_LABELS),
 }
 """What must hold of each, and its test."""
+
+
+def check_views(
+    *, num_views: int, view_labels: str, label_corruption: float, augmentation: str
+) -> None:
+    """Refuse views that would be all alike, and labels a view where there is nothing to draw.
+
+    Raises:
+        ConfigError: The settings do not go together.
+    """
+    if num_views and augmentation == "none":
+        msg = (
+            "`augmentation != 'none'` must hold where num_views >= 1, because views differ by it "
+            f"alone, but got num_views={num_views!r}; choose an augmentation or num_views=0."
+        )
+        raise ConfigError(msg)
+    if view_labels == "random" and not (num_views and label_corruption):
+        msg = (
+            "view_labels='random' needs num_views >= 1 and label_corruption > 0, but got "
+            f"num_views={num_views!r}, label_corruption={label_corruption!r}; label_corruption=1 "
+            "draws all labels."
+        )
+        raise ConfigError(msg)
+
 
 # fmt: off
 DATA_COLUMNS = (
@@ -29,6 +61,12 @@ DATA_COLUMNS = (
     Column("imbalance_factor", "f64", "≥ 1", "config",
            "Samples kept of the first class over those of the last, falling exponentially between "
            "them (long tail).", default=1.0),
+    Column("num_views", "i64", "count", "config",
+           "Fixed augmented views of every training sample, shown in turn; 0: augmentation is "
+           "drawn anew in every epoch.", default=0),
+    Column("view_labels", "str", "", "config",
+           "Whether fixed views have the sample's label (same) or each one that is corrupted apart "
+           "from the others' (random).", default="same"),
 )
 """Their columns of the table ``trials``."""
 

@@ -17,7 +17,8 @@ STREAMS = (
     "dropout",  # dropout masks, per epoch
     "random_labels",  # the random label of each sample id; per epoch in the arm `sham`
     "split",  # train, validation, test
-    "corruption",  # redrawn class labels
+    "corruption",  # redrawn class labels, per view where each has its own
+    "views",  # augmentation's parameters of fixed views, per view; which is shown first
     "probe",  # which samples a probe batch holds
     "dataset",  # generated data sets
     "gaussian_features",  # features without a network, the floor of what a head can fit

@@ -136,6 +136,12 @@ def reference_key(config: TrialConfig) -> tuple[object, ...]:
 def _check_head(config: TrialConfig, options: ProbeOptions) -> None:
     """Refuse RLP probes beside a head of another form, with whose numbers theirs do not compare."""
     asked = [name for name in options.probes if name.startswith("rlp_")]
+    if asked and config.view_labels == "random":
+        msg = (
+            f"the probes {asked} read the block of a sample's label, but with view_labels='random' "
+            "a sample has one for each view; leave them out."
+        )
+        raise ProbeError(msg)
     if asked and config.head != "nested_joint":
         msg = (
             f"the probes {asked} are nested joint heads, but the trial was trained beside "
@@ -156,6 +162,7 @@ def _samples_of(config: TrialConfig, data: SplitDataset) -> Samples:
         test_labels_N=data.test_labels_N,
         num_classes=data.num_classes,
         num_random_labels=config.num_random_labels,
+        has_one_label=config.view_labels == "same",
     )
 
 

@@ -23,7 +23,11 @@ from rlp_sweeps.training.losses import memorization
 
 
 class Samples(NamedTuple):
-    """What the samples of a trial are labelled with; N samples of each split."""
+    """What the samples of a trial are labelled with; N samples of each split.
+
+    Attributes:
+        has_one_label: Whether all views of a training sample were trained on the same label.
+    """
 
     labels_N: Tensor
     true_labels_N: Tensor
@@ -32,6 +36,7 @@ class Samples(NamedTuple):
     test_labels_N: Tensor
     num_classes: int
     num_random_labels: int
+    has_one_label: bool = True
 
 
 class Place(NamedTuple):
@@ -120,7 +125,13 @@ def _neighbours_row(features: SplitFeatures, samples: Samples, place: Place) -> 
 def _class_rows(
     probe: str, features: SplitFeatures, samples: Samples, place: Place
 ) -> Iterator[ProbeRow]:
-    """Yield the row of a class probe for both label sets; fitted once where they are the same."""
+    """Yield the row of a class probe for both label sets; fitted once where they are the same.
+
+    Where views have labels of their own, a sample has none that it was trained on.
+    """
+    if not samples.has_one_label:
+        yield _class_row(probe, features, samples, place, "true")
+        return
     is_same = torch.equal(samples.labels_N, samples.true_labels_N)
     trained = _class_row(probe, features, samples, place, "trained")
     yield trained

@@ -29,6 +29,7 @@ from rlp_sweeps.training.label_corruption import corrupt_labels
 from rlp_sweeps.training.normalization import channel_statistics, normalize
 from rlp_sweeps.training.splits import sizes_of_split, split_ids, thins
 from rlp_sweeps.training.synthetic import describe_synthetic, generate_synthetic, is_synthetic
+from rlp_sweeps.training.views import Views, draw_views
 
 __all__ = [
     "DATASETS",
@@ -54,7 +55,8 @@ class SplitDataset:
 
     Attributes:
         train_images_NCHW: uint8.
-        train_labels_N: Labels trained on, int64, in [0, K).
+        train_labels_N: Labels trained on, int64, in [0, K); those of the first view where each view
+            has its own.
         true_labels_N: True classes of the training samples, int64; the same where none is changed.
         train_ids_N: int64, each sample's index in the training pool; random labels are keyed by it.
         val_images_NCHW: uint8.
@@ -65,6 +67,7 @@ class SplitDataset:
         std_C: Standard deviation of the same, float32, > 0.
         num_classes: K.
         pool_size: Samples of the training pool.
+        views: Fixed views of the training samples; None where augmentation is drawn anew.
     """
 
     train_images_NCHW: Tensor
@@ -79,6 +82,7 @@ class SplitDataset:
     std_C: Tensor
     num_classes: int
     pool_size: int
+    views: Views | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -181,10 +185,12 @@ def split_dataset(config: TrialConfig, *, data_dir: str, device: torch.device) -
         num_classes=arrays.num_classes,
         seed=config.seed,
     )
+    views = draw_views(config, arrays, train_ids_N, device)
+    train_labels_N = labels_N[train_ids_N].to(device)
     mean_C, std_C = _channel_statistics(config.dataset, _folder(data_dir))
     return SplitDataset(
         train_images_NCHW=arrays.train_images_NCHW[train_ids_N].to(device),
-        train_labels_N=labels_N[train_ids_N].to(device),
+        train_labels_N=train_labels_N if views is None else views.first_labels(train_labels_N),
         true_labels_N=arrays.train_labels_N[train_ids_N].to(device),
         train_ids_N=train_ids_N.to(device),
         val_images_NCHW=arrays.train_images_NCHW[val_ids_N].to(device),
@@ -195,6 +201,7 @@ def split_dataset(config: TrialConfig, *, data_dir: str, device: torch.device) -
         std_C=std_C.to(device),
         num_classes=arrays.num_classes,
         pool_size=len(arrays.train_labels_N),
+        views=views,
     )
 
 

@@ -10,7 +10,12 @@ from rlp_sweeps.seeding import stream_seed
 
 
 def corrupt_labels(
-    true_labels_N: Tensor, *, label_corruption: float, num_classes: int, seed: int
+    true_labels_N: Tensor,
+    *,
+    label_corruption: float,
+    num_classes: int,
+    seed: int,
+    view: int | None = None,
 ) -> Tensor:
     """Return the labels of a training pool after corruption.
 
@@ -23,6 +28,8 @@ def corrupt_labels(
             share of p (K − 1) / K is changed on average.
         num_classes: K.
         seed: The replicate's number.
+        view: Draw for this view of every sample, apart from all others; one draw for all where
+            missing.
 
     Returns:
         The same tensor where p is 0.
@@ -33,7 +40,8 @@ def corrupt_labels(
     """
     if label_corruption == 0:
         return true_labels_N
-    generator = torch.Generator().manual_seed(stream_seed(seed, "corruption"))
+    counters = () if view is None else (view,)
+    generator = torch.Generator().manual_seed(stream_seed(seed, "corruption", *counters))
     chance_N = torch.rand(len(true_labels_N), dtype=torch.float64, generator=generator)
     redrawn_N = torch.randint(num_classes, true_labels_N.shape, generator=generator)
     return torch.where(chance_N < label_corruption, redrawn_N, true_labels_N)

@@ -87,9 +87,9 @@ class Member:
         half_batches = self._half_batches(epoch)  # host work, done before the device is busy
         with self._seeded("dropout", epoch):
             order_N = samples.order("order", epoch)[: samples.samples_per_epoch]
-            labels_N = self.data.train_labels_N[order_N]
+            labels_N = samples.labels(order_N, epoch)
             random_labels_HN = self.random_labels(epoch)[:, order_N]
-            draws = samples.draw(samples.samples_per_epoch, "augment", epoch)
+            draws = samples.draw(order_N, "augment", epoch)
             loss = torch.zeros((), dtype=torch.float64, device=self.device)
             for index in range(samples.steps_per_epoch):
                 set_lr(self.optimizer, self._lr_factor)
@@ -174,9 +174,9 @@ class Member:
         """Return the two disjoint half-batches of the epoch's probe."""
         half = self.samples.probe_size
         index_N = self.samples.order("probe", epoch)[: 2 * half]
-        draws = self.samples.draw(2 * half, "probe", epoch)
+        draws = self.samples.draw(index_N, "probe", epoch)
         images_NCHW = self.samples.images(index_N, draws, slice(None))
-        labels_N = self.data.train_labels_N[index_N]
+        labels_N = self.samples.labels(index_N, epoch)
         random_labels_HN = self.random_labels(epoch)[:, index_N]
         halves = (slice(0, half), slice(half, 2 * half))
         return [ProbeBatch(images_NCHW[h], labels_N[h], random_labels_HN[:, h]) for h in halves]

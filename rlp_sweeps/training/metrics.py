@@ -13,6 +13,7 @@ from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.heads import ADVERSARY, OBSERVER, HeadShape
 from rlp_sweeps.training.losses import head_terms_per_sample, memorization, true_class_block
 from rlp_sweeps.training.network import RLPNetwork
+from rlp_sweeps.training.trained_samples import num_trained, trained_batch
 
 EVAL_BATCH_SIZE = 1024
 MAX_HEAD_OUTPUTS = 2**25
@@ -119,17 +120,19 @@ def _train_metrics(
     shape = network.heads.shape
     outputs = 2 * shape.num_outputs
     batch_size = max(1, min(EVAL_BATCH_SIZE, MAX_HEAD_OUTPUTS // outputs))
-    labels_N = data.train_labels_N
-    sums = torch.zeros(len(TRAIN_METRICS), dtype=torch.float64, device=labels_N.device)
-    for start in range(0, len(labels_N), batch_size):
-        batch = slice(start, start + batch_size)
-        logits_NK, features_ND = network(data.train_images_NCHW[batch])
-        blocks_N = shape.blocks(labels_N[batch])
+    num_samples, device = num_trained(data), data.train_labels_N.device
+    sums = torch.zeros(len(TRAIN_METRICS), dtype=torch.float64, device=device)
+    for start in range(0, num_samples, batch_size):
+        images_NCHW, labels_N, true_labels_N, positions = trained_batch(
+            data, slice(start, start + batch_size)
+        )
+        logits_NK, features_ND = network(images_NCHW)
+        blocks_N = shape.blocks(labels_N)
         random_logits = network.heads(features_ND)
-        heads = _head_sums(random_logits, blocks_N, random_labels_HN[:, batch], kind=shape.kind)
-        labels = label_sums(logits_NK, labels_N[batch], data.true_labels_N[batch])
-        sums += torch.stack([*_class_sums(logits_NK, labels_N[batch]), *labels, *heads])
-    return list((sums / len(labels_N)).tolist())
+        heads = _head_sums(random_logits, blocks_N, random_labels_HN[:, positions], kind=shape.kind)
+        labels = label_sums(logits_NK, labels_N, true_labels_N)
+        sums += torch.stack([*_class_sums(logits_NK, labels_N), *labels, *heads])
+    return list((sums / num_samples).tolist())
 
 
 def _head_sums(

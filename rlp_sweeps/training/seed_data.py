@@ -56,12 +56,25 @@ class SeedData:
         generator = torch.Generator().manual_seed(stream_seed(self._config.seed, stream, epoch))
         return torch.randperm(self.num_samples, generator=generator).to(self._device)
 
-    def draw(self, num_samples: int, stream: str, epoch: int) -> Draws:
-        """Return augmentation parameters for the first samples of that stream's order."""
+    def draw(self, index_N: Tensor, stream: str, epoch: int) -> Draws:
+        """Return augmentation parameters for these samples, the first of that stream's order.
+
+        They are the stream's own, or those of the views that the samples show in the epoch.
+        """
+        views = self.data.views
+        if views is not None:
+            return views.draws_of(index_N, views.shown(index_N, epoch))
         seed = stream_seed(self._config.seed, stream, epoch, 1)
         generator = torch.Generator().manual_seed(seed)
-        draws = self._augmentation.draw(num_samples, self.data.image_shape, generator)
+        draws = self._augmentation.draw(len(index_N), self.data.image_shape, generator)
         return {name: values.to(self._device) for name, values in draws.items()}
+
+    def labels(self, index_N: Tensor, epoch: int) -> Tensor:
+        """Return the labels that these samples are trained on in an epoch, ``[N]``, int64."""
+        views = self.data.views
+        if views is None or views.labels_VN is None:
+            return self.data.train_labels_N[index_N]
+        return views.labels_VN[views.shown(index_N, epoch), index_N]
 
     def images(self, index_N: Tensor, draws: Draws, part: slice) -> Tensor:
         """Return augmented training images, ``[N, C, H, W]``, uint8 or float32 in [0, 255].

@@ -45,6 +45,29 @@ def test_metrics_of_a_corrupted_trial_are_those_of_its_predictions() -> None:
     )
 
 
+def test_views_with_labels_of_their_own_are_all_evaluated() -> None:
+    views = {"augmentation": "crop", "num_views": 3, "view_labels": "random"}
+    config = TrialConfig(**BASE, **views, label_corruption=1.0)
+    data = split_dataset(config, data_dir="", device=CPU)
+    member = Member(config, data, CPU)
+    member.train_epoch(1)
+
+    metrics = member.evaluate(1)
+
+    index_N, hits, truths, changed = torch.arange(200), [], [], []
+    for epoch in (1, 2, 3):  # every view in its turn
+        draws = member.samples.draw(index_N, "augment", epoch)
+        images_NCHW = member.samples.images(index_N, draws, slice(None))
+        with torch.no_grad():
+            predicted_N = member.network.eval()(images_NCHW)[0].argmax(1)
+        hits.append(predicted_N == member.samples.labels(index_N, epoch))
+        truths.append(predicted_N == data.true_labels_N)
+        changed.append(member.samples.labels(index_N, epoch) != data.true_labels_N)
+    assert metrics["train_accuracy"] == pytest.approx(float(torch.cat(hits).double().mean()))
+    assert metrics["true_label_accuracy"] == pytest.approx(float(torch.cat(truths).double().mean()))
+    assert metrics["changed_labels"] == pytest.approx(float(torch.cat(changed).double().mean()))
+
+
 @pytest.mark.parametrize("engine", ["sequential", "grouped", "vmap"])
 def test_where_no_label_is_changed_none_is_recalled_as_changed(engine: str) -> None:
     config = TrialConfig(**BASE)

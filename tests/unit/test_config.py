@@ -67,6 +67,8 @@ def test_config_refuses_a_missing_setting_that_has_no_default(name: str) -> None
         ("label_corruption", 1.1, "0 <= label_corruption <= 1"),
         ("train_fraction", 0.0, "0 < train_fraction <= 1"),
         ("imbalance_factor", 0.5, "1 <= imbalance_factor < inf"),
+        ("num_views", -1, "0 <= num_views"),
+        ("view_labels", "fixed", "view_labels in ('same', 'random')"),
     ],
 )
 def test_config_refuses_a_value_that_breaks_its_rule(name: str, value: object, rule: str) -> None:
@@ -160,6 +162,8 @@ CHANGES: dict[str, Any] = {
     "label_corruption": 0.5,
     "train_fraction": 0.5,
     "imbalance_factor": 10.0,
+    "num_views": 2,
+    "view_labels": "random",
     "head": "single",
     "augmentation": "other",
     "backbone": "mlp",
@@ -178,6 +182,9 @@ CHANGES: dict[str, Any] = {
     "precision": "bf16",
     "eval_every": 2,
 }
+VIEWED: dict[str, Any] = {"augmentation": "crop", "num_views": 1, "label_corruption": 1.0}
+COMPANIONS: dict[str, dict[str, Any]] = {"num_views": VIEWED, "view_labels": VIEWED}
+"""Settings without which another cannot be changed."""
 
 
 def test_every_setting_with_a_choice_stands_in_the_table_of_changes() -> None:
@@ -220,12 +227,16 @@ def test_a_multiplier_and_its_arm_go_together(settings: dict[str, Any], sentence
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_trial_id_changes_with_every_setting(name: str) -> None:
-    assert make(**{name: CHANGES[name]}).trial_id != make().trial_id
+    before = COMPANIONS.get(name, {})
+
+    assert make(**{**before, name: CHANGES[name]}).trial_id != make(**before).trial_id
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_group_key_ignores_scalars_and_nothing_else(name: str) -> None:
-    same_group = make(**{name: CHANGES[name]}).group_key == make().group_key
+    before = COMPANIONS.get(name, {})
+
+    same_group = make(**{**before, name: CHANGES[name]}).group_key == make(**before).group_key
 
     assert same_group == (name in SCALARS)
 

@@ -267,7 +267,7 @@ class StackedGroup:
         seeds, size = list(self._seeds.values()), self.configs[0].batch_size
         steps, num_samples = self._any_seed.steps_per_epoch, self._any_seed.samples_per_epoch
         orders = [seed.order("order", epoch)[:num_samples] for seed in seeds]
-        draws = [seed.draw(num_samples, "augment", epoch) for seed in seeds]
+        draws = [s.draw(o, "augment", epoch) for s, o in zip(seeds, orders, strict=True)]
         labels_MN, targets_MNH = self._labels(orders, epoch)
         labels_TMN = torch.stack(labels_MN.chunk(steps, dim=1))
         targets_TMNH = torch.stack(targets_MNH.chunk(steps, dim=1))
@@ -280,7 +280,7 @@ class StackedGroup:
         """Return the members' class labels ``[M, N]`` and targets ``[M, N, H]`` in these orders."""
         order_MN = self._layout.per_member(torch.stack(list(orders)))
         labels_SN = torch.stack(
-            [s.data.train_labels_N[o] for s, o in zip(self._seeds.values(), orders, strict=True)]
+            [s.labels(o, epoch) for s, o in zip(self._seeds.values(), orders, strict=True)]
         )
         labels_MN = self._layout.per_member(labels_SN)
         index_MHN = order_MN.unsqueeze(1).expand(-1, 2, -1)
@@ -304,7 +304,7 @@ class StackedGroup:
         """Return the two disjoint half-batches of the epoch's probe."""
         seeds, half = list(self._seeds.values()), self._any_seed.probe_size
         orders = [seed.order("probe", epoch)[: 2 * half] for seed in seeds]
-        draws = [seed.draw(2 * half, "probe", epoch) for seed in seeds]
+        draws = [s.draw(o, "probe", epoch) for s, o in zip(seeds, orders, strict=True)]
         labels_MN, targets_MNH = self._labels(orders, epoch)
         batches = []
         for part in (slice(0, half), slice(half, 2 * half)):

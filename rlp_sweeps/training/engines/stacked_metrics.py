@@ -14,6 +14,7 @@ from rlp_sweeps.training.engines.stacked_network import StackedNetwork
 from rlp_sweeps.training.heads import ADVERSARY, OBSERVER
 from rlp_sweeps.training.losses import head_terms_per_sample
 from rlp_sweeps.training.metrics import TRAIN_METRICS, assemble_metrics, label_sums
+from rlp_sweeps.training.trained_samples import num_trained, trained_batch
 
 EVAL_BATCH_SIZE = 256
 """Samples of a batch in every member: fixed, so that no sum's order depends on the group."""
@@ -72,24 +73,25 @@ def _class_sums(logits_MNK: Tensor, labels_MN: Tensor) -> list[Tensor]:
 def _train_means(
     network: StackedNetwork, data: Sequence[SplitDataset], random_labels_MHN: Tensor
 ) -> list[list[float]]:
-    images = [d.train_images_NCHW for d in data]
-    labels, truths = [d.train_labels_N for d in data], [d.true_labels_N for d in data]
-    num_samples = len(labels[0])
+    num_samples, device = num_trained(data[0]), random_labels_MHN.device
     heads_shape = network.heads.shape
     batch_size = max(1, min(EVAL_BATCH_SIZE, MAX_HEAD_OUTPUTS // (2 * heads_shape.num_outputs)))
     shape = (len(TRAIN_METRICS), network.layout.num_members)
-    sums_BM = labels[0].new_zeros(*shape, dtype=torch.float64)
+    sums_BM = torch.zeros(shape, dtype=torch.float64, device=device)
     for start in range(0, num_samples, batch_size):
         batch = slice(start, start + batch_size)
-        features_MND = network.features(_stacked(images, batch))
-        labels_MN = network.layout.per_member(_stacked(labels, batch))
-        truths_MN = network.layout.per_member(_stacked(truths, batch))
+        images, labels, truths, positions = zip(
+            *(trained_batch(d, batch) for d in data), strict=True
+        )
+        features_MND = network.features(torch.stack(images))
+        labels_MN = network.layout.per_member(torch.stack(labels))
+        truths_MN = network.layout.per_member(torch.stack(truths))
         logits_MNK = network.classify(features_MND)
         class_sums = _class_sums(logits_MNK, labels_MN)
         class_sums += label_sums(logits_MNK, labels_MN, truths_MN)
         random_logits = network.heads(features_MND)
         blocks_MN = heads_shape.blocks(labels_MN)
-        random_labels = random_labels_MHN[:, :, batch]
+        random_labels = random_labels_MHN[:, :, positions[0]]
         heads = _head_sums(random_logits, blocks_MN, random_labels, kind=heads_shape.kind)
         sums_BM += torch.stack([*class_sums, *heads])
     return list((sums_BM / num_samples).T.tolist())
