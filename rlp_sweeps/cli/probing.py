@@ -27,7 +27,7 @@ Trials = Annotated[
 ]
 
 
-def probe(
+def probe(  # noqa: PLR0913  # one parameter an option
     directory: opt.Directory,
     *,
     probes: Probes = "all",
@@ -38,16 +38,26 @@ def probe(
             metavar="|".join(POOLINGS), help="What becomes of maps and tokens: their mean, or all."
         ),
     ] = "average",
+    address: opt.Address = None,
     device: opt.Device = "auto",
+    max_concurrent: Annotated[
+        int | None, typer.Option(metavar="N", help="Networks at once. Default: as many as fit.")
+    ] = None,
+    cpus_per_group: Annotated[
+        float, typer.Option(metavar="X", help="CPU cores, and threads, that probe one network.")
+    ] = 1.0,
+    gpus_per_group: opt.GpusPerGroup = None,
 ) -> int:
     """Probe the networks of a sweep that kept its weights (run --keep-weights).
 
     Writes DIR/probes: RLP heads at their optimum, kNN, MASC and plain probes at every attach point,
     beside pixels, the networks before training and Gaussian features. Rows that are there stay.
+    Networks are probed side by side, by a local Ray cluster where its start pays off.
     """
     opt.check_choice("--pooling", pooling, POOLINGS)
 
     from rlp_sweeps.orchestration.probing import probe_sweep
+    from rlp_sweeps.orchestration.progress import RunOptions
     from rlp_sweeps.probes import PROBES, ProbeOptions
 
     names = tuple(PROBES) if probes == "all" else tuple(dict.fromkeys(_split([probes])))
@@ -56,7 +66,13 @@ def probe(
         outcome = probe_sweep(
             directory,
             options=options,
-            device=device,
+            run_options=RunOptions(
+                address=address,
+                device=device,
+                max_concurrent=max_concurrent,
+                cpus_per_group=cpus_per_group,
+                gpus_per_group=gpus_per_group,
+            ),
             trial_ids=_split(trials or []),
             on_trial=_print_trial,
         )
@@ -64,7 +80,7 @@ def probe(
         say(f"interrupted; what is probed is kept, and `rlp-sweeps probe {directory}` goes on.")
         return opt.INTERRUPTED
     _print_outcome(outcome, directory)
-    return opt.SOME_FAILED if outcome.unreadable else opt.DONE
+    return opt.SOME_FAILED if outcome.unreadable or outcome.failed else opt.DONE
 
 
 def _split(texts: list[str]) -> list[str]:
@@ -95,11 +111,13 @@ def _print_trial(trial: "ProbedTrial") -> None:
 
 
 def _print_outcome(outcome: "ProbingOutcome", directory: Path) -> None:
-    for sentence in outcome.unreadable:
+    for sentence in (*outcome.unreadable, *outcome.failed):
         say(sentence)
     parts = [f"{outcome.num_probed} trials probed", f"{outcome.num_complete} had their rows"]
     if outcome.num_without_weights:
         parts.append(f"{outcome.num_without_weights} without weights")
     if outcome.unreadable:
         parts.append(f"{len(outcome.unreadable)} unreadable")
+    if outcome.failed:
+        parts.append(f"{len(outcome.failed)} failed")
     print(f"probes: {directory / 'probes'} ({', '.join(parts)})")

@@ -1,10 +1,14 @@
-"""Probe the trials of a run directory whose weights were kept, one after the other.
+"""Probe the trials of a run directory whose weights were kept, here or on a Ray cluster.
 
-Rows that stand in the directory already are kept: what is left to do is told by trial, pooling and
-probe, so that a run that was interrupted goes on, and further probes can be asked for later.
+The driver reads the weights, which travel with the tasks, and writes all rows: machines of a
+cluster need to reach the data sets alone. Rows that stand in the directory already are kept: what
+is left to do is told by trial, pooling and probe, so that a run that was interrupted goes on, and
+further probes can be asked for later.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,20 +18,17 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import CheckpointError, ProbeError
 from rlp_sweeps.orchestration.data_identity import data_fingerprints
 from rlp_sweeps.orchestration.planner import plan_from_manifest, resolve_device
+from rlp_sweeps.orchestration.probe_tasks import Found, ProbeJob, ProbeTask
+from rlp_sweeps.orchestration.probe_workers import Place, work_on
+from rlp_sweeps.orchestration.progress import RunOptions
+from rlp_sweeps.orchestration.resources import GroupResources, check_cluster
 from rlp_sweeps.orchestration.rows import Row
-from rlp_sweeps.probes import (
-    ProbeOptions,
-    ProbeRow,
-    probe_references,
-    probe_trained,
-    reference_key,
-)
+from rlp_sweeps.probes import ProbeOptions, ProbeRow, reference_key
 from rlp_sweeps.tracking.kept_weights import kept_weights
 from rlp_sweeps.tracking.probe_rows import read_probes, write_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory, code_version
-from rlp_sweeps.training.datasets import SplitDataset, check_dataset, split_dataset
-from rlp_sweeps.training.ledger import device_name
-from rlp_sweeps.training.weights import TrainedWeights, load_weights, restore_network
+from rlp_sweeps.training.datasets import check_dataset
+from rlp_sweeps.training.weights import load_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,12 +57,14 @@ class ProbingOutcome:
         num_complete: Trials that had all their rows before.
         num_without_weights: Finished trials whose weights were not kept.
         unreadable: Why weights could not be read, one sentence a trial.
+        failed: Why trials could not be probed, one sentence each.
     """
 
     num_probed: int
     num_complete: int
     num_without_weights: int
     unreadable: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
 
 OnTrial = Callable[[ProbedTrial], None]
@@ -72,53 +75,60 @@ def probe_sweep(
     path: Path,
     *,
     options: ProbeOptions,
-    device: str = "auto",
+    run_options: RunOptions | None = None,
     trial_ids: Collection[str] = (),
     on_trial: OnTrial = lambda trial: None,
 ) -> ProbingOutcome:
     """Probe every trial that has weights and a row, and write what its table still lacks.
 
-    Trials that are the same before training (`probes.reference_key`) share their references.
+    Trials that are the same before training (`probes.reference_key`) share their references. Where
+    they are worked on changes no number.
 
     Args:
         path: The run directory; a sweep may be at work in it.
         options: What is probed.
-        device: One of ``planner.DEVICES``.
+        run_options: Where: address, device, and what a task holds of it.
         trial_ids: Trials to probe; all where empty.
         on_trial: Hears of every trial.
 
+    Returns:
+        How it went; a trial whose probes raise is named there and raises nothing.
+
     Raises:
-        ProbeError: No weights were kept, a trial that was asked for has none, or a probe cannot be
-            fitted.
+        ProbeError: No weights were kept, or a trial that was asked for has none.
         RunDirectoryError: It is no run directory, was trained on other data, or is not writable.
         DatasetError, BackboneError, DeviceError: What was trained cannot be had here.
+        ClusterError: The Ray cluster does not answer, or has no room for a task.
     """
+    run_options = run_options or RunOptions()
     directory = RunDirectory.open(path)
     weights, finished = kept_weights(directory), directory.finished_trials()
     chosen = _chosen(directory, [i for i in weights if i in finished], trial_ids)
     plan = plan_from_manifest(directory.manifest)
     directory.check_same_data(data_fingerprints(plan))
-    torch_device = torch.device(resolve_device(device))
-    prober = _Prober(directory, options, plan.data_dir, torch_device)
-    left = [i for i in chosen if prober.missing(i)]
+    device = resolve_device(run_options.device)
+    resources = GroupResources.of(run_options, device=device)
+    check_cluster(run_options, resources)
+    table = _Table(directory, options)
+    left = [i for i in chosen if table.missing(i)]
     read, unreadable = _readable(left, weights)
     read.sort(key=lambda config: (repr(reference_key(config)), config.trial_id))
     for dataset in dict.fromkeys(config.dataset for config in read):
         check_dataset(dataset, data_dir=plan.data_dir)
-    num_probed = 0
-    for number, config in enumerate(read, start=1):
-        try:
-            rows = prober.probe(load_weights(weights[config.trial_id], torch_device))
-        except CheckpointError as error:  # of another architecture
-            unreadable.append(str(error))
-            continue
-        num_probed += 1
-        on_trial(ProbedTrial(config=config, rows=rows, number=number, num_trials=len(read)))
+    job = ProbeJob(
+        data_dir=plan.data_dir,
+        device=device,
+        num_threads=resources.num_threads,
+        import_paths=tuple(str(Path(path).absolute()) for path in sys.path),
+    )
+    walk = _Walk(read, weights, table, on_trial)
+    walk.run(job, Place(options=run_options, resources=resources))
     return ProbingOutcome(
-        num_probed=num_probed,
+        num_probed=len(read) - len(walk.failed),
         num_complete=len(chosen) - len(left),
         num_without_weights=len(set(finished) - set(weights)),
         unreadable=tuple(unreadable),
+        failed=tuple(walk.failed),
     )
 
 
@@ -160,23 +170,16 @@ def _readable(
     return configs, reasons
 
 
-class _Prober:
-    """Probes trial after trial; those that are the same before training share data and references.
+class _Table:
+    """The rows of a run directory's probes.
 
     Raises:
         SchemaError: A part file of ``probes`` is corrupt.
     """
 
-    def __init__(
-        self, directory: RunDirectory, options: ProbeOptions, data_dir: str, device: torch.device
-    ) -> None:
+    def __init__(self, directory: RunDirectory, options: ProbeOptions) -> None:
         self._directory = directory
         self._options = options
-        self._data_dir = data_dir
-        self._device = device
-        self._key: tuple[object, ...] = ()
-        self._data: SplitDataset | None = None
-        self._references: dict[tuple[str, ...], list[ProbeRow]] = {}
         self._rows: dict[str, list[Row]] = {}
         for row in read_probes(directory).to_pylist():
             self._rows.setdefault(row["trial_id"], []).append(row)
@@ -187,35 +190,91 @@ class _Prober:
         there = {row["probe"] for row in rows if row["pooling"] == self._options.pooling}
         return tuple(name for name in self._options.probes if name not in there)
 
-    def probe(self, weights: TrainedWeights) -> tuple[ProbeRow, ...]:
-        """Probe a trial, write its rows beside those that it has, and return the new ones."""
-        config, trial_id = weights.config, weights.config.trial_id
-        options = replace(self._options, probes=self.missing(trial_id))
-        data = self._data_of(config)
-        network = restore_network(weights, data, self._device)
-        found = [
-            *self._references_of(config, data, options),
-            *probe_trained(network, config, data, options=options),
+    def options_of(self, trial_id: str) -> ProbeOptions:
+        """Return what is left to ask of a trial."""
+        return replace(self._options, probes=self.missing(trial_id))
+
+    def write(self, trial_id: str, found: Iterable[Found]) -> None:
+        """Write what was found beside the rows that the trial has."""
+        rows = self._rows.get(trial_id, []) + [
+            row for one in found for row in rows_of(trial_id, one)
         ]
-        about = {
-            "trial_id": trial_id,
-            "device": device_name(self._device),
-            "code_version": code_version(),
-        }
-        new = [{**row.to_dict(), **about} for row in found]
-        write_probes(self._directory, trial_id, [*self._rows.get(trial_id, []), *new])
-        return tuple(found)
+        write_probes(self._directory, trial_id, rows)
 
-    def _data_of(self, config: TrialConfig) -> SplitDataset:
-        if self._data is None or self._key != reference_key(config):
-            self._key, self._references = reference_key(config), {}
-            self._data = split_dataset(config, data_dir=self._data_dir, device=self._device)
-        return self._data
 
-    def _references_of(
-        self, config: TrialConfig, data: SplitDataset, options: ProbeOptions
-    ) -> list[ProbeRow]:
-        if options.probes not in self._references:
-            rows = probe_references(config, data, options=options)
-            self._references[options.probes] = rows
-        return self._references[options.probes]
+def rows_of(trial_id: str, found: Found) -> list[Row]:
+    """Return what a task found as rows of a trial's table."""
+    about = {"trial_id": trial_id, "device": found.device, "code_version": code_version()}
+    return [{**row.to_dict(), **about} for row in found.rows]
+
+
+class _Walk:
+    """One driver's walk through the trials; one is written when its references are there, too.
+
+    Attributes:
+        failed: Why trials could not be probed, one sentence each.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[TrialConfig],
+        weights: Mapping[str, Path],
+        table: _Table,
+        on_trial: OnTrial,
+    ) -> None:
+        self.failed: list[str] = []
+        self._configs = configs
+        self._weights = weights
+        self._table = table
+        self._on_trial = on_trial
+        self._references: dict[tuple[object, ...], Found] = {}
+        self._waiting: dict[tuple[object, ...], list[tuple[ProbeTask, Found]]] = {}
+        self._num_ended = 0
+
+    def run(self, job: ProbeJob, place: Place) -> None:
+        """Have all tasks worked on, and write what they find."""
+        asked = [ProbeTask(c, self._table.options_of(c.trial_id)) for c in self._configs]
+        num_tasks = len(asked) + len({task.reference for task in asked})
+        findings = work_on(self._tasks(asked), num_tasks=num_tasks, job=job, place=place)
+        with contextlib.closing(findings):
+            for task, found in findings:
+                self._take(task, found)
+
+    def _tasks(self, asked: Iterable[ProbeTask]) -> Iterator[ProbeTask]:
+        """Yield the references of every trial ahead of it, and its weights as they are read."""
+        begun = set()
+        for task in asked:
+            if task.reference not in begun:
+                begun.add(task.reference)
+                yield task
+            path = self._weights[task.config.trial_id]
+            yield task._replace(weights=load_weights(path, torch.device("cpu")))
+
+    def _take(self, task: ProbeTask, found: Found) -> None:
+        if task.weights is None:
+            self._references[task.reference] = found
+            for trained in self._waiting.pop(task.reference, ()):
+                self._end(*trained)
+        elif task.reference in self._references:
+            self._end(task, found)
+        else:  # not with its weights: many trials may wait
+            waiting = self._waiting.setdefault(task.reference, [])
+            waiting.append((task._replace(weights=None), found))
+
+    def _end(self, task: ProbeTask, found: Found) -> None:
+        trial_id = task.config.trial_id
+        both = (self._references[task.reference], found)
+        self._num_ended += 1
+        reason = next((one.error for one in both if one.error is not None), None)
+        if reason is not None:
+            self.failed.append(f"trial {trial_id} could not be probed: {reason}")
+            return
+        self._table.write(trial_id, both)
+        self._on_trial(
+            ProbedTrial(
+                config=task.config,
+                rows=tuple(row for one in both for row in one.rows),
+                number=self._num_ended,
+                num_trials=len(self._configs),
+            )
+        )

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from rlp_sweeps.cli import main
 from rlp_sweeps.errors import ProbeError, SchemaError
-from rlp_sweeps.orchestration import probing
+from rlp_sweeps.orchestration import probe_tasks
 from rlp_sweeps.orchestration.planner import SweepPlan, plan_sweep
 from rlp_sweeps.orchestration.probing import ProbedTrial, probe_sweep
+from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.rows import take_over
 from rlp_sweeps.probes import ProbeOptions
 from rlp_sweeps.spaces import ChoiceAxis, SearchSpace
@@ -36,6 +38,7 @@ SPACE = SearchSpace(
     },
 )
 KNN = ProbeOptions(probes=("knn",))
+CPU = RunOptions(device="cpu")
 Capture = pytest.CaptureFixture[str]
 
 
@@ -88,8 +91,8 @@ def ids_of(directory: RunDirectory) -> list[str]:
 def test_every_trial_with_weights_is_probed_once(directory: RunDirectory) -> None:
     heard: list[ProbedTrial] = []
 
-    first = probe_sweep(directory.path, options=KNN, device="cpu", on_trial=heard.append)
-    second = probe_sweep(directory.path, options=KNN, device="cpu", on_trial=heard.append)
+    first = probe_sweep(directory.path, options=KNN, run_options=CPU, on_trial=heard.append)
+    second = probe_sweep(directory.path, options=KNN, run_options=CPU, on_trial=heard.append)
 
     assert (first.num_probed, first.num_complete) == (4, 0)
     assert (second.num_probed, second.num_complete) == (0, 4)
@@ -111,7 +114,7 @@ def test_further_probes_and_poolings_join_the_rows_that_are_there(directory: Run
         ProbeOptions(probes=("knn", "class_mean")),
         ProbeOptions(probes=("knn",), pooling="flatten"),
     ):
-        probe_sweep(directory.path, options=options, device="cpu", trial_ids=[trial_id])
+        probe_sweep(directory.path, options=options, run_options=CPU, trial_ids=[trial_id])
 
     rows = read_probes(directory).to_pylist()
     assert {row["trial_id"] for row in rows} == {trial_id}
@@ -126,15 +129,15 @@ def test_trials_of_one_seed_share_their_references(
     directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds = []
-    probe_references = probing.probe_references
+    probe_references = probe_tasks.probe_references
 
     def counted(config, data, **options):
         seeds.append(config.seed)
         return probe_references(config, data, **options)
 
-    monkeypatch.setattr(probing, "probe_references", counted)
+    monkeypatch.setattr(probe_tasks, "probe_references", counted)
 
-    probe_sweep(directory.path, options=KNN, device="cpu")
+    probe_sweep(directory.path, options=KNN, run_options=CPU)
 
     assert sorted(seeds) == [0, 1]
 
@@ -171,7 +174,7 @@ def test_the_command_says_a_line_a_trial_and_a_summary(
 
 
 def test_query_sees_probes(directory: RunDirectory, capsys: Capture) -> None:
-    probe_sweep(directory.path, options=KNN, device="cpu")
+    probe_sweep(directory.path, options=KNN, run_options=CPU)
     sql = (
         "SELECT arm, count(*) AS n FROM probes JOIN trials ON probes.trial_id = trials.trial_id "
         "WHERE source = 'trained' GROUP BY arm ORDER BY arm"
@@ -199,24 +202,65 @@ def test_weights_that_cannot_be_read_are_named_and_the_others_probed(
     assert "(3 trials probed, 0 had their rows, 1 unreadable)" in out
 
 
+def test_a_trial_whose_probe_raises_is_named_and_the_others_probed(
+    directory: RunDirectory, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = ids_of(directory)[0]
+    probe_trained = probe_tasks.probe_trained
+
+    def broken_once(network, config, data, **options):
+        if config.trial_id == broken:
+            raise ZeroDivisionError("by zero")
+        return probe_trained(network, config, data, **options)
+
+    monkeypatch.setattr(probe_tasks, "probe_trained", broken_once)
+
+    status = main(["probe", str(directory.path), "--probes", "knn", "--device", "cpu"])
+
+    out, err = capsys.readouterr()
+    assert status == 1
+    assert f"trial {broken} could not be probed: ZeroDivisionError: by zero" in err
+    assert "(3 trials probed, 0 had their rows, 1 failed)" in out
+    assert set(read_probes(directory)["trial_id"].to_pylist()) == {*ids_of(directory)} - {broken}
+
+
+def test_probes_compute_with_the_threads_of_their_cores_alone(
+    directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def count(*args, **options):
+        blas = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+        seen.append((torch.get_num_threads(), blas))
+        return []
+
+    monkeypatch.setattr(probe_tasks, "probe_trained", count)
+    torch.set_num_threads(3)
+
+    probe_sweep(directory.path, options=KNN, run_options=CPU)
+
+    assert seen == [(1, {1})] * 4
+    assert torch.get_num_threads() == 3
+
+
 def test_a_sweep_that_kept_no_weights_is_refused(tmp_path: Path) -> None:
     directory = train_into(tmp_path / "sweep", keeps=False)
 
     with pytest.raises(ProbeError, match=r"no finished trial of .* run SPACE --keep-weights"):
-        probe_sweep(directory.path, options=KNN, device="cpu")
+        probe_sweep(directory.path, options=KNN, run_options=CPU)
     assert not (directory.path / "probes").exists()
 
 
 def test_a_trial_without_weights_cannot_be_asked_for(directory: RunDirectory) -> None:
     with pytest.raises(ProbeError, match=r"\['nobody'\] must be finished and have kept"):
-        probe_sweep(directory.path, options=KNN, device="cpu", trial_ids=["nobody"])
+        probe_sweep(directory.path, options=KNN, run_options=CPU, trial_ids=["nobody"])
 
 
 def test_weights_without_a_row_are_left_alone(directory: RunDirectory) -> None:
     first = ids_of(directory)[0]
     (directory.path / "trials" / f"{first}.parquet").unlink()
 
-    outcome = probe_sweep(directory.path, options=KNN, device="cpu")
+    outcome = probe_sweep(directory.path, options=KNN, run_options=CPU)
 
     assert outcome.num_probed == 3
 

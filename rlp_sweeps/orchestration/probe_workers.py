@@ -1,0 +1,107 @@
+"""Where probe tasks are worked on: in this process, or side by side on a Ray cluster."""
+
+import time
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from rlp_sweeps.orchestration.probe_tasks import Bench, Found, ProbeJob, ProbeTask
+from rlp_sweeps.orchestration.progress import RunOptions
+from rlp_sweeps.orchestration.resources import GroupResources, local_resources, ray_session
+
+CLUSTER_START_S = 15.0
+"""What a cluster of its own takes until its workers have imported torch; it must save more."""
+
+MAX_LOST_PROCESSES = 2
+"""Times that a task is started again after its process was lost."""
+
+Finding = tuple[ProbeTask, Found]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where tasks are worked on.
+
+    Attributes:
+        options: Address of a cluster, and most tasks at once.
+        resources: What a task holds.
+    """
+
+    options: RunOptions
+    resources: GroupResources
+
+    def at_once(self, slots: int) -> int:
+        """Return how many tasks run side by side where there is room for so many."""
+        return min(slots, self.options.max_concurrent or slots)
+
+
+def work_on(
+    tasks: Iterable[ProbeTask], *, num_tasks: int, job: ProbeJob, place: Place
+) -> Generator[Finding, None, None]:
+    """Yield each task with what it found, in the order in which they end.
+
+    Where a cluster is named, all tasks go there. Else this process begins, and as soon as a network
+    is probed goes on with a cluster of its own, if the time that the rest would take here tells
+    that it saves more than its start costs.
+
+    Args:
+        tasks: Made one by one, when there is room for them.
+        num_tasks: How many there are.
+        job: What every task needs.
+        place: Where.
+
+    Raises:
+        ClusterError: The cluster refuses, or a task does not fit into it.
+    """
+    left = iter(tasks)
+    if place.options.address is None:
+        slots = place.resources.slots(local_resources(place.options, place.resources))
+        bench, started = Bench(job), time.monotonic()
+        for number, task in enumerate(left, start=1):
+            yield task, bench.work(task)
+            time_left_s = (time.monotonic() - started) / number * (num_tasks - number)
+            saved_s = time_left_s * (1 - 1 / place.at_once(slots))
+            if task.weights is not None and saved_s > CLUSTER_START_S:
+                break
+        else:
+            return
+    yield from _work_on_cluster(left, job=job, place=place)
+
+
+def _work_on_cluster(
+    tasks: Iterator[ProbeTask], *, job: ProbeJob, place: Place
+) -> Generator[Finding, None, None]:
+    """Yield findings of Ray tasks, as many at once as there is room for."""
+    import ray
+    from ray.exceptions import RayError
+
+    with ray_session(place.options, place.resources) as slots:
+        remote: Any = ray.remote(_work).options(
+            num_cpus=place.resources.num_cpus,
+            num_gpus=place.resources.num_gpus,
+            max_retries=MAX_LOST_PROCESSES,
+        )
+        running: dict[Any, ProbeTask] = {}
+        while True:
+            while len(running) < place.at_once(slots) and (task := next(tasks, None)) is not None:
+                running[remote.remote(task, job)] = task
+            if not running:
+                return
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            try:
+                found: Found = ray.get(done)
+            except RayError as error:
+                reason = " ".join(str(error).split())
+                found = Found((), error=f"its process was lost: {reason[:300]}")
+            yield running.pop(done), found
+
+
+def _work(task: ProbeTask, job: ProbeJob) -> Found:
+    """Work on a task in a worker of the cluster, whose process serves many."""
+    return _bench_of(job).work(task)
+
+
+@lru_cache(maxsize=1)
+def _bench_of(job: ProbeJob) -> Bench:
+    return Bench(job)

@@ -1,0 +1,90 @@
+"""Probes as Ray tasks: the numbers that they have in one process, and what becomes of an end."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+import ray
+
+from rlp_sweeps.orchestration import probe_workers
+from rlp_sweeps.orchestration.planner import plan_sweep
+from rlp_sweeps.orchestration.probing import ProbedTrial, probe_sweep
+from rlp_sweeps.orchestration.progress import RunOptions
+from rlp_sweeps.orchestration.resources import ray_session
+from rlp_sweeps.probes import ProbeOptions
+from rlp_sweeps.spaces import ChoiceAxis, SearchSpace
+from rlp_sweeps.tracking.kept_weights import keep_weights, weights_folder
+from rlp_sweeps.tracking.probe_rows import read_probes
+from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
+from rlp_sweeps.training.loop import GroupContext, train_group
+
+pytestmark = pytest.mark.slow
+
+SPACE = SearchSpace(
+    axes={"lr": ChoiceAxis(choices=(0.05, 0.1))},
+    arms=("control",),
+    num_seeds=2,
+    fixed={"train_samples": 128, "val_samples": 64, "batch_size": 32, "num_epochs": 1},
+)
+ONE_CORE = RunOptions(device="cpu", num_cpus=1)
+TWO_CORES = RunOptions(device="cpu", num_cpus=2)
+
+
+def train_into(path: Path) -> RunDirectory:
+    """Train four trials in this process, and keep their weights."""
+    plan = plan_sweep(SPACE, name="demo", device="cpu", engine="grouped", group_size=4)
+    manifest = build_manifest(
+        plan_id=plan.plan_id,
+        sweep_name=plan.name,
+        space=plan.space.to_dict(),
+        configs=plan.trials,
+        settings=plan.settings(),
+    )
+    directory = RunDirectory.create(path, manifest)
+    keep_weights(directory)
+    context = GroupContext(group_id="g", data_dir="", weights_folder=weights_folder(directory))
+    train_group(
+        plan.trials,
+        context=context,
+        report=lambda progress: (),
+        record=lambda result: directory.write_trial(result.trial, result.epochs),
+    )
+    return directory
+
+
+def rows_of(directory: RunDirectory) -> list[dict[str, object]]:
+    """Return all rows but for the time that they took, in the order of their files."""
+    rows = read_probes(directory).to_pylist()
+    return [{k: v for k, v in row.items() if k != "probe_time_s"} for row in rows]
+
+
+def test_tasks_find_what_one_process_finds_to_the_last_digit_and_can_be_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = train_into(tmp_path / "sweep")
+    probe_sweep(directory.path, options=ProbeOptions(), run_options=ONE_CORE)
+    expected = rows_of(directory)
+    shutil.rmtree(directory.path / "probes")
+    sessions = []
+
+    def counted(*args):
+        sessions.append(args)
+        return ray_session(*args)
+
+    def end_early(trial: ProbedTrial) -> None:
+        if trial.number == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(probe_workers, "ray_session", counted)
+    monkeypatch.setattr(probe_workers, "CLUSTER_START_S", 0.0)
+    ask = partial(probe_sweep, directory.path, options=ProbeOptions())
+    with pytest.raises(KeyboardInterrupt):
+        ask(run_options=TWO_CORES, on_trial=end_early)
+    num_kept = len(list((directory.path / "probes").iterdir()))
+    outcome = ask(run_options=TWO_CORES)
+
+    assert (num_kept, outcome.num_complete, outcome.num_probed) == (3, 3, 1)
+    assert len(sessions) == 1  # for the last trial alone it would not have been worth it
+    assert not ray.is_initialized()
+    assert rows_of(directory) == expected
