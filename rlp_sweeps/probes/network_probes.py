@@ -98,7 +98,7 @@ def probe_trained(
     options: ProbeOptions,
 ) -> list[ProbeRow]:
     """Return the rows of the network itself; see `probe_network`."""
-    _check_head(config, options)
+    _check_labels(config, options)
     samples = _samples_of(config, data)
     rows = _probe_layers(network, data, samples, source="trained", options=options)
     if "rlp_online" in options.probes:
@@ -117,7 +117,7 @@ def probe_references(
     Trials of one `reference_key` have the same. Gaussian features are read by the offline head
     alone, for which they are the floor: of classes they tell nothing.
     """
-    _check_head(config, options)
+    _check_labels(config, options)
     samples = _samples_of(config, data)
     place = Place("pixels", PIXELS, 0, options.pooling)
     rows = probe_place(pixel_features(data), samples, place, options.probes)
@@ -133,19 +133,13 @@ def reference_key(config: TrialConfig) -> tuple[object, ...]:
     return tuple(v for k, v in config.to_dict().items() if k not in _ONLY_FOR_TRAINING)
 
 
-def _check_head(config: TrialConfig, options: ProbeOptions) -> None:
-    """Refuse RLP probes beside a head of another form, with whose numbers theirs do not compare."""
+def _check_labels(config: TrialConfig, options: ProbeOptions) -> None:
+    """Refuse RLP probes where a sample's views have labels, and so blocks, of their own."""
     asked = [name for name in options.probes if name.startswith("rlp_")]
     if asked and config.view_labels == "random":
         msg = (
             f"the probes {asked} read the block of a sample's label, but with view_labels='random' "
             "a sample has one for each view; leave them out."
-        )
-        raise ProbeError(msg)
-    if asked and config.head != "nested_joint":
-        msg = (
-            f"the probes {asked} are nested joint heads, but the trial was trained beside "
-            f"head={config.head!r}; leave them out."
         )
         raise ProbeError(msg)
 
@@ -163,6 +157,7 @@ def _samples_of(config: TrialConfig, data: SplitDataset) -> Samples:
         num_classes=data.num_classes,
         num_random_labels=config.num_random_labels,
         has_one_label=config.view_labels == "same",
+        head=config.head,
     )
 
 
@@ -224,13 +219,12 @@ def _online_row(
     last = network.backbone.attach_points[-1]
     features = network_features(network, data, attach_points=[last])[last]
     size = EVAL_BATCH_SIZE
-    parts = zip(
-        torch.split(features.train_ND, size), torch.split(samples.labels_N, size), strict=True
-    )
+    blocks_N = network.heads.shape.blocks(samples.labels_N)
+    parts = zip(torch.split(features.train_ND, size), torch.split(blocks_N, size), strict=True)
     recalled_N = torch.cat(
         [
-            true_class_block(network.heads(part_ND)[OBSERVER], labels_N).argmax(1)
-            for part_ND, labels_N in parts
+            true_class_block(network.heads(part_ND)[OBSERVER], blocks_N).argmax(1)
+            for part_ND, blocks_N in parts
         ]
     )
     return make_row(

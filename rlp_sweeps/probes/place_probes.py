@@ -19,14 +19,16 @@ from rlp_sweeps.probes.linear_probe import fit_linear_probe
 from rlp_sweeps.probes.masc import fit_class_subspaces
 from rlp_sweeps.probes.offline_head import fit_offline_head
 from rlp_sweeps.probes.rows import PROBES, LabelSet, ProbeRow, Source
+from rlp_sweeps.training.heads import HeadShape
 from rlp_sweeps.training.losses import memorization
 
 
 class Samples(NamedTuple):
-    """What the samples of a trial are labelled with; N samples of each split.
+    """What the samples of a trial are labelled with, N of each split, and its head's kind.
 
     Attributes:
         has_one_label: Whether all views of a training sample were trained on the same label.
+        head: One of ``config.HEADS``.
     """
 
     labels_N: Tensor
@@ -36,7 +38,15 @@ class Samples(NamedTuple):
     test_labels_N: Tensor
     num_classes: int
     num_random_labels: int
+    head: str
     has_one_label: bool = True
+
+    @property
+    def head_shape(self) -> HeadShape:
+        """Form of the RLP heads."""
+        return HeadShape.of(
+            self.head, num_classes=self.num_classes, num_random_labels=self.num_random_labels
+        )
 
 
 class Place(NamedTuple):
@@ -82,8 +92,7 @@ def offline_row(features: SplitFeatures, samples: Samples, place: Place) -> Prob
         features.train_ND,
         samples.labels_N,
         samples.random_labels_N,
-        num_classes=samples.num_classes,
-        num_random_labels=samples.num_random_labels,
+        shape=samples.head_shape,
     )
     accuracy = head.accuracy(features.train_ND, samples.labels_N, samples.random_labels_N)
     return make_row(

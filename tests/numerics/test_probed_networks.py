@@ -243,6 +243,27 @@ def test_the_online_row_is_the_accuracy_that_training_reports() -> None:
     assert row.memorization == expected["memorization"]
 
 
+@pytest.mark.parametrize("head", ["nested_per_class", "single"])
+def test_rlp_probes_beside_another_head_have_its_form(head: str) -> None:
+    config = dataclasses.replace(CONFIG, head=head)
+    network, data = trained(config)
+    member = Member(config, data, CPU)
+    options = ProbeOptions(probes=("rlp_online", "rlp_offline"))
+
+    rows = probe_network(network, config, data, options=options)
+
+    (online,) = [row for row in rows if row.probe == "rlp_online"]
+    expected = evaluate(network, data, member.random_labels(1))
+    assert online.train_accuracy == expected["random_label_accuracy"]
+    offline = {(r.source, r.layer): r for r in rows if r.probe == "rlp_offline"}
+    assert len(offline) == 10  # pixels, and three layers trained, untrained and of chance
+    assert all(row.converged for row in offline.values())
+    if head == "nested_per_class":  # a class has fewer samples than there are features
+        assert offline["gaussian", 3].train_accuracy == 1.0
+    else:
+        assert 1 / 4 < offline["gaussian", 1].train_accuracy < 1
+
+
 def test_probes_are_fitted_to_both_label_vectors_and_scored_by_the_true_one() -> None:
     network, data = trained()
     data = dataclasses.replace(data, true_labels_N=(data.train_labels_N + 1) % 10)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
@@ -18,8 +19,16 @@ from rlp_sweeps.probes.linear_probe import INVERSE_PENALTIES, fit_linear_probe
 from rlp_sweeps.probes.masc import fit_class_subspaces
 from rlp_sweeps.probes.offline_head import fit_offline_head
 from rlp_sweeps.probes.softmax_regression import fit_softmax
+from rlp_sweeps.training.heads import HeadShape
 
 K, R = 3, 4
+
+
+def shape_of(kind: str) -> HeadShape:
+    return HeadShape.of(kind, num_classes=K, num_random_labels=R)
+
+
+JOINT = shape_of("nested_joint")
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +57,7 @@ def draw(num: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 def recall(num: int, dim: int, **options: float) -> float:
     features, labels, random_labels = draw(num, dim)
-    head = fit_offline_head(
-        features, labels, random_labels, num_classes=K, num_random_labels=R, **options
-    )
+    head = fit_offline_head(features, labels, random_labels, shape=JOINT, **options)
     assert head.fit.converged
     return head.accuracy(features, labels, random_labels)
 
@@ -75,9 +82,7 @@ def test_a_tighter_tolerance_moves_the_offline_recall_by_half_a_point_at_most() 
 
 def test_an_offline_head_is_a_nested_joint_head_at_the_minimum_of_its_loss() -> None:
     features, labels, random_labels = draw(400, 5)
-    fit = fit_offline_head(
-        features, labels, random_labels, num_classes=K, num_random_labels=R, tolerance=1e-8
-    ).fit
+    fit = fit_offline_head(features, labels, random_labels, shape=JOINT, tolerance=1e-8).fit
     weight, bias = fit.weight_JD.clone().requires_grad_(), fit.bias_J.clone().requires_grad_()
 
     logits = features.double() @ weight.T + bias
@@ -89,12 +94,41 @@ def test_an_offline_head_is_a_nested_joint_head_at_the_minimum_of_its_loss() -> 
     assert float(bias.grad.abs().max()) < 1e-7
 
 
+def test_a_single_offline_head_is_the_logistic_regression_of_scikit_learn() -> None:
+    features, labels, random_labels = draw(400, 5)
+
+    head = fit_offline_head(
+        features, labels, random_labels, shape=shape_of("single"), tolerance=1e-8
+    )
+
+    model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(features, random_labels)
+    assert head.fit.loss == pytest.approx(log_loss(random_labels, model.predict_proba(features)))
+    assert head.accuracy(features, labels, random_labels) == model.score(features, random_labels)
+
+
+def test_an_offline_head_with_a_softmax_a_class_is_one_regression_for_each_class() -> None:
+    features, labels, random_labels = draw(400, 5)
+    labels[labels == 1] = 2  # a class without samples
+
+    head = fit_offline_head(
+        features, labels, random_labels, shape=shape_of("nested_per_class"), tolerance=1e-8
+    )
+
+    losses, hits = [], 0
+    for label in (0, 2):
+        inputs, targets = features[labels == label], random_labels[labels == label]
+        model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(inputs, targets)
+        losses.append(len(inputs) / 400 * log_loss(targets, model.predict_proba(inputs)))
+        hits += int((model.predict(inputs) == targets.numpy()).sum())
+    assert head.fit.loss == pytest.approx(sum(losses))
+    assert head.accuracy(features, labels, random_labels) == hits / 400
+    assert head.fit.converged
+
+
 def test_an_offline_head_says_when_it_has_not_converged() -> None:
     features, labels, random_labels = draw(400, 5)
 
-    fit = fit_offline_head(
-        features, labels, random_labels, num_classes=K, num_random_labels=R, max_iterations=2
-    ).fit
+    fit = fit_offline_head(features, labels, random_labels, shape=JOINT, max_iterations=2).fit
 
     assert (fit.converged, fit.num_iterations) == (False, 2)
 
@@ -135,6 +169,22 @@ def test_knn_breaks_ties_by_the_lower_index_and_the_lower_class() -> None:
         return int(found)
 
     assert [vote(n) for n in (1, 2, 3, 4, 6)] == [2, 1, 1, 1, 0]
+
+
+def test_a_class_without_samples_is_never_predicted() -> None:
+    train, labels = blobs(300, spread=0.5)
+    labels[labels == 1] = 2
+    queries, _ = blobs(200, spread=0.5, seed=1)
+
+    found = [
+        classify_by_neighbours(train, labels, queries, num_classes=K),
+        fit_class_means(train, labels, num_classes=K).predict(queries),
+        fit_discriminant(train, labels, num_classes=K).predict(queries),
+        fit_class_subspaces(train, labels, num_classes=K).predict(queries),
+        fit_softmax(train, labels, num_outputs=K, penalty=0.01).predict(queries),
+    ]
+
+    assert all(set(classes.tolist()) == {0, 2} for classes in found)
 
 
 def test_knn_needs_as_many_samples_as_neighbours() -> None:
