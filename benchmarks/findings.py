@@ -1,0 +1,156 @@
+"""Write what the recipes' claims came to into docs/findings.md, from run directories.
+
+    rlp-sweeps run RECIPE --output DIR
+    python -m benchmarks.findings DIR [DIR ...]
+
+Each directory's claims, with every seed's value, are kept in ``docs/findings/RECIPE.json``; the
+table of the page is made from these files alone, between its markers. A directory whose space is
+not the recipe's, or that is not finished, is refused.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from analysis.claims import format_claim, format_expectation
+from benchmarks.options import ROOT
+from rlp_sweeps.errors import RunDirectoryError
+from rlp_sweeps.recipes import load_space
+
+PAGE = ROOT / "docs" / "findings.md"
+FOLDER = ROOT / "docs" / "findings"
+BEGIN = "<!-- begin: python -m benchmarks.findings -->"
+END = "<!-- end: python -m benchmarks.findings -->"
+
+_ROLES = ("axes", "arms", "fixed", "num_seeds", "first_seed", "claims")
+
+
+def evidence_of(directory: Path) -> dict[str, Any]:
+    """Return what a finished run of a recipe found, JSON-ready.
+
+    Raises:
+        RunDirectoryError: It was not analyzed, is not finished, or was not the recipe as it stands.
+    """
+    manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+    recipe = str(manifest["sweep_name"])
+    described = as_json(load_space(recipe).space.to_dict())
+    changed = [name for name in _ROLES if described[name] != manifest["space"].get(name)]
+    if changed:
+        msg = (
+            f"a finding must come from the recipe as it stands, but {directory} differs from "
+            f"{recipe!r} in {changed}; run it again."
+        )
+        raise RunDirectoryError(msg)
+    table = _analyzed(directory, "claims")
+    values = _analyzed(directory, "claim_values")
+    trials = pl.read_parquet(directory / "trials" / "*.parquet", columns=["status"])
+    counts = dict(trials.group_by("status").len().sort("status").iter_rows())
+    num_planned = len(manifest["trials"])
+    if trials.height != num_planned or set(counts) - {"completed", "diverged"}:
+        msg = (
+            f"a finding must come from a finished run, but {directory} has {counts} of "
+            f"{num_planned} trials; `rlp-sweeps resume {directory}`."
+        )
+        raise RunDirectoryError(msg)
+    return {
+        "recipe": recipe,
+        "commands": _commands(directory, recipe),
+        "code_version": str(manifest["code_version"]),
+        "num_trials": counts,
+        "claims": [
+            {
+                **row,
+                "values": values.filter(pl.col("text") == row["text"])
+                .select("seed", "value")
+                .rows(),
+            }
+            for row in table.to_dicts()
+        ],
+    }
+
+
+def as_json(value: Any) -> Any:
+    """Return a value as it comes back from a JSON file."""
+    return json.loads(json.dumps(value))
+
+
+def _analyzed(directory: Path, name: str) -> pl.DataFrame:
+    path = directory / "analysis" / f"{name}.parquet"
+    if not path.exists():
+        msg = f"a finding must be analyzed, but there is no {path}; `rlp-sweeps analyze` writes it."
+        raise RunDirectoryError(msg)
+    return pl.read_parquet(path)
+
+
+def _commands(directory: Path, recipe: str) -> list[str]:
+    """Return how a reader comes by the same numbers."""
+    kept = " --keep-samples" if (directory / "samples").is_dir() else ""
+    if not (directory / "probes").is_dir():
+        return [f"rlp-sweeps run {recipe}{kept}"]
+    probes = pl.read_parquet(directory / "probes" / "*.parquet", columns=["probe"])
+    names = ",".join(probes["probe"].unique().sort())
+    return [
+        f"rlp-sweeps run {recipe} --keep-weights{kept} --no-analyze --output DIR",
+        f"rlp-sweeps probe DIR --probes {names}",
+        "rlp-sweeps analyze DIR",
+    ]
+
+
+def read_evidence(folder: Path = FOLDER) -> list[dict[str, Any]]:
+    """Return every recipe's evidence, by name."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+
+
+def to_markdown(evidence: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table, one row a claim, and how each recipe was run."""
+    lines = [
+        "| claim | source | recipe | what was measured | expected | came out | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for found in evidence:
+        for row in found["claims"]:
+            name = f"`{found['recipe']}`"
+            came_out = format_claim(row) + (f" ({row['reason']})" if row["reason"] else "")
+            cells = (row["text"], row["source"], name, row["quantity"], format_expectation(row))
+            lines.append(f"| {' | '.join(cells)} | {came_out} | **{row['result']}** |")
+    lines += ["", "| recipe | trials | commands |", "|---|---|---|"]
+    for found in evidence:
+        counts = ", ".join(f"{number} {name}" for name, number in found["num_trials"].items())
+        commands = "<br>".join(f"`{command}`" for command in found["commands"])
+        lines.append(f"| `{found['recipe']}` | {counts} | {commands} |")
+    return "\n".join(lines)
+
+
+def with_table(page: str, table: str) -> str:
+    """Return the page with this table between its markers, and nothing else there.
+
+    Raises:
+        ValueError: The page does not hold both markers once, in this order.
+    """
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        msg = f"a page must hold {BEGIN!r} and then {END!r}, once each."
+        raise ValueError(msg)
+    head, _, rest = page.partition(BEGIN)
+    return f"{head}{BEGIN}\n\n{table}\n\n{END}{rest.partition(END)[2]}"
+
+
+def main() -> None:
+    """Keep the evidence of these runs, and write the page's table anew."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("directories", type=Path, nargs="*", metavar="DIR")
+    arguments = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    for directory in arguments.directories:
+        found = evidence_of(directory)
+        text = json.dumps(found, ensure_ascii=False, indent=1)
+        (FOLDER / f"{found['recipe']}.json").write_text(f"{text}\n", encoding="utf-8")
+    page = with_table(PAGE.read_text(encoding="utf-8"), to_markdown(read_evidence()))
+    PAGE.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
