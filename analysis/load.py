@@ -67,7 +67,7 @@ def load_sweep(directories: Sequence[Path]) -> tuple[pl.DataFrame, Origin]:
             place = {DIRECTORY: pl.lit(number), PART: pl.lit(len(groups))}
             frames.append(scan(part, _READ).with_columns(**place))
             groups.append(part)
-    rows = collect(frames, groups)
+    rows = _with_defaults(collect(frames, groups))
     if rows.is_empty():
         where = ", ".join(str(directory) for directory in directories)
         msg = (
@@ -80,7 +80,7 @@ def load_sweep(directories: Sequence[Path]) -> tuple[pl.DataFrame, Origin]:
     trials, num_twofold = one_row_a_trial(rows, columns, directories)
     kept = trials.select("trial_id", DIRECTORY)
     origin = Origin(plans=plans, num_twofold=num_twofold, kept=kept)
-    return _with_derived(_with_defaults(trials.drop(DIRECTORY))), origin
+    return _with_derived(trials.drop(DIRECTORY)), origin
 
 
 def load_epochs(

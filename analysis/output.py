@@ -52,6 +52,8 @@ def _write_files(analysis: Analysis, folder: Path) -> None:
     if analysis.claims is not None and analysis.claim_values is not None:
         analysis.claims.write_parquet(folder / "claims.parquet")
         analysis.claim_values.write_parquet(folder / "claim_values.parquet")
+    if analysis.benign is not None:
+        analysis.benign.write_parquet(folder / "benign.parquet")
     figures = draw_figures(analysis)
     (folder / "figures").mkdir()
     for figure in figures:

@@ -26,7 +26,8 @@ _PART_TABLES = {
 _RESULT_TABLES = (
     *("effects", "effects_pooled", "effects_legs", "effects_pooled_legs", "cells"),
     *("tuned", "tuned_choices", "tuned_curve", "substitution", "dose_response"),
-    *("effects_surface", "effects_surface_pooled", "surface_checks", "claims", "claim_values"),
+    *("effects_surface", "effects_surface_pooled", "surface_checks"),
+    *("claims", "claim_values", "benign"),
 )
 _RESOLUTION_LINE = "Resolved plan until failure"
 

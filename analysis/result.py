@@ -47,9 +47,12 @@ class Analysis:
         outcome: The primary outcome.
         diverged: What a diverged trial scores: chance, last or exclude.
         secondary: What `secondary.with_secondary` adds; None where it was not asked for.
-        further_paragraphs: The verdict's paragraphs on mechanism and secondary analyses.
         claims: What the recipe's claims came to, see `claims.CLAIMS`; None where there are none.
         claim_values: One row a claim and seed, see `claims.Checked`.
+        further_paragraphs: The verdict's paragraphs on mechanism, secondary analyses and trials on
+            random class labels.
+        benign: Verdicts on trials on random class labels (`schema.BENIGN`); None where it was not
+            asked for.
     """
 
     trials: pl.DataFrame
@@ -67,6 +70,7 @@ class Analysis:
     further_paragraphs: tuple[Paragraph, ...] = ()
     claims: pl.DataFrame | None = None
     claim_values: pl.DataFrame | None = None
+    benign: pl.DataFrame | None = None
 
     @property
     def verdict(self) -> str:
@@ -94,6 +98,9 @@ class Analysis:
             "pooled_legs": [_finite(row) for row in self.effects_pooled.filter(IS_LEG).to_dicts()],
             "secondary": self._secondary_to_json(),
             "claims": [] if self.claims is None else self.claims.to_dicts(),
+            "benign": [_finite(r) for r in self.benign.to_dicts()]
+            if self.benign is not None
+            else None,
             "notes": list(self.notes),
             "num_trials": self.num_trials,
         }

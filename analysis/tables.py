@@ -4,14 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from analysis.benign import judge_memorization
+from analysis.benign_words import tell_memorization
 from analysis.claims import check_claims
 from analysis.figure_curves import drawn_trials
 from analysis.load import load_epochs, load_sweep
+from analysis.load_probes import load_probes
 from analysis.origin import Origin
 from analysis.output import write_analysis
 from analysis.pairing import Diverged, check_outcomes
 from analysis.result import EPOCH_COLUMNS, Analysis, build_analysis
 from analysis.secondary import with_secondary
+from rlp_sweeps.benign_columns import MEMORIZED_ABOVE
 
 __all__ = ["Analysis", "analyze", "build_analysis"]
 
@@ -23,6 +27,7 @@ def analyze(
     outcome: str = "test_accuracy",
     diverged: Diverged = "chance",
     margin: float | None = None,
+    memorized_above: float = MEMORIZED_ABOVE,
 ) -> Analysis:
     """Analyze run directories together, and write tables, figures and the report.
 
@@ -34,10 +39,11 @@ def analyze(
             evaluation, or nothing (``exclude``).
         margin: Largest effect that counts as none, in units of the outcome. Default: half a point
             of an accuracy, none for other outcomes.
+        memorized_above: Share of random class labels above which they count as memorized.
 
     Raises:
-        ArgumentError: The outcome or the treatment of divergence is unknown, or the margin is not
-            above 0.
+        ArgumentError: The outcome or the treatment of divergence is unknown, the margin is not
+            above 0, or the bound is no share.
         RunDirectoryError: A directory is absent, empty or of a newer version, or the output cannot
             be written.
         SchemaError: A table breaks the schema.
@@ -52,6 +58,11 @@ def analyze(
         build_analysis(trials, epochs, outcome=outcome, diverged=diverged, origin=origin),
         margin=margin,
     )
+    benign = judge_memorization(
+        trials, load_probes(paths, kept=origin.kept), memorized_above=memorized_above
+    )
+    said = (*result.further_paragraphs, *tell_memorization(benign))
+    result = replace(result, benign=benign, further_paragraphs=said)
     result = _with_claims(result, paths, origin)
     write_analysis(result, Path(output) if output is not None else paths[0] / "analysis")
     return result
@@ -62,6 +73,8 @@ def _with_claims(analysis: Analysis, directories: Sequence[Path], origin: Origin
     if not origin.claims:
         return analysis
     results = {"effects": analysis.effects, "effects_pooled": analysis.effects_pooled}
+    if analysis.benign is not None:
+        results["benign"] = analysis.benign
     if analysis.secondary is not None:
         results |= analysis.secondary.tables()
     checked = check_claims(

@@ -62,8 +62,8 @@ DATA_COLUMNS = (
            "Samples kept of the first class over those of the last, falling exponentially between "
            "them (long tail).", default=1.0),
     Column("num_views", "i64", "count", "config",
-           "Fixed augmented views of every training sample, shown in turn; 0: augmentation is "
-           "drawn anew in every epoch.", default=0),
+           "Fixed augmented views of every training sample, shown in turn; metrics on training "
+           "samples are on all of them. 0: augmentation is drawn anew in every epoch.", default=0),
     Column("view_labels", "str", "", "config",
            "Whether fixed views have the sample's label (same) or each one that is corrupted apart "
            "from the others' (random).", default="same"),

@@ -6,6 +6,7 @@ only columns of role ``config`` that vary (and foreign columns that begin with `
 cells apart.
 """
 
+from rlp_sweeps.benign_columns import BENIGN
 from rlp_sweeps.column import Column
 from rlp_sweeps.data_settings import DATA_COLUMNS, LABEL_METRIC_COLUMNS
 from rlp_sweeps.probe_columns import PROBES
@@ -93,7 +94,8 @@ CONFIG_COLUMNS = (
 
 _METRIC_COLUMNS = (
     Column("train_accuracy", "f64", "share, [0, 1]", "outcome",
-           "Class accuracy on the training samples, eval mode, no augmentation.", required=True),
+           "Class accuracy on the labels of the training samples, eval mode, no augmentation but "
+           "that of fixed views.", required=True),
     Column("val_accuracy", "f64", "share, [0, 1]", "outcome",
            "Class accuracy on the validation samples.", required=True),
     Column("test_accuracy", "f64", "share, [0, 1]", "outcome",
@@ -326,6 +328,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "effects_surface": EFFECTS_SURFACE,
     "effects_surface_pooled": EFFECTS_SURFACE_POOLED,
     "surface_checks": SURFACE_CHECKS,
+    "benign": BENIGN,
 }
 
 METRICS = tuple(column.name for column in _METRIC_COLUMNS)
@@ -347,6 +350,8 @@ _ONE_ROW = {
     "File: `analysis/effects_surface_pooled.parquet`.",
     "surface_checks": "One row an arm: how well its surface tells points that it has not seen. "
     "File: `analysis/surface_checks.parquet`.",
+    "benign": "One row a cell and arm trained on random class labels (`label_corruption` 1); "
+    "further axes stand beside lr, λ and ε. Empty elsewhere. File: `analysis/benign.parquet`.",
 }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from rlp_sweeps.benign_columns import MEMORIZED_ABOVE
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.errors import ArgumentError, RunDirectoryError
 
@@ -23,7 +24,7 @@ Output = Annotated[
 ]
 
 
-def analyze(
+def analyze(  # noqa: PLR0913  # each is asked for on the command line
     directories: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="Run directories, analyzed together.")
     ],
@@ -42,6 +43,14 @@ def analyze(
             "outcome. Default: 0.005 for accuracies, none for others.",
         ),
     ] = None,
+    memorized_above: Annotated[
+        float,
+        typer.Option(
+            metavar="X",
+            help="Share of random class labels (label_corruption=1) above which they count as "
+            "memorized, interval included.",
+        ),
+    ] = MEMORIZED_ABOVE,
     output: Output = None,
     json: opt.AsJson = False,
 ) -> int:
@@ -57,6 +66,7 @@ def analyze(
         outcome=outcome,
         diverged=treatment,
         margin=margin,
+        memorized_above=memorized_above,
         output=output,
         is_json=json,
     ).separation
@@ -66,12 +76,13 @@ def analyze(
     return opt.DONE
 
 
-def analyze_and_print(
+def analyze_and_print(  # noqa: PLR0913  # each is asked for on the command line
     directories: Sequence[Path],
     *,
     outcome: str = "test_accuracy",
     diverged: "Diverged" = "chance",
     margin: float | None = None,
+    memorized_above: float = MEMORIZED_ABOVE,
     output: Path | None = None,
     is_json: bool = False,
 ) -> "Analysis":
@@ -84,7 +95,12 @@ def analyze_and_print(
     from rlp_sweeps.cli.printing import print_analysis, print_json
 
     result = analyze_directories(
-        directories, output=output, outcome=outcome, diverged=diverged, margin=margin
+        directories,
+        output=output,
+        outcome=outcome,
+        diverged=diverged,
+        margin=margin,
+        memorized_above=memorized_above,
     )
     if is_json:
         print_json(result.to_json())

@@ -72,9 +72,9 @@ class SeedData:
     def labels(self, index_N: Tensor, epoch: int) -> Tensor:
         """Return the labels that these samples are trained on in an epoch, ``[N]``, int64."""
         views = self.data.views
-        if views is None or views.labels_VN is None:
+        if views is None:
             return self.data.train_labels_N[index_N]
-        return views.labels_VN[views.shown(index_N, epoch), index_N]
+        return views.labels_of(index_N, views.shown(index_N, epoch), self.data.train_labels_N)
 
     def images(self, index_N: Tensor, draws: Draws, part: slice) -> Tensor:
         """Return augmented training images, ``[N, C, H, W]``, uint8 or float32 in [0, 255].

@@ -41,6 +41,10 @@ class Views:
         """Return the labels of all samples' first views, given those of the samples."""
         return labels_N if self.labels_VN is None else self.labels_VN[0]
 
+    def labels_of(self, index_B: Tensor, view_B: Tensor, labels_N: Tensor) -> Tensor:
+        """Return the labels of these views of these samples, given those of all samples."""
+        return labels_N[index_B] if self.labels_VN is None else self.labels_VN[view_B, index_B]
+
     def draws_of(self, index_B: Tensor, view_B: Tensor) -> Draws:
         """Return the augmentation parameters of these views of these samples."""
         return {name: values[view_B, index_B] for name, values in self.draws.items()}

@@ -45,8 +45,9 @@ def test_metrics_of_a_corrupted_trial_are_those_of_its_predictions() -> None:
     )
 
 
-def test_views_with_labels_of_their_own_are_all_evaluated() -> None:
-    views = {"augmentation": "crop", "num_views": 3, "view_labels": "random"}
+@pytest.mark.parametrize("view_labels", ["same", "random"])
+def test_all_views_are_evaluated_with_their_labels(view_labels: str) -> None:
+    views = {"augmentation": "crop", "num_views": 3, "view_labels": view_labels}
     config = TrialConfig(**BASE, **views, label_corruption=1.0)
     data = split_dataset(config, data_dir="", device=CPU)
     member = Member(config, data, CPU)

@@ -71,15 +71,11 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_analyze_hands_its_options_on(asked: list[Any]) -> None:
-    options = "--outcome test_loss --diverged last --margin 0.1 --output c"
+    options = "--outcome test_loss --diverged last --margin 0.1 --memorized-above 0.9 --output c"
     main(["analyze", "a", "b", *options.split()])
 
-    assert asked == [
-        (
-            [Path("a"), Path("b")],
-            {"output": Path("c"), "outcome": "test_loss", "diverged": "last", "margin": 0.1},
-        )
-    ]
+    expected = {"output": Path("c"), "outcome": "test_loss", "diverged": "last", "margin": 0.1}
+    assert asked == [([Path("a"), Path("b")], {**expected, "memorized_above": 0.9})]
 
 
 def test_analyze_prints_verdict_effects_notes_and_report(asked: list[Any], capsys: Capture) -> None:
