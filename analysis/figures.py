@@ -3,6 +3,7 @@
 from analysis.canvas import Figure
 from analysis.figure_attribution import draw_attribution
 from analysis.figure_curves import draw_curves
+from analysis.figure_depth import draw_depth
 from analysis.figure_estimators import draw_estimators
 from analysis.figure_maps import draw_heat_map
 from analysis.figure_plane import draw_plane
@@ -17,6 +18,7 @@ FIGURES = (
     "heat_map_memorization",
     "memorization_plane",
     "learning_curves",
+    "probe_depth",
 )
 """Names of all figures; one without data is not drawn."""
 
@@ -32,5 +34,6 @@ def draw_figures(analysis: Analysis) -> list[Figure]:
         draw_heat_map(analysis, "memorization", name="heat_map_memorization", color_map="magma"),
         draw_plane(analysis),
         draw_curves(analysis),
+        draw_depth(analysis),
     ]
     return [figure for figure in drawn if figure is not None]

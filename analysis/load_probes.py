@@ -26,10 +26,10 @@ def load_probes(directories: Sequence[Path], *, kept: pl.DataFrame | None = None
         SchemaError: A file is unreadable, a key is missing, or a column is mistyped.
     """
     schema = {column.name: DTYPES[column.dtype] for column in PROBES} | {DIRECTORY: pl.Int32()}
-    frames, groups = [pl.LazyFrame(schema=schema)], list[PartFiles]()
+    frames, groups, required = [pl.LazyFrame(schema=schema)], list[PartFiles](), (*KEY, "layer")
     for number, directory in enumerate(directories):
         for part in find_parts(directory, "probes"):
-            check_columns(part, PROBES, where=str(directory), table="probes", required=KEY)
+            check_columns(part, PROBES, where=str(directory), table="probes", required=required)
             frames.append(scan(part, PROBES).with_columns(pl.lit(number).alias(DIRECTORY)))
             groups.append(part)
     probes = collect(frames, groups)

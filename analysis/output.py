@@ -11,6 +11,7 @@ from pathlib import Path
 
 from analysis.estimators import IS_LEG
 from analysis.figures import FIGURES, draw_figures
+from analysis.probes import PROBE_TABLES
 from analysis.report import render_report
 from analysis.result import Analysis
 from rlp_sweeps.errors import RunDirectoryError
@@ -19,7 +20,8 @@ from rlp_sweeps.errors import RunDirectoryError
 def write_analysis(analysis: Analysis, output: Path) -> None:
     """Write effects, their legs and cells as Parquet, the figures with data, the report.
 
-    Files of an earlier analysis are replaced; figures that this one does not have are removed.
+    Files of an earlier analysis are replaced; figures and tables of
+    probes that this one does not have are removed.
 
     Raises:
         RunDirectoryError: The folder cannot be written.
@@ -54,6 +56,9 @@ def _write_files(analysis: Analysis, folder: Path) -> None:
         analysis.claim_values.write_parquet(folder / "claim_values.parquet")
     if analysis.benign is not None:
         analysis.benign.write_parquet(folder / "benign.parquet")
+    if analysis.probed is not None:
+        for name, table in analysis.probed.tables().items():
+            table.write_parquet(folder / f"{name}.parquet")
     figures = draw_figures(analysis)
     (folder / "figures").mkdir()
     for figure in figures:
@@ -67,5 +72,6 @@ def _move_into_place(aside: Path, output: Path) -> None:
     for relative in written:
         os.replace(aside / relative, output / relative)
     own = {Path("figures") / f"{name}{end}" for name in FIGURES for end in (".svg", ".parquet")}
+    own |= {Path(f"{name}.parquet") for name in PROBE_TABLES}
     for stale in own - set(written):
         (output / stale).unlink(missing_ok=True)

@@ -28,6 +28,7 @@ _RESULT_TABLES = (
     *("tuned", "tuned_choices", "tuned_curve", "substitution", "dose_response"),
     *("effects_surface", "effects_surface_pooled", "surface_checks"),
     *("claims", "claim_values", "benign"),
+    *("probe_profile", "probe_layers"),
 )
 _RESOLUTION_LINE = "Resolved plan until failure"
 

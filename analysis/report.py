@@ -22,6 +22,7 @@ from analysis.report_tables import (
     effects_table,
     format_interval,
     pooled_table,
+    probes_table,
 )
 from analysis.result import Analysis
 from analysis.surface_words import checks_table, surface_table
@@ -52,6 +53,7 @@ def render_report(analysis: Analysis, figures: Sequence[Figure]) -> str:
         cell_effects=effects_table(analysis),
         cells=cells_table(analysis),
         surface=_surface(analysis),
+        probed=probes_table(analysis) if analysis.probed is not None else None,
     )
 
 

@@ -222,6 +222,34 @@ def cells_table(analysis: Analysis) -> Table:
     )
 
 
+def probes_table(analysis: Analysis) -> Table:
+    """Return every class probe at the layer that validates best."""
+    assert analysis.probed is not None, "there must be probes"
+    layers = analysis.probed.layers
+    names = layers.columns[: layers.columns.index("arm") + 1]
+    said = ("probe", "label_set", "source", "pooling")
+    return Table(
+        caption="Class probes at the layer whose validation accuracy, mean over seeds, is best; "
+        "test accuracy there with its 95 % t interval over seeds. Random labels have no validation "
+        f"samples: see probe_profile.parquet.{_cut(layers, 'probe_layers.parquet')}",
+        header=(
+            *(*names, "probe", "fitted to", "features", "pooling"),
+            *("layer", "val_accuracy", "test_accuracy", "interval", "seeds"),
+        ),
+        rows=tuple(
+            (
+                *(format_value(row[name]) for name in (*names, *said)),
+                f"{row['layer']} ({row['attach_point']})",
+                f"{row['val_accuracy']:.4g}",
+                f"{row['estimate']:.4g}",
+                "–" if row["ci_low"] is None else f"[{row['ci_low']:.4g}, {row['ci_high']:.4g}]",
+                f"{row['num_seeds']}",
+            )
+            for row in layers.head(MAX_ROWS).iter_rows(named=True)
+        ),
+    )
+
+
 def _mean(row: dict[str, Any], name: str) -> str:
     if row[name] is None:
         return "–"

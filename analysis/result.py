@@ -21,6 +21,7 @@ from analysis.wording import Paragraph
 from rlp_sweeps.schema import STATUSES
 
 if TYPE_CHECKING:
+    from analysis.probes import Probed
     from analysis.secondary import Secondary
 
 DEFAULT_OUTCOMES = ("test_accuracy", "test_loss", "random_label_accuracy")
@@ -53,6 +54,7 @@ class Analysis:
             random class labels.
         benign: Verdicts on trials on random class labels (`schema.BENIGN`); None where it was not
             asked for.
+        probed: What `probes.with_probes` adds; None where no completed trial was probed.
     """
 
     trials: pl.DataFrame
@@ -71,6 +73,7 @@ class Analysis:
     claims: pl.DataFrame | None = None
     claim_values: pl.DataFrame | None = None
     benign: pl.DataFrame | None = None
+    probed: "Probed | None" = None
 
     @property
     def verdict(self) -> str:

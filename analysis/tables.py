@@ -13,6 +13,7 @@ from analysis.load_probes import load_probes
 from analysis.origin import Origin
 from analysis.output import write_analysis
 from analysis.pairing import Diverged, check_outcomes
+from analysis.probes import with_probes
 from analysis.result import EPOCH_COLUMNS, Analysis, build_analysis
 from analysis.secondary import with_secondary
 from rlp_sweeps.benign_columns import MEMORIZED_ABOVE
@@ -58,12 +59,11 @@ def analyze(
         build_analysis(trials, epochs, outcome=outcome, diverged=diverged, origin=origin),
         margin=margin,
     )
-    benign = judge_memorization(
-        trials, load_probes(paths, kept=origin.kept), memorized_above=memorized_above
-    )
+    probes = load_probes(paths, kept=origin.kept)
+    benign = judge_memorization(trials, probes, memorized_above=memorized_above)
     said = (*result.further_paragraphs, *tell_memorization(benign))
     result = replace(result, benign=benign, further_paragraphs=said)
-    result = _with_claims(result, paths, origin)
+    result = with_probes(_with_claims(result, paths, origin), probes)
     write_analysis(result, Path(output) if output is not None else paths[0] / "analysis")
     return result
 

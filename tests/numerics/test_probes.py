@@ -172,9 +172,9 @@ def test_knn_breaks_ties_by_the_lower_index_and_the_lower_class() -> None:
 
 
 def test_a_class_without_samples_is_never_predicted() -> None:
-    train, labels = blobs(300, spread=0.5)
+    train, labels = blobs(300, spread=0.1)
     labels[labels == 1] = 2
-    queries, _ = blobs(200, spread=0.5, seed=1)
+    queries, _ = blobs(200, spread=0.1, seed=1)
 
     found = [
         classify_by_neighbours(train, labels, queries, num_classes=K),
