@@ -16,7 +16,44 @@ Deviations:
     on digits and this network; a null is an answer.
 """
 
-from rlp_sweeps.spaces import LogAxis, SearchSpace
+from rlp_sweeps.spaces import Claim, LogAxis, SearchSpace
+
+SOURCE = "arXiv:2411.19640, figure A.1"
+
+GAIN = """
+    SELECT f.seed AS seed, f.lr AS lr, f.test_accuracy - c.test_accuracy AS gain,
+           f.random_label_accuracy - c.random_label_accuracy AS recalled
+    FROM trials f JOIN trials c ON f.seed = c.seed AND f.lr = c.lr
+    WHERE f.arm = 'full' AND f.rlp_lambda > 9 AND c.arm = 'control'
+"""
+
+CLAIMS = (
+    Claim(
+        text="At a small learning rate λ helps.",
+        source=SOURCE,
+        quantity="Test accuracy, full less control, λ = 10, lr 0.003",
+        measure=f"SELECT seed, gain AS value FROM ({GAIN}) g WHERE lr < 0.004",
+        expects="above",
+    ),
+    Claim(
+        text="The gain falls as the learning rate rises.",
+        source=SOURCE,
+        quantity="That gain at lr 0.1, less that at lr 0.003",
+        measure=f"""
+            WITH g AS ({GAIN})
+            SELECT high.seed, high.gain - low.gain AS value FROM g high JOIN g low
+            ON high.seed = low.seed WHERE high.lr > 0.09 AND low.lr < 0.004
+        """,
+        expects="below",
+    ),
+    Claim(
+        text="λ lowers memorization.",
+        source="arXiv:2411.19640, section 3",
+        quantity="Random-label accuracy, full less control, λ = 10, over lr",
+        measure=f"SELECT seed, AVG(recalled) AS value FROM ({GAIN}) g GROUP BY seed",
+        expects="below",
+    ),
+)
 
 SPACE = SearchSpace(
     claim="At a small learning rate the regularizer's gain is an implicit, larger learning rate.",
@@ -38,4 +75,5 @@ SPACE = SearchSpace(
         "batch_size": 64,
         "eval_every": 4,
     },
+    claims=CLAIMS,
 )

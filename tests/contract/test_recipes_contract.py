@@ -7,7 +7,15 @@ from rlp_sweeps.recipes import list_recipes, load_space
 from rlp_sweeps.training.augmentation import build_augmentation
 
 NAMES = list_recipes()
-GRIDS = [name for name in NAMES if load_space(name).space.search is None]
+SEPARATING = [
+    name
+    for name in NAMES
+    if "rlp_lambda" in load_space(name).space.axes
+    and load_space(name).space.search is None
+    and load_space(name).space.fixed.get("head") != "single"
+]
+PAPER_SIZES = [f"{name}:paper" for name in NAMES if "paper" in load_space(name).sizes]
+SOURCE = r"arXiv:\d{4}\.\d{5}|ICLR \d{4}"
 ARMS = ("control", "full", "class_term", "uniform_term", "sham")
 
 
@@ -21,14 +29,14 @@ def test_the_recipes_are_the_studies_of_the_papers_and_a_quickstart() -> None:
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *PAPER_SIZES])
 def test_every_grid_point_is_a_valid_trial_config_and_no_two_are_alike(name: str) -> None:
     configs = [TrialConfig.from_dict(trial) for trial in load_space(name).space.grid()]
 
     assert len({config.trial_id for config in configs}) == len(configs) > 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *PAPER_SIZES])
 def test_every_recipe_has_a_control_arm(name: str) -> None:
     space = load_space(name).space
 
@@ -36,8 +44,8 @@ def test_every_recipe_has_a_control_arm(name: str) -> None:
     assert any(trial["arm"] == "control" for trial in space.grid())
 
 
-@pytest.mark.parametrize("name", GRIDS)
-def test_every_grid_separates_the_effects_over_three_seeds(name: str) -> None:
+@pytest.mark.parametrize("name", SEPARATING)
+def test_every_grid_over_lambda_separates_the_effects_over_three_seeds(name: str) -> None:
     space = load_space(name).space
 
     assert set(space.arms) >= set(ARMS)
@@ -49,21 +57,21 @@ def test_every_recipe_states_claim_and_source(name: str) -> None:
     space = load_space(name).space
 
     assert space.claim.endswith(".")
-    assert re.search(r"arXiv:\d{4}\.\d{5}, figures? A\.\d", space.source)
+    assert re.search(SOURCE, space.source)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipes_docstring_names_claim_source_and_deviations(name: str) -> None:
     named = load_space(name)
-    arxiv, figure = re.findall(r"arXiv:[\d.]+\d|figures? A\.\d", named.space.source)[:2]
+    named_there = re.findall(rf"{SOURCE}|figures? A\.\d", named.space.source)
 
     assert [part for part in ("Claim:", "Source:", "Deviations:") if part in named.doc] == [
         "Claim:",
         "Source:",
         "Deviations:",
     ]
-    assert arxiv in named.doc
-    assert figure in named.doc
+    assert named_there
+    assert all(text in named.doc for text in named_there)
 
 
 @pytest.mark.parametrize("name", NAMES)
