@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, Self, get_args, get_type_hints
 
 from rlp_sweeps.arms import ARMS, get_arm
+from rlp_sweeps.attach_points import check_attach_points
 from rlp_sweeps.data_settings import DATA_DEFAULTS, DATA_RULES, check_views
 from rlp_sweeps.errors import ConfigError
 
@@ -34,6 +35,8 @@ _ADDED_SETTINGS: dict[str, Any] = {
     "matched_multiplier": None,
     "matched_trajectory": None,
     **DATA_DEFAULTS,
+    "attach_points": None,
+    "observed_attach_points": None,
 }
 """Settings that came after the first trials were named, with their defaults: left out of ids at
 these values, so that older trials keep their names."""
@@ -92,6 +95,8 @@ class TrialConfig:
     dropout: float = 0.0
     head: str = "nested_joint"
     num_random_labels: int = 10
+    attach_points: str | None = None
+    observed_attach_points: str | None = None
     head_lr: float | None = None
     head_weight_decay: float = 0.0
     optimizer: str = "sgd"
@@ -111,6 +116,7 @@ class TrialConfig:
                 _check_rule(name, checked)
         _check_arm(self.arm, self.rlp_lambda)
         _check_head(self.head, self.arm)
+        check_attach_points(self.attach_points, self.observed_attach_points)
         _check_matched(self)
         _check_combinations(self)
 

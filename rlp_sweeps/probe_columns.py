@@ -15,8 +15,9 @@ PROBES = (
     Column("pooling", "str", "", "identity",
            "What becomes of maps and tokens: average over places, or flatten.", required=True),
     Column("probe", "str", "", "identity",
-           "rlp_online (the observer as trained beside the network), rlp_offline (a fresh RLP head "
-           "at its optimum), knn, masc, class_mean, lda, linear (docs/method.md).", required=True),
+           "rlp_online (an observer as trained beside the network, at each place with heads), "
+           "rlp_offline (a fresh RLP head at its optimum), knn, masc, class_mean, lda, linear "
+           "(docs/method.md).", required=True),
     Column("label_set", "str", "", "identity",
            "Labels the probe was fitted to: true classes, those trained on (trained), random.",
            required=True),

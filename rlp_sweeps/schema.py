@@ -70,6 +70,11 @@ CONFIG_COLUMNS = (
            "Dropout inside the backbone."),
     Column("head", "str", "", "config",
            "Kind of RLP head."),
+    Column("attach_points", "str", "", "config",
+           "Attach points whose heads regularize the extractor, separated by commas; null: the "
+           "last one. RLP columns are those of the deepest one."),
+    Column("observed_attach_points", "str", "", "config",
+           "Further attach points where heads only read, separated by commas, or all; null: none."),
     Column("head_lr", "f64", "per step", "config",
            "Peak learning rate of the RLP heads; null: `lr`."),
     Column("head_weight_decay", "f64", "≥ 0", "config",

@@ -10,6 +10,9 @@ _EXAMPLES = {float: "0.1,0.2", int: "2,4", bool: "true,false", str: "NAME1,NAME2
 _COMMA = re.compile(r",(?!\s*\d+\s*(?:,|$))")
 """A comma between two data sets, not one within ``synthetic:C,H,W,K,N``."""
 
+_WITH_COMMAS = ("attach_points", "observed_attach_points")
+"""Settings whose one value holds commas; several of them are an axis of a recipe."""
+
 _NO_LIST = re.compile(r"[\[\](){};]")
 _NO_NUMBERS = re.compile(r"[\[\](){};:|/'\"]|\S\s+\S")
 """What other ways to write several values hold."""
@@ -29,6 +32,8 @@ def values_of_setting(name: str, text: str) -> tuple[Scalar, ...]:
         known = [n for n in FIELD_TYPES if n not in {"arm", "seed"}]
         msg = f"unknown setting {name!r} in --set; the settings are {[*known, 'data_dir']}."
         raise ConfigError(msg)
+    if name in _WITH_COMMAS:
+        return (parse_value(name, text.strip()),)
     parts = _COMMA.split(text) if name == "dataset" else text.split(",")
     foreign = _NO_LIST if str in setting_kinds(name) else _NO_NUMBERS
     if any(not part.strip() or foreign.search(part.strip()) for part in parts):

@@ -160,11 +160,12 @@ def check_config(config: TrialConfig, data_dir: str) -> None:
     Raises:
         ConfigError: The augmentation is unknown.
         DatasetError: The data set is unknown, its files are absent, or it is too small.
-        BackboneError: The backbone is unknown, or cannot read these images.
+        BackboneError: The backbone is unknown, cannot read these images, or lacks an attach point.
     """
     from rlp_sweeps.training.augmentation import build_augmentation
     from rlp_sweeps.training.backbones import check_backbone, get_builder
     from rlp_sweeps.training.datasets import check_split, check_thinned, describe_dataset
+    from rlp_sweeps.training.places import check_places
 
     build_augmentation(config.augmentation)
     info = describe_dataset(config.dataset, data_dir=data_dir)
@@ -174,3 +175,4 @@ def check_config(config: TrialConfig, data_dir: str) -> None:
     check_split(config, info)
     check_thinned(config, data_dir=data_dir)
     check_backbone(config, image_shape=info.image_shape, num_classes=info.num_classes)
+    check_places(config, image_shape=info.image_shape, num_classes=info.num_classes)

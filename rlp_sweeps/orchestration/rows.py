@@ -7,6 +7,7 @@ from typing import Any
 
 from rlp_sweeps.tracking.kept_weights import take_weights
 from rlp_sweeps.tracking.parquet import read_files
+from rlp_sweeps.tracking.probe_rows import take_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
 Row = dict[str, Any]
@@ -58,7 +59,8 @@ def take_over(
 ) -> dict[str, str]:
     """Copy finished trials of older sweeps, epochs included, and return their statuses.
 
-    Where `directory` keeps weights, theirs are copied as well, if they were kept.
+    Where `directory` keeps weights, theirs are copied as well, if they were kept; what probes found
+    in them always is.
 
     Args:
         directory: The sweep that takes them.
@@ -80,6 +82,7 @@ def take_over(
         epochs = _epochs_of(source, {row["trial_id"] for row in found})
         for row in found:
             take_weights(directory, source, row["trial_id"])
+            take_probes(directory, source, row["trial_id"])
             directory.write_trial(row, epochs[row["trial_id"]])
             taken[row["trial_id"]] = row["status"]
             left.discard(row["trial_id"])

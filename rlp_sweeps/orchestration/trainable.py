@@ -22,6 +22,7 @@ from rlp_sweeps.schema import STATUSES
 from rlp_sweeps.spaces import SearchSpace
 from rlp_sweeps.tracking.kept_weights import weights_folder
 from rlp_sweeps.tracking.mlflow_feed import news_text
+from rlp_sweeps.tracking.probe_rows import write_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory, code_version
 from rlp_sweeps.training.loop import GroupContext, GroupProgress, TrialResult, train_group
 from rlp_sweeps.training.memory import keep_freed_memory
@@ -184,6 +185,10 @@ class GroupRun:
             "hostname": platform.node(),
             "code_version": code_version(),
         }
+        if result.probes:  # before the row: a trial that has one is never trained again
+            about = {"device": row["device"], "code_version": row["code_version"]}
+            probes = [{**probe, **about} for probe in result.probes]
+            write_probes(self._job.directory, trial_id, probes)
         self._job.directory.write_trial(row, result.epochs)
         self._written.add(trial_id)
         if self._halving is not None:

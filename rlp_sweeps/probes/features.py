@@ -4,20 +4,20 @@ A network is read through forward hooks on the modules that it runs anyway, in e
 augmentation, batch by batch. Shapes: N samples, C H W image, D features.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.errors import BackboneError, ProbeError
+from rlp_sweeps.errors import ProbeError
 from rlp_sweeps.seeding import stream_seed
 from rlp_sweeps.training.backbones import pool_features
 from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.metrics import EVAL_BATCH_SIZE
 from rlp_sweeps.training.network import RLPNetwork
+from rlp_sweeps.training.taps import in_eval_mode, take, tapped
 
 PIXELS = "pixels"
 """Attach point of layer 0: the images themselves."""
@@ -98,17 +98,17 @@ def features_at(
     """
     check_pooling(pooling)
     batches: dict[str, list[Tensor]] = {name: [] for name in attach_points}
-    with _in_eval_mode(network), _tapped(network, attach_points, pooling) as tapped:
+    modules = {name: network.backbone.attach_point(name) for name in attach_points}
+
+    def pool(name: str, output: Tensor) -> Tensor:
+        vectors_ND = pool_features(output) if pooling == "average" else output.flatten(1)
+        return vectors_ND.clone()  # a layer above may work in place
+
+    with in_eval_mode(network), tapped(modules, pool) as outputs:
         for start in range(0, len(images_NCHW), batch_size):
             network.features(images_NCHW[start : start + batch_size])
-            for name, parts in batches.items():
-                if name not in tapped:
-                    msg = (
-                        f"an attach point must be run by the backbone's forward, but {name!r} is "
-                        "not; name a submodule that is called."
-                    )
-                    raise BackboneError(msg)
-                parts.append(tapped.pop(name).to(network.heads.weight_HJD.dtype))
+            for parts, read_ND in zip(batches.values(), take(outputs, batches), strict=True):
+                parts.append(read_ND.to(network.heads.weight_HJD.dtype))
     return {name: torch.cat(parts) for name, parts in batches.items()}
 
 
@@ -152,38 +152,3 @@ def check_pooling(pooling: str) -> None:
     if pooling not in POOLINGS:
         msg = f"`pooling in {list(POOLINGS)}` must hold, but got pooling={pooling!r}."
         raise ProbeError(msg)
-
-
-@contextmanager
-def _in_eval_mode(network: nn.Module) -> Iterator[None]:
-    """Put every module into eval mode inside, and each back into its own mode on leaving."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextmanager
-def _tapped(
-    network: RLPNetwork, attach_points: Sequence[str], pooling: Pooling
-) -> Iterator[dict[str, Tensor]]:
-    """Yield what the attach points give, by name, renewed by every forward."""
-    tapped: dict[str, Tensor] = {}
-
-    def tap(name: str) -> Callable[[nn.Module, object, Tensor], None]:
-        def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
-            vectors_ND = pool_features(output) if pooling == "average" else output.flatten(1)
-            tapped[name] = vectors_ND.clone()  # a layer above may work in place
-
-        return keep
-
-    modules = [(name, network.backbone.attach_point(name)) for name in attach_points]
-    handles = [module.register_forward_hook(tap(name)) for name, module in modules]
-    try:
-        yield tapped
-    finally:
-        for handle in handles:
-            handle.remove()

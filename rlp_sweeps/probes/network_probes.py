@@ -3,10 +3,7 @@
 Shapes: N samples, D features, K classes.
 """
 
-import time
 from dataclasses import dataclass, replace
-
-import torch
 
 from rlp_sweeps.config import SCALARS, TrialConfig
 from rlp_sweeps.errors import ProbeError
@@ -22,21 +19,18 @@ from rlp_sweeps.probes.features import (
 from rlp_sweeps.probes.place_probes import (
     Place,
     Samples,
-    make_row,
     offline_row,
     probe_place,
-    share_of,
 )
 from rlp_sweeps.probes.rows import PROBES, ProbeRow, Source, check_probes
 from rlp_sweeps.training.datasets import SplitDataset
-from rlp_sweeps.training.heads import OBSERVER
-from rlp_sweeps.training.losses import true_class_block
-from rlp_sweeps.training.metrics import EVAL_BATCH_SIZE
 from rlp_sweeps.training.network import RLPNetwork
+from rlp_sweeps.training.observing import online_rows
 from rlp_sweeps.training.random_labels import draw_random_labels
 
 _ONLY_FOR_TRAINING = {
     *(set(SCALARS) - {"seed"}),
+    *("attach_points", "observed_attach_points"),
     *("augmentation", "head_lr", "head_weight_decay", "optimizer", "nesterov", "schedule"),
     *("warmup_epochs", "num_epochs", "batch_size", "eval_every"),
 }
@@ -102,7 +96,7 @@ def probe_trained(
     samples = _samples_of(config, data)
     rows = _probe_layers(network, data, samples, source="trained", options=options)
     if "rlp_online" in options.probes:
-        rows.append(_online_row(network, data, samples, options))
+        rows += _online_rows(network, config, data, options)
     return rows
 
 
@@ -210,29 +204,12 @@ def _one_image_each(data: SplitDataset) -> SplitDataset:
     )
 
 
-@torch.no_grad()
-def _online_row(
-    network: RLPNetwork, data: SplitDataset, samples: Samples, options: ProbeOptions
-) -> ProbeRow:
-    """Return the row of the observer head as it was trained beside the network."""
-    start = time.perf_counter()
-    last = network.backbone.attach_points[-1]
-    features = network_features(network, data, attach_points=[last])[last]
-    size = EVAL_BATCH_SIZE
-    blocks_N = network.heads.shape.blocks(samples.labels_N)
-    parts = zip(torch.split(features.train_ND, size), torch.split(blocks_N, size), strict=True)
-    recalled_N = torch.cat(
-        [
-            true_class_block(network.heads(part_ND)[OBSERVER], blocks_N).argmax(1)
-            for part_ND, blocks_N in parts
-        ]
-    )
-    return make_row(
-        features,
-        samples,
-        Place("trained", last, len(network.backbone.attach_points), options.pooling),
-        probe="rlp_online",
-        label_set="random",
-        train_accuracy=share_of(recalled_N, samples.random_labels_N),
-        probe_time_s=time.perf_counter() - start,
-    )
+def _online_rows(
+    network: RLPNetwork, config: TrialConfig, data: SplitDataset, options: ProbeOptions
+) -> list[ProbeRow]:
+    """Return the rows of the observers as they were trained beside the network, one a place."""
+    rows = [
+        {name: value for name, value in row.items() if name != "trial_id"}
+        for row in online_rows(network, config, data)
+    ]
+    return [ProbeRow(**{**row, "pooling": options.pooling}) for row in rows]

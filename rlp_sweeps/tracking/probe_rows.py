@@ -56,3 +56,15 @@ def read_probes(directory: RunDirectory, trial_ids: Sequence[str] | None = None)
     paths = sorted((directory.path / "probes").glob("[!.]*.parquet"))
     wanted = [path for path in paths if trial_ids is None or path.stem in set(trial_ids)]
     return parquet.read_files("probes", wanted)
+
+
+def take_probes(directory: RunDirectory, source: RunDirectory, trial_id: str) -> None:
+    """Copy a trial's rows from another sweep, where it has any.
+
+    Raises:
+        SchemaError: The part file is corrupt.
+        RunDirectoryError: The directory cannot be written.
+    """
+    rows = read_probes(source, [trial_id]).to_pylist()
+    if rows:
+        write_probes(directory, trial_id, rows)

@@ -13,6 +13,7 @@ Shapes: N samples, D features, K classes, B blocks (K, or 1), R random labels, J
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -47,6 +48,11 @@ class ExtractorWeights(NamedTuple):
     mean_rest: float = 0.0
     permutes_uniform_term: bool = False
     projection: Projection = "none"
+
+    @classmethod
+    def none(cls) -> "ExtractorWeights":
+        """Return what a head that only observes is given."""
+        return cls(class_term=0.0, uniform_term=0.0)
 
     @property
     def regularizes(self) -> bool:
@@ -91,17 +97,20 @@ class RLPHeads(nn.Module):
     """Adversary and observer as one stack of linear layers, ``[H, J, D]``.
 
     Each head has its own init stream, so that neither depends on the other and the backbone's init
-    depends on neither.
+    depends on neither; `counters` tell the stacks of one network apart.
 
     Attributes:
         shape: What the outputs mean.
     """
 
-    def __init__(self, *, num_features: int, shape: HeadShape, seed: int) -> None:
+    def __init__(
+        self, *, num_features: int, shape: HeadShape, seed: int, counters: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         self.shape = shape
         size = (shape.num_outputs, num_features)
-        layers = [_init_linear(size, stream_seed(seed, s)) for s in ("head_init", "observer_init")]
+        streams = ("head_init", "observer_init")
+        layers = [_init_linear(size, stream_seed(seed, s, *counters)) for s in streams]
         self.weight_HJD = nn.Parameter(torch.stack([weight for weight, _ in layers]))
         self.bias_HJ = nn.Parameter(torch.stack([bias for _, bias in layers]))
 

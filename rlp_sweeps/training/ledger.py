@@ -25,10 +25,14 @@ _STATE = ("epochs", "started_at_ms", "wall_time_s", "pending_losses", "pending_t
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialResult:
-    """One ended trial: its row of `trials` and its rows of `epochs`."""
+    """One ended trial: its row of `trials`, its rows of `epochs` and of `probes`.
+
+    The latter are those of observers at several places; a trial with heads at one place has none.
+    """
 
     trial: Row
     epochs: list[Row]
+    probes: list[Row] = field(default_factory=list)
 
 
 @dataclass(kw_only=True, slots=True)

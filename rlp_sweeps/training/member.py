@@ -117,7 +117,7 @@ class Member:
             "num_classes": self.data.num_classes,
             "num_train_samples": self.samples.num_samples,
             "num_parameters": sum(p.numel() for p in self.network.backbone.parameters()),
-            "num_features": self.network.backbone.num_features,
+            "num_features": self.network.places[0].num_features,
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -153,12 +153,14 @@ class Member:
     def _train_step(
         self, images_NCHW: Tensor, labels_N: Tensor, random_labels_HN: Tensor
     ) -> Tensor:
+        features_ND, taps = self.network.read(images_NCHW)
         class_loss, heads_loss = self.network.training_losses(
-            self.network.features(images_NCHW),
+            features_ND,
             labels_N,
             random_labels_HN,
             self.weights,
             label_smoothing=self.config.label_smoothing,
+            taps=taps,
         )
         if self.weights.projection == "none":
             torch.autograd.backward(class_loss + heads_loss)

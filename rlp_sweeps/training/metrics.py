@@ -126,9 +126,11 @@ def _train_metrics(
         images_NCHW, labels_N, true_labels_N, positions = trained_batch(
             data, slice(start, start + batch_size)
         )
-        logits_NK, features_ND = network(images_NCHW)
+        readings = network.read(images_NCHW)
+        logits_NK = network.classify(readings.features_ND)
+        _, main_heads, read_ND = next(network.stacks(*readings))
         blocks_N = shape.blocks(labels_N)
-        random_logits = network.heads(features_ND)
+        random_logits = main_heads(read_ND)
         heads = _head_sums(random_logits, blocks_N, random_labels_HN[:, positions], kind=shape.kind)
         labels = label_sums(logits_NK, labels_N, true_labels_N)
         sums += torch.stack([*_class_sums(logits_NK, labels_N), *labels, *heads])

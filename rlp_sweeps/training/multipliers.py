@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.training.heads import ADVERSARY, ExtractorWeights
-from rlp_sweeps.training.losses import dot, head_terms_per_sample, smoothed_cross_entropy
+from rlp_sweeps.training.heads import ExtractorWeights
+from rlp_sweeps.training.losses import dot, smoothed_cross_entropy
 from rlp_sweeps.training.network import RLPNetwork
 from rlp_sweeps.training.projection import projected_gradients, weigher
 
@@ -36,6 +36,7 @@ PROBE_COLUMNS = (
 """What one probe measures, in this order: ⟨g_c^A, g_c^B⟩; ⟨g_t^A, g_c^B⟩; ⟨g_r^A, g_c^B⟩ of the
 class term and of the uniform term, these three symmetrized over A and B; norm of the part of ∇L_reg
 orthogonal to g_c on A."""
+_NUM_LOSSES = 2  # of `ExtractorGradients`, the first ones reach every parameter
 NUM_SUMS = 4
 """How many of `PROBE_COLUMNS` are summed, from the first on."""
 
@@ -196,6 +197,8 @@ def probe_products(
 def gradients_of(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> ExtractorGradients:
     """Return the gradients of class loss, training loss, class term and uniform term.
 
+    The terms have none behind the deepest place that regularizes.
+
     Args:
         losses: These four, each ``[]``, of one graph.
         parameters: The extractor's.
@@ -203,7 +206,11 @@ def gradients_of(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> Extr
     last = len(losses) - 1
     return ExtractorGradients(
         *(
-            list(torch.autograd.grad(loss, parameters, retain_graph=i < last))
+            list(
+                torch.autograd.grad(
+                    loss, parameters, retain_graph=i < last, materialize_grads=i >= _NUM_LOSSES
+                )
+            )
             for i, loss in enumerate(losses)
         )
     )
@@ -213,18 +220,12 @@ def _extractor_gradients(
     network: RLPNetwork, batch: ProbeBatch, weights: ExtractorWeights, label_smoothing: float
 ) -> ExtractorGradients:
     images_NCHW, labels_N, random_labels_HN = batch
-    features_ND = network.features(images_NCHW)
+    readings = network.read(images_NCHW)
+    features_ND, taps = readings
     trained = network.training_losses(
-        features_ND, labels_N, random_labels_HN, weights, label_smoothing=label_smoothing
+        features_ND, labels_N, random_labels_HN, weights, label_smoothing=label_smoothing, taps=taps
     )
     plain = smoothed_cross_entropy(network.classify(features_ND), labels_N, label_smoothing)
-    shape = network.heads.shape
-    terms_N = head_terms_per_sample(
-        network.heads.adversary(features_ND),
-        shape.blocks(labels_N),
-        random_labels_HN[ADVERSARY],
-        kind=shape.kind,
-    )
     parameters = network.extractor_parameters
     projected = None
     if weights.projection != "none":
@@ -233,7 +234,7 @@ def _extractor_gradients(
     losses = (
         plain,
         trained.class_loss + trained.heads_loss,
-        *(term_N.mean() for term_N in terms_N),
+        *network.adversary_terms(readings, labels_N, random_labels_HN),
     )
     gradients = gradients_of(losses, parameters)
     return gradients if projected is None else gradients._replace(trained=projected)

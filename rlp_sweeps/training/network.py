@@ -3,8 +3,11 @@
 Shapes: N samples, C H W image, D features, K classes.
 """
 
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from functools import reduce
+from operator import add
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +15,21 @@ from torch import Tensor, nn
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.backbones import Backbone, build_backbone
 from rlp_sweeps.training.datasets import SplitDataset, normalize
-from rlp_sweeps.training.heads import ExtractorWeights, HeadShape, RLPHeads, scale_gradient
-from rlp_sweeps.training.losses import smoothed_cross_entropy
+from rlp_sweeps.training.heads import (
+    ADVERSARY,
+    ExtractorWeights,
+    HeadShape,
+    RLPHeads,
+    scale_gradient,
+)
+from rlp_sweeps.training.losses import (
+    RegularizerTerms,
+    head_terms_per_sample,
+    smoothed_cross_entropy,
+)
+from rlp_sweeps.training.places import HeadPlace, head_places
 from rlp_sweeps.training.projection import TrainedParameters
+from rlp_sweeps.training.taps import Tap, tapped_forward
 
 
 class TrainingLosses(NamedTuple):
@@ -24,11 +39,28 @@ class TrainingLosses(NamedTuple):
     heads_loss: Tensor
 
 
+class Readings(NamedTuple):
+    """What one forward of the extractor gives.
+
+    Attributes:
+        features_ND: Its output, which the class head reads, and the heads at its last layer.
+        taps: What the heads at other places read, ``[N, D']`` each, in the order of the places.
+    """
+
+    features_ND: Tensor
+    taps: tuple[Tensor, ...]
+
+
 class RLPNetwork(nn.Module):
     """Backbone and heads of one trial, on one device.
 
     The heads work in float32 whatever the precision of the backbone; with bf16 the backbone runs
     under autocast in channels_last layout.
+
+    Attributes:
+        places: Where heads read, the main place first.
+        heads: The stack at the main place.
+        further_heads: Those at the other places, in their order.
     """
 
     def __init__(self, config: TrialConfig, data: SplitDataset, device: torch.device) -> None:
@@ -39,8 +71,10 @@ class RLPNetwork(nn.Module):
         shape = HeadShape.of(
             config.head, num_classes=data.num_classes, num_random_labels=config.num_random_labels
         )
-        num_features = self.backbone.num_features
-        self.heads = RLPHeads(num_features=num_features, shape=shape, seed=config.seed)
+        self.places = head_places(config, self.backbone, image_shape=data.image_shape)
+        main, *further = (_heads_at(place, shape, config.seed) for place in self.places)
+        self.heads = main
+        self.further_heads = nn.ModuleList(further)
         self.mean_C = nn.Buffer(data.mean_C, persistent=False)
         self.std_C = nn.Buffer(data.std_C, persistent=False)
         self.is_bf16 = config.precision == "bf16"
@@ -70,6 +104,59 @@ class RLPNetwork(nn.Module):
             features_ND: Tensor = self.backbone.features(inputs_NCHW)
         return features_ND.to(self.heads.weight_HJD.dtype)
 
+    def read(self, images_NCHW: Tensor) -> Readings:
+        """Return what the class head and all RLP heads read of raw images, in the heads' dtype."""
+        extractor = self.backbone.extractor
+        features_ND, *taps = tapped_forward(
+            extractor, self.taps, lambda: self.features(images_NCHW)
+        )
+        dtype = self.heads.weight_HJD.dtype
+        return Readings(features_ND, tuple(tap_ND.to(dtype) for tap_ND in taps))
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """How the places that are not the last layer are read, in their order."""
+        return tuple(place.tap for place in self.places if place.tap is not None)
+
+    def stacks(
+        self, features_ND: Tensor, taps: Sequence[Tensor] = ()
+    ) -> Iterator[tuple[HeadPlace, RLPHeads, Tensor]]:
+        """Yield every place with its heads and what they read, the main place first.
+
+        Args:
+            features_ND: From `features` or `read`.
+            taps: From `read`.
+        """
+        left = iter(taps)
+        stacks = (self.heads, *(cast("RLPHeads", heads) for heads in self.further_heads))
+        for place, heads in zip(self.places, stacks, strict=True):
+            yield place, heads, features_ND if place.is_last else next(left)
+
+    def adversary_terms(
+        self, readings: Readings, labels_N: Tensor, random_labels_HN: Tensor
+    ) -> RegularizerTerms:
+        """Return both parts of the regularizer, summed over the places that regularize.
+
+        Args:
+            readings: From `read`.
+            labels_N: Class indices, ``[N]``, int64.
+            random_labels_HN: Random labels of adversary and observer, ``[2, N]``, int64.
+
+        Returns:
+            Means over the batch, ``[]``, in nats.
+        """
+        terms = [
+            head_terms_per_sample(
+                heads.adversary(read_ND),
+                heads.shape.blocks(labels_N),
+                random_labels_HN[ADVERSARY],
+                kind=heads.shape.kind,
+            )
+            for place, heads, read_ND in self.stacks(*readings)
+            if place.is_regularized
+        ]
+        return RegularizerTerms(*(reduce(add, parts).mean() for parts in zip(*terms, strict=True)))
+
     def classify(self, features_ND: Tensor, extractor_scale: float = 1.0) -> Tensor:
         """Return class scores of features, ``[N, K]``, in the heads' dtype."""
         with self._autocast(features_ND.device):
@@ -86,21 +173,33 @@ class RLPNetwork(nn.Module):
         weights: ExtractorWeights,
         *,
         label_smoothing: float,
+        taps: Sequence[Tensor] = (),
     ) -> TrainingLosses:
         """Return both losses of a training step, through which the extractor is trained.
 
+        The heads' loss is the sum over all places; its backward sends the weighted regularizers of
+        those that regularize to the extractor.
+
         Args:
-            features_ND: From `features`.
+            features_ND: From `read`.
             labels_N: Class indices, ``[N]``, int64.
             random_labels_HN: Random labels of adversary and observer, ``[2, N]``, int64.
             weights: What the extractor's gradient is made of.
             label_smoothing: ε of the class loss.
+            taps: From `read`.
         """
         logits_NK = self.classify(features_ND, weights.class_loss)
-        return TrainingLosses(
-            smoothed_cross_entropy(logits_NK, labels_N, label_smoothing),
-            self.heads.one_pass_loss(features_ND, labels_N, random_labels_HN, weights),
-        )
+        class_loss = smoothed_cross_entropy(logits_NK, labels_N, label_smoothing)
+        heads_losses = [
+            heads.one_pass_loss(
+                read_ND,
+                labels_N,
+                random_labels_HN,
+                weights if place.is_regularized else ExtractorWeights.none(),
+            )
+            for place, heads, read_ND in self.stacks(features_ND, taps)
+        ]
+        return TrainingLosses(class_loss, reduce(add, heads_losses))
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
         if self.is_bf16:
@@ -113,10 +212,21 @@ class RLPNetwork(nn.Module):
         return TrainedParameters(
             self.extractor_parameters,
             list(self.backbone.classifier.parameters()),
-            list(self.heads.parameters()),
+            self.heads_parameters,
         )
+
+    @property
+    def heads_parameters(self) -> list[nn.Parameter]:
+        """Those of the RLP heads of all places."""
+        return [*self.heads.parameters(), *self.further_heads.parameters()]
 
     @property
     def extractor_parameters(self) -> list[nn.Parameter]:
         """All of the backbone but its last layer."""
         return list(self.backbone.extractor.parameters())
+
+
+def _heads_at(place: HeadPlace, shape: HeadShape, seed: int) -> RLPHeads:
+    return RLPHeads(
+        num_features=place.num_features, shape=shape, seed=seed, counters=place.init_counters
+    )

@@ -25,7 +25,7 @@ def build_optimizer(config: TrialConfig, network: RLPNetwork) -> Optimizer:
             "peak_lr": config.lr,
         },
         {
-            "params": list(network.heads.parameters()),
+            "params": network.heads_parameters,
             "weight_decay": config.head_weight_decay,
             "peak_lr": config.lr if config.head_lr is None else config.head_lr,
         },

@@ -4,7 +4,7 @@ import math
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,7 @@ class Part:
     def end(self, trial_id: str, status: str, error: str | None = None) -> TrialResult:
         """Take a member out, keep its weights where that is asked for, and return its rows."""
         self._keep_weights(trial_id, status)
+        probes = self._probes(trial_id, status)
         provenance = {
             **self._engine.describe(trial_id),
             **provenance_of(self._context, self._device),
@@ -158,7 +159,8 @@ class Part:
         }
         ledger = self.live.pop(trial_id)
         self._engine.drop(trial_id)
-        return ledger.close(status, epoch=self.epoch, provenance=provenance)
+        result = ledger.close(status, epoch=self.epoch, provenance=provenance)
+        return replace(result, probes=probes)
 
     def state_dict(self) -> State:
         """Return where the live members stand; its tensors are the engine's own."""
@@ -172,6 +174,14 @@ class Part:
             network = self._engine.network_state(trial_id)
             config = self.live[trial_id].config
             save_weights(folder, TrainedWeights(config=config, epoch=self.epoch, network=network))
+
+    def _probes(self, trial_id: str, status: str) -> list[Row]:
+        """Return what the observers of a trained member recall, where it has several."""
+        config = self.live[trial_id].config
+        is_alone = config.attach_points is None and config.observed_attach_points is None
+        if is_alone or status not in KEPT_STATUSES:
+            return []
+        return self._engine.online_rows(trial_id)
 
     def _check_memory(self, outcomes: Mapping[str, EpochOutcome]) -> None:
         """Refuse an epoch in which one of several members found no memory."""

@@ -140,7 +140,9 @@ def projected_gradients(
         weigh: Makes the factors of the two gradients.
     """
     class_grad = torch.autograd.grad(class_loss, extractor, retain_graph=True)
-    regularizer_grad = torch.autograd.grad(heads_loss, extractor, retain_graph=True)
+    regularizer_grad = torch.autograd.grad(
+        heads_loss, extractor, retain_graph=True, materialize_grads=True
+    )
     return combine(class_grad, regularizer_grad, weigh(class_grad, regularizer_grad))
 
 
@@ -154,7 +156,7 @@ def projected_backward(
     """Leave the arm's gradients in ``.grad`` of all parameters; arguments as above."""
     extractor, classifier, heads = parameters
     class_grad = torch.autograd.grad(class_loss, [*extractor, *classifier], retain_graph=True)
-    heads_grad = torch.autograd.grad(heads_loss, [*extractor, *heads])
+    heads_grad = torch.autograd.grad(heads_loss, [*extractor, *heads], materialize_grads=True)
     size = len(extractor)
     weights = weigh(class_grad[:size], heads_grad[:size])
     grads = [

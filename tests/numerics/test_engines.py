@@ -130,6 +130,71 @@ def test_every_arm_in_a_group_follows_itself_alone_in_float32(backbone: str, eng
         )
 
 
+PLACES = {
+    "mlp": ("hidden1,hidden2", None),
+    "small_cnn": ("conv1,linear", "all"),
+    "wide_resnet": (None, "all"),
+    "vgg16_bn": ("conv2", "linear1,linear2"),
+    "resnet18": ("layer1,layer3", "stem,layer4"),
+    "vit": ("block1", "all"),
+}
+
+
+def at_places(backbone: str, **settings: object) -> dict[str, object]:
+    regularized, observed = PLACES[backbone]
+    places = {"attach_points": regularized, "observed_attach_points": observed}
+    return {**BACKBONES[backbone], **places, **settings}
+
+
+@pytest.mark.usefixtures("_float64")
+@pytest.mark.parametrize("engine", STACKED)
+@pytest.mark.parametrize("backbone", PLACES)
+def test_every_arm_with_heads_at_several_places_equals_itself_alone(
+    backbone: str, engine: str
+) -> None:
+    configs = arms_of(**at_places(backbone))
+
+    alone, together = train("sequential", configs), train(engine, configs)
+
+    for config in configs:
+        assert_close(together[config.trial_id], alone[config.trial_id], rel=1e-9)
+
+
+@pytest.mark.usefixtures("_float64")
+@pytest.mark.parametrize("arm", PROJECTED)
+@pytest.mark.parametrize("engine", STACKED)
+def test_projected_members_with_heads_at_several_places_equal_themselves_alone(
+    engine: str, arm: str
+) -> None:
+    configs = [
+        dataclasses.replace(c, arm=arm)
+        for c in projected_members(**at_places("small_cnn", attach_points="conv1,conv2"))
+    ][:2]
+    configs[1] = dataclasses.replace(configs[1], attach_points="conv1,conv2", lr=0.05)
+
+    alone, together = train("sequential", configs), train(engine, configs)
+
+    for config in configs:
+        assert_close(together[config.trial_id], alone[config.trial_id], rel=1e-8)
+
+
+@pytest.mark.parametrize("engine", STACKED)
+def test_a_member_gives_its_heads_at_all_places_as_it_has_them_alone(engine: str) -> None:
+    configs = arms_of(**at_places("small_cnn"))
+    engines = [
+        get_engine(name)(configs, data_dir="", device=CPU) for name in ("sequential", engine)
+    ]
+    for trained in engines:
+        trained.advance(1, evaluates=False)
+
+    alone, together = (trained.network_state(configs[2].trial_id) for trained in engines)
+
+    assert alone.keys() == together.keys()
+    assert "further_heads.1.weight_HJD" in alone
+    for name, tensor in alone.items():
+        torch.testing.assert_close(together[name], tensor, rtol=1e-3, atol=1e-4)
+
+
 def projected_members(**settings: object) -> list[TrialConfig]:
     """Both projection arms at two learning rates, wide enough for fused optimizers."""
     base = dataclasses.replace(BASE, rlp_lambda=2.0, arm="orthogonal", **settings)
@@ -199,6 +264,18 @@ def companies_of(mine: TrialConfig, members: list[TrialConfig]) -> list[list[Tri
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_grouped_members_bits_do_not_depend_on_its_company(backbone: str) -> None:
     members = arms_of(**BACKBONES[backbone])
+    mine = members[2]
+
+    outcomes = [train("grouped", group)[mine.trial_id] for group in companies_of(mine, members)]
+
+    assert all(numbers(outcome) == numbers(outcomes[0]) for outcome in outcomes)
+
+
+@pytest.mark.parametrize("backbone", ["mlp", "small_cnn", "resnet18"])
+def test_a_grouped_members_bits_do_not_depend_on_its_company_with_several_places(
+    backbone: str,
+) -> None:
+    members = arms_of(**at_places(backbone))
     mine = members[2]
 
     outcomes = [train("grouped", group)[mine.trial_id] for group in companies_of(mine, members)]

@@ -14,6 +14,7 @@ from rlp_sweeps.config import (
     parse_value,
 )
 from rlp_sweeps.errors import ConfigError
+from rlp_sweeps.settings import values_of_setting
 
 MINIMAL: dict[str, Any] = {"arm": "full", "lr": 0.1, "rlp_lambda": 1.0, "seed": 0}
 
@@ -171,6 +172,8 @@ CHANGES: dict[str, Any] = {
     "backbone_width": 2,
     "dropout": 0.1,
     "num_random_labels": 2,
+    "attach_points": "conv1,conv2",
+    "observed_attach_points": "all",
     "head_lr": 0.1,
     "head_weight_decay": 0.1,
     "optimizer": "adamw",
@@ -287,3 +290,25 @@ def test_parse_value_returns_the_declared_type(name: str, text: str, value: obje
 def test_parse_value_refuses_what_is_no_such_value(name: str, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_value(name, text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"attach_points": ""}, "separated by commas alone, but got attach_points=''"),
+        ({"attach_points": "a, b"}, "must be names of attach points separated by commas alone"),
+        ({"observed_attach_points": "a,,b"}, "separated by commas alone"),
+        ({"attach_points": "a,a"}, r"each attach point once, but \['a'\] come"),
+        ({"attach_points": "a", "observed_attach_points": "b,a"}, "where heads regularize, one"),
+        ({"attach_points": "all"}, "'all' stands alone in `observed_attach_points`"),
+        ({"observed_attach_points": "a,all"}, "'all' stands alone in `observed_attach_points`"),
+    ],
+)
+def test_attach_points_that_no_backbone_could_have_are_refused(settings, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        make(**settings)
+
+
+def test_attach_points_on_the_command_line_are_one_value_with_commas() -> None:
+    assert values_of_setting("attach_points", "conv1,conv2") == ("conv1,conv2",)
+    assert values_of_setting("attach_points", "none") == (None,)

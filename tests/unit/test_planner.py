@@ -334,3 +334,16 @@ def test_check_refuses_an_engine_that_this_device_lacks():
 
     with pytest.raises(BackboneError, match="needs a CUDA device"):
         check_plan(dataclasses.replace(plan, choices=choices))
+
+
+@pytest.mark.parametrize("engine", ["auto", "sequential", "grouped"])
+def test_an_attach_point_that_the_backbone_has_not_is_refused_with_those_it_has(engine) -> None:
+    space = SearchSpace(
+        axes={"lr": LogAxis(low=0.01, high=0.1, num_points=2)},
+        arms=("control",),
+        num_seeds=1,
+        fixed={**FIXED, "attach_points": "hidden1,hidden3"},
+    )
+
+    with pytest.raises(BackboneError, match=r"\['hidden3'\]; it has \['hidden1', 'hidden2'\]"):
+        plan_sweep(space, name="demo", device="cpu", engine=engine)

@@ -50,8 +50,8 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def lay_out(path: Path) -> tuple[RunDirectory, SweepPlan]:
-    plan = plan_sweep(SPACE, name="demo", device="cpu", engine="sequential", group_size=4)
+def lay_out(path: Path, space: SearchSpace = SPACE) -> tuple[RunDirectory, SweepPlan]:
+    plan = plan_sweep(space, name="demo", device="cpu", engine="sequential", group_size=4)
     manifest = build_manifest(
         plan_id=plan.plan_id,
         sweep_name=plan.name,
@@ -62,9 +62,9 @@ def lay_out(path: Path) -> tuple[RunDirectory, SweepPlan]:
     return RunDirectory.create(path, manifest), plan
 
 
-def train_into(path: Path, *, keeps: bool = True) -> RunDirectory:
+def train_into(path: Path, *, keeps: bool = True, space: SearchSpace = SPACE) -> RunDirectory:
     """Train the space into a run directory, in this process."""
-    directory, plan = lay_out(path)
+    directory, plan = lay_out(path, space)
     if keeps:
         keep_weights(directory)
     context = GroupContext(
@@ -123,6 +123,23 @@ def test_further_probes_and_poolings_join_the_rows_that_are_there(directory: Run
         ("class_mean", "average"): 10,
         ("knn", "flatten"): 5,
     }
+
+
+def test_the_observers_of_all_places_have_a_row_each(tmp_path: Path) -> None:
+    space = SPACE.override({"attach_points": "hidden1", "observed_attach_points": "all"})
+    directory = train_into(tmp_path / "places", space=space)
+
+    probe_sweep(directory.path, options=ProbeOptions(probes=("rlp_online",)), device="cpu")
+
+    trials = {row["trial_id"]: row for row in directory.read_trials().to_pylist()}
+    rows = read_probes(directory).to_pylist()
+    assert Counter((row["attach_point"], row["layer"]) for row in rows) == {
+        ("hidden1", 1): 4,
+        ("hidden2", 2): 4,
+    }
+    for row in rows:
+        if row["attach_point"] == "hidden1":
+            assert row["train_accuracy"] == trials[row["trial_id"]]["random_label_accuracy"]
 
 
 def test_trials_of_one_seed_share_their_references(
@@ -273,8 +290,11 @@ def test_reused_trials_bring_their_weights_where_weights_are_kept(
         if keeps:
             keep_weights(newer)
 
+        write_probes(directory, "a1", [ROW])
+        write_probes(directory, ids_of(directory)[0], [{**ROW, "trial_id": ids_of(directory)[0]}])
         take_over(newer, [directory.path], ids_of(directory))
 
+        assert read_probes(newer)["trial_id"].to_pylist() == ids_of(directory)[:1]
         assert sorted(kept_weights(newer)) == (ids_of(directory) if keeps else [])
         assert ids_of(newer) == ids_of(directory)
 

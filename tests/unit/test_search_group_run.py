@@ -1,5 +1,6 @@
 """One group on its way through training, without Ray."""
 
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from rlp_sweeps.orchestration.early_stopping import clear_stop_request, request_
 from rlp_sweeps.orchestration.planner import plan_sweep
 from rlp_sweeps.orchestration.trainable import GroupRun, SweepJob, mean_metrics
 from rlp_sweeps.spaces import LogAxis, SearchSpace
+from rlp_sweeps.tracking.probe_rows import read_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 from rlp_sweeps.training.checkpoint import save_checkpoint
 
@@ -65,6 +67,28 @@ def test_group_writes_its_rows_and_reports_at_most_ten_scalars_an_epoch(job, pla
     assert all(len(report) <= 10 for report in reports)
     assert reports[-1]["num_completed"] == 2
     assert list(job.directory.path.glob("checkpoints/*")) == []
+
+
+@pytest.mark.parametrize("engine", ["sequential", "grouped"])
+def test_group_writes_what_observers_at_several_places_recall(tmp_path, job, engine):
+    space = SPACE.override({"observed_attach_points": "all"})
+    plan = plan_sweep(space, name="tiny", device="cpu", group_size=2)
+
+    _run(dataclasses.replace(job, engine=engine), plan)
+
+    rows = read_probes(job.directory).to_pylist()
+    (trial,) = [
+        row
+        for row in job.directory.read_trials().to_pylist()
+        if row["trial_id"] == rows[0]["trial_id"]
+    ]
+    assert _statuses(job) == ["completed", "completed"]
+    assert [(row["attach_point"], row["probe"]) for row in rows] == 2 * [
+        ("hidden1", "rlp_online"),
+        ("hidden2", "rlp_online"),
+    ]
+    assert rows[1]["train_accuracy"] == trial["random_label_accuracy"]
+    assert {row["device"] for row in rows} == {"cpu"}
 
 
 def test_group_goes_on_without_members_that_have_a_row(job, plan, monkeypatch):

@@ -72,6 +72,13 @@ class Engine(Protocol):
         """Return a trained member's network, as `RLPNetwork.state_dict` has it alone."""
         ...
 
+    def online_rows(self, trial_id: str) -> list[dict[str, Any]]:
+        """Return what a trained member's observers recall, one row of ``probes`` a place.
+
+        Empty where it has heads at one place only: the row of `trials` says it.
+        """
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """Return the live members' states by trial id: tensors and plain values."""
         ...

@@ -4,8 +4,10 @@ Shapes: M members, S seeds, N samples, C H W image, D features.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,10 @@ from rlp_sweeps.errors import BackboneError
 from rlp_sweeps.training.backbones import ImageShape
 from rlp_sweeps.training.dropout import replace_dropout
 from rlp_sweeps.training.engines.layout import StackLayout
+from rlp_sweeps.training.taps import Tap, tapped_forward
+
+if TYPE_CHECKING:
+    from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
 
 NUM_IMAGES = 2
 MAX_DIFFERENCE = 1e-2
@@ -21,11 +27,12 @@ MAX_DIFFERENCE = 1e-2
 
 
 def verify_stack(
-    stack_type: "Callable[..., nn.Module]",
+    stack_type: "Callable[..., StackedExtractor]",
     extractor: nn.Module,
     *,
     num_seeds: int,
     image_shape: ImageShape,
+    taps: Sequence[Tap] = (),
 ) -> None:
     """Compare a stack of two members with the two alone, in eval and in train mode, on the CPU.
 
@@ -37,9 +44,10 @@ def verify_stack(
         extractor: One member's.
         num_seeds: Of the stack that is built: with one seed both members read the same images.
         image_shape: Channels, height, width.
+        taps: Attach points that are compared as well.
 
     Raises:
-        BackboneError: Features or buffers differ, or the stack cannot run.
+        BackboneError: Features, taps or buffers differ, or the stack cannot run.
     """
     generator = torch.Generator().manual_seed(0)
     singles = [_moved_copy(extractor, generator) for _ in range(2)]
@@ -50,12 +58,15 @@ def verify_stack(
     )
     engine = str(getattr(stack_type, "engine", stack_type))
     with torch.random.fork_rng(devices=[]), torch.no_grad(), _refusing(engine):
-        stack = stack_type(singles, layout, image_shape=image_shape, verify=False)
+        stack = stack_type(singles, layout, image_shape=image_shape, taps=taps, verify=False)
+        names = ["features", *(f"outputs at {tap.attach_point!r}" for tap in taps)]
         for mode in ("eval", "train"):
-            alone_MND = _run_alone(singles, layout, images_SNCHW, is_training=mode == "train")
+            is_training = mode == "train"
+            alone = _run_alone(singles, layout, images_SNCHW, taps, is_training=is_training)
             layout.generators = [_seeded(seed) for seed in range(layout.num_seeds)]
-            features_MND = stack.train(mode == "train")(images_SNCHW)
-            _require_equal(features_MND, alone_MND, f"features in {mode} mode", engine)
+            together = stack.train(is_training).read(images_SNCHW)
+            for name, got_MND, wanted_MND in zip(names, together, alone, strict=True):
+                _require_equal(got_MND, wanted_MND, f"{name} in {mode} mode", engine)
         states = [single.state_dict() for single in singles]
         for name, buffer in stack.named_buffers():
             wanted = torch.stack([state[name] for state in states if name in state] or [*buffer])
@@ -74,14 +85,20 @@ def _moved_copy(extractor: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 def _run_alone(
-    singles: list[nn.Module], layout: StackLayout, images_SNCHW: Tensor, *, is_training: bool
-) -> Tensor:
-    features = []
+    singles: list[nn.Module],
+    layout: StackLayout,
+    images_SNCHW: Tensor,
+    taps: Sequence[Tap],
+    *,
+    is_training: bool,
+) -> tuple[Tensor, ...]:
+    read = []
     for member, single in enumerate(singles):
         seed = member if layout.num_seeds > 1 else 0
         torch.default_generator.manual_seed(seed)
-        features.append(single.train(is_training)(images_SNCHW[seed]))
-    return torch.stack(features)
+        call = partial(single.train(is_training), images_SNCHW[seed])
+        read.append(tapped_forward(single, taps, call))
+    return tuple(torch.stack(tensors) for tensors in zip(*read, strict=True))
 
 
 def _seeded(seed: int) -> torch.Generator:

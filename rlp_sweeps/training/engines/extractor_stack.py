@@ -18,6 +18,7 @@ from rlp_sweeps.training.backbones import ImageShape
 from rlp_sweeps.training.dropout import replace_dropout
 from rlp_sweeps.training.engines.extractor_check import verify_stack
 from rlp_sweeps.training.engines.layout import StackLayout
+from rlp_sweeps.training.taps import Tap
 
 
 class StackedExtractor(nn.Module):
@@ -27,6 +28,7 @@ class StackedExtractor(nn.Module):
         extractors: M freshly built extractors of one architecture; their weights are copied.
         layout: Of the stack; kept and shared, never copied.
         image_shape: Channels, height, width.
+        taps: Attach points that heads read beside the features.
         verify: Whether to compare a stack of two such networks with the two alone, see
             `verify_stack`.
 
@@ -42,6 +44,7 @@ class StackedExtractor(nn.Module):
         layout: StackLayout,
         *,
         image_shape: ImageShape,
+        taps: Sequence[Tap] = (),
         verify: bool = True,
     ) -> None:
         super().__init__()
@@ -49,10 +52,15 @@ class StackedExtractor(nn.Module):
         _require_one_architecture(extractors)
         if verify:
             verify_stack(
-                type(self), extractors[0], num_seeds=layout.num_seeds, image_shape=image_shape
+                type(self),
+                extractors[0],
+                num_seeds=layout.num_seeds,
+                image_shape=image_shape,
+                taps=taps,
             )
         self.layout = layout
         self.image_shape = image_shape
+        self.taps = tuple(taps)
         root = replace_dropout(copy.deepcopy(extractors[0]))
         _stack_state(root, extractors)
         self._adopt(self.convert(root, extractors[0]))
@@ -67,8 +75,21 @@ class StackedExtractor(nn.Module):
         """
 
     @abstractmethod
+    def run(self, images_SNCHW: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, ...]:
+        """Return every member's features, then what the taps read, ``[M, N, D]`` each.
+
+        Args:
+            images_SNCHW: One batch of normalized images a seed.
+            taps: Where to read.
+        """
+
     def forward(self, images_SNCHW: Tensor) -> Tensor:
         """Return every member's features, ``[M, N, D]``, of one batch of images a seed."""
+        return self.run(images_SNCHW, ())[0]
+
+    def read(self, images_SNCHW: Tensor) -> tuple[Tensor, ...]:
+        """Return the features, then what the stack's own taps read, ``[M, N, D]`` each."""
+        return self.run(images_SNCHW, self.taps)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of every module."""

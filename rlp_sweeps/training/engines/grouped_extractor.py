@@ -4,6 +4,8 @@ M members, S seeds, N samples, C H W image, D features.
 """
 
 import copy
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -23,8 +25,10 @@ from rlp_sweeps.training.engines.grouped_modules import (
     GroupedLayerNorm,
     GroupedLinear,
     Reading,
+    pool_members,
 )
 from rlp_sweeps.training.engines.grouped_vit import GroupedPatchEmbedding
+from rlp_sweeps.training.taps import Tap, tapped_forward
 
 GROUPED: dict[type[nn.Module], tuple[Any, tuple[int, ...]]] = {
     nn.Conv2d: (GroupedConv2d, (4,)),
@@ -82,17 +86,24 @@ class GroupedExtractor(StackedExtractor):
     def convert(self, root: nn.Module, single: nn.Module) -> nn.Module:
         """Return the extractor with every layer in its grouped form."""
         self._copies_images, readings = _record_readings(single, self.image_shape)
+        self._tap_dims = _record_outputs(single, self.image_shape, self.taps)
         return self._convert(root, "", readings)
 
-    def forward(self, images_SNCHW: Tensor) -> Tensor:
-        """Return every member's features, ``[M, N, D]``, of one batch of images a seed."""
+    def run(self, images_SNCHW: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, ...]:
+        """Return every member's features, then what the taps read, ``[M, N, D]`` each."""
         assert images_SNCHW.shape[0] == self.layout.num_seeds, "one batch of images a seed"
         inputs = images_SNCHW
         if self._copies_images:
             copies_NMCHW = self.layout.per_member(images_SNCHW).transpose(0, 1)
             inputs = copies_NMCHW.flatten(1, 2).contiguous(memory_format=self.layout.memory_format)
-        features_MND: Tensor = self.root(inputs)
-        return features_MND
+        return tapped_forward(self.root, taps, partial(self.root, inputs), read=self._read)
+
+    def _read(self, tap: Tap, values: Tensor) -> Tensor:
+        """Return what the members' heads read at a tap, ``[M, N, D]``."""
+        source = values.detach() if tap.is_detached else values
+        num_dims = self._tap_dims[tap.attach_point]
+        read_MND = pool_members(source, num_dims=num_dims, num_members=self.layout.num_members)
+        return read_MND.clone() if num_dims == 2 else read_MND  # a layer above may overwrite
 
     def _convert(self, module: nn.Module, path: str, readings: dict[str, Reading]) -> nn.Module:
         kind = type(module)
@@ -174,3 +185,17 @@ def _record_readings(single: nn.Module, image_shape: ImageShape) -> tuple[bool, 
     return reads_copies, {
         path: next(iter(kinds)) for path, kinds in seen.items() if len(kinds) == 1
     }
+
+
+def _record_outputs(
+    single: nn.Module, image_shape: ImageShape, taps: Sequence[Tap]
+) -> dict[str, int]:
+    """Return the dimensions of what one member's network gives at each tap."""
+    single = copy.deepcopy(single).eval()
+    some = next(single.parameters(), torch.empty(0))
+    images_NCHW = torch.zeros(2, *image_shape, dtype=some.dtype, device=some.device)
+    with torch.inference_mode():
+        _, *outputs = tapped_forward(
+            single, taps, partial(single, images_NCHW), read=lambda _, output: output
+        )
+    return {tap.attach_point: x.ndim for tap, x in zip(taps, outputs, strict=True)}

@@ -230,6 +230,22 @@ class GroupedFlatten(nn.Module):
         return values
 
 
+def pool_members(values: Tensor, *, num_dims: int, num_members: int) -> Tensor:
+    """Return `pool_features` of every member, ``[M, N, D]``.
+
+    Args:
+        values: As they lie between layers.
+        num_dims: Dimensions in one member's network.
+        num_members: M.
+    """
+    if num_dims == 4:
+        pooled = values.mean(dim=(2, 3))
+        return torch.unflatten(pooled, 1, (num_members, -1)).transpose(0, 1)
+    if num_dims == 3:
+        return torch.unflatten(values.mean(dim=1), 0, (num_members, -1))
+    return values
+
+
 class GroupedGlobalPool(nn.Module):
     """`pool_features` of every member."""
 
@@ -240,12 +256,8 @@ class GroupedGlobalPool(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return vectors, ``[M, N, D]``."""
-        if self.num_dims == 4:
-            pooled = values.mean(dim=(2, 3))
-            return torch.unflatten(pooled, 1, (self.layout.num_members, -1)).transpose(0, 1)
-        if self.num_dims == 3:
-            return torch.unflatten(values.mean(dim=1), 0, (self.layout.num_members, -1))
-        return values
+        num_members = self.layout.num_members
+        return pool_members(values, num_dims=self.num_dims, num_members=num_members)
 
 
 class GroupedDropout(nn.Module):

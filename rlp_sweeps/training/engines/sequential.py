@@ -12,6 +12,7 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.datasets import SplitDataset, split_dataset
 from rlp_sweeps.training.engines.base import EpochOutcome
 from rlp_sweeps.training.member import Member
+from rlp_sweeps.training.observing import online_rows_of_several
 
 
 class SequentialEngine:
@@ -55,6 +56,11 @@ class SequentialEngine:
         """Return a trained member's network; its tensors are the engine's own."""
         state: dict[str, torch.Tensor] = self._members[trial_id].network.state_dict()
         return state
+
+    def online_rows(self, trial_id: str) -> list[dict[str, Any]]:
+        """Return what a trained member's observers recall, one row of ``probes`` a place."""
+        member = self._members[trial_id]
+        return online_rows_of_several(member.network, member.config, member.data)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the live members' states by trial id."""

@@ -15,6 +15,7 @@ from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
 from rlp_sweeps.training.engines.grouped_extractor import GroupedExtractor
 from rlp_sweeps.training.engines.stacked_group import StackedGroup
 from rlp_sweeps.training.engines.vmap_extractor import VmapExtractor
+from rlp_sweeps.training.observing import online_rows_of_several
 
 
 class StackedEngine:
@@ -87,6 +88,13 @@ class StackedEngine:
         assert self._group is not None, "a member that has trained stands in the program"
         ids = [config.trial_id for config in self._group.configs]
         return self._group.network_state(ids.index(trial_id))
+
+    def online_rows(self, trial_id: str) -> list[dict[str, Any]]:
+        """Return what a trained member's observers recall, one row of ``probes`` a place."""
+        assert self._group is not None, "a member that has trained stands in the program"
+        ids = [config.trial_id for config in self._group.configs]
+        network, config, data = self._group.member_alone(ids.index(trial_id))
+        return online_rows_of_several(network, config, data)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the live members' states by trial id."""

@@ -30,8 +30,6 @@ from rlp_sweeps.training.engines.stacked_network import (
     smoothed_cross_entropies,
 )
 from rlp_sweeps.training.engines.stacked_optimizer import StackedOptimizer
-from rlp_sweeps.training.heads import ADVERSARY
-from rlp_sweeps.training.losses import head_terms_per_sample
 from rlp_sweeps.training.member import extractor_weights
 from rlp_sweeps.training.multipliers import (
     NUM_SUMS,
@@ -208,6 +206,14 @@ class StackedGroup:
         """Return a copy of one member's network, as `RLPNetwork.state_dict` has it alone."""
         return self._network.network_state(member)
 
+    def member_alone(self, member: int) -> tuple[RLPNetwork, TrialConfig, SplitDataset]:
+        """Return a copy of one member's network as it is alone, its configuration and data."""
+        config = self.configs[member]
+        data = self._seeds[config.seed].data
+        network = RLPNetwork(config, data, self._device)
+        network.load_state_dict(self.network_state(member))
+        return network, config, data
+
     def load_members(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Go on from what `member_state` returned, one state a member, in order."""
         self.step = states[0]["step"]
@@ -238,12 +244,14 @@ class StackedGroup:
 
     def _backward(self, batch: StackedBatch) -> Tensor:
         """Leave the gradients in the parameters; return the members' L_class, ``[M]``."""
+        features_MND, taps = self._network.read(batch.images_SNCHW)
         losses = self._network.training_losses(
-            self._network.features(batch.images_SNCHW),
+            features_MND,
             batch.labels_MN,
             batch.targets_MNH,
             self._weights,
             label_smoothing_M=self._label_smoothing_M,
+            taps=taps,
         )
         if self._weights.projects_any:
             class_loss, heads_loss = losses.class_loss_M.sum(), losses.heads_loss_M.sum()
@@ -324,7 +332,8 @@ class StackedGroup:
 
     def _gradients(self, batch: StackedBatch) -> ExtractorGradients:
         """Return the extractors' gradients on one half-batch, each one tensor ``[M, P]``."""
-        features_MND = self._network.features(batch.images_SNCHW)
+        readings = self._network.read(batch.images_SNCHW)
+        features_MND, taps = readings
         epsilon_M = self._label_smoothing_M
         trained = self._network.training_losses(
             features_MND,
@@ -332,17 +341,11 @@ class StackedGroup:
             batch.targets_MNH,
             self._weights,
             label_smoothing_M=epsilon_M,
+            taps=taps,
         )
         logits_MNK = self._network.classify(features_MND)
         plain_M = smoothed_cross_entropies(logits_MNK, batch.labels_MN, epsilon_M)
-        shape = self._network.heads.shape
-        terms = head_terms_per_sample(
-            self._network.heads.adversary(features_MND).flatten(0, 1),
-            shape.blocks(batch.labels_MN).flatten(),
-            batch.targets_MNH[:, :, ADVERSARY].flatten() % shape.num_random_labels,
-            kind=shape.kind,
-        )
-        terms_M = (term.view_as(batch.labels_MN).mean(1) for term in terms)
+        terms_M = self._network.adversary_terms(readings, batch.labels_MN, batch.targets_MNH)
         members = (plain_M, trained.class_loss_M + trained.heads_loss_M, *terms_M)
         parameters = list(self._network.extractor.parameters())
         projected = None
@@ -383,5 +386,5 @@ def _describe(network: RLPNetwork, seed: SeedData) -> dict[str, Any]:
         "num_classes": seed.data.num_classes,
         "num_train_samples": seed.num_samples,
         "num_parameters": sum(p.numel() for p in network.backbone.parameters()),
-        "num_features": network.backbone.num_features,
+        "num_features": network.places[0].num_features,
     }

@@ -61,6 +61,10 @@ class StackedWeights(NamedTuple):
     permutes_any: bool
     splits_block_means_any: bool
 
+    def observing(self) -> "StackedWeights":
+        """Return the same for a place where no head regularizes."""
+        return self._replace(regularizes_any=False)
+
     @property
     def projects_any(self) -> bool:
         """Whether a member's gradients meet on its parameters."""

@@ -83,13 +83,14 @@ def _train_means(
         images, labels, truths, positions = zip(
             *(trained_batch(d, batch) for d in data), strict=True
         )
-        features_MND = network.features(torch.stack(images))
+        readings = network.read(torch.stack(images))
         labels_MN = network.layout.per_member(torch.stack(labels))
         truths_MN = network.layout.per_member(torch.stack(truths))
-        logits_MNK = network.classify(features_MND)
+        logits_MNK = network.classify(readings.features_MND)
         class_sums = _class_sums(logits_MNK, labels_MN)
         class_sums += label_sums(logits_MNK, labels_MN, truths_MN)
-        random_logits = network.heads(features_MND)
+        _, main_heads, read_MND = next(network.stacks(*readings))
+        random_logits = main_heads(read_MND)
         blocks_MN = heads_shape.blocks(labels_MN)
         random_labels = random_labels_MHN[:, :, positions[0]]
         heads = _head_sums(random_logits, blocks_MN, random_labels, kind=heads_shape.kind)

@@ -4,9 +4,11 @@ Shapes: S seeds, M members, N samples, C H W image, D features, K classes, R ran
 heads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +24,10 @@ from rlp_sweeps.training.engines.stacked_heads import (
     StackedLinear,
     StackedWeights,
 )
-from rlp_sweeps.training.heads import scale_gradient
+from rlp_sweeps.training.heads import ADVERSARY, RLPHeads, scale_gradient
+from rlp_sweeps.training.losses import RegularizerTerms, head_terms_per_sample
 from rlp_sweeps.training.network import RLPNetwork
+from rlp_sweeps.training.places import HeadPlace
 from rlp_sweeps.training.projection import TrainedParameters
 
 
@@ -34,10 +38,18 @@ class StackedLosses(NamedTuple):
     heads_loss_M: Tensor
 
 
+class StackedReadings(NamedTuple):
+    """As `network.Readings`, of M members."""
+
+    features_MND: Tensor
+    taps: tuple[Tensor, ...]
+
+
 class StackedNetwork(nn.Module):
     """M trials' networks on one device.
 
-    As in `RLPNetwork`, the heads work in float32 whatever the precision of the extractor.
+    As in `RLPNetwork`, the heads work in float32 whatever the precision of the extractor, and the
+    heads of the main place stand apart from those of the others.
 
     Args:
         networks: The members' own, freshly built; their weights are copied.
@@ -62,10 +74,18 @@ class StackedNetwork(nn.Module):
         self.layout = layout
         self.is_bf16 = first.is_bf16
         self.extractor = stack(
-            [n.backbone.extractor for n in networks], layout, image_shape=image_shape
+            [n.backbone.extractor for n in networks],
+            layout,
+            image_shape=image_shape,
+            taps=first.taps,
         )
         self.classifier = StackedLinear([n.backbone.classifier for n in networks])
+        self.places = first.places
         self.heads = StackedHeads([n.heads for n in networks])
+        further = zip(*(n.further_heads for n in networks), strict=True)
+        self.further_heads = nn.ModuleList(
+            StackedHeads([cast("RLPHeads", heads) for heads in stacks]) for stacks in further
+        )
         self.mean_C = nn.Buffer(first.mean_C, persistent=False)
         self.std_C = nn.Buffer(first.std_C, persistent=False)
 
@@ -75,6 +95,41 @@ class StackedNetwork(nn.Module):
         with self._autocast(images_SNCHW.device):
             features_MND: Tensor = self.extractor(inputs_SNCHW)
         return features_MND.to(self.heads.weight_MHJD.dtype)
+
+    def read(self, images_SNCHW: Tensor) -> StackedReadings:
+        """Return what class heads and all RLP heads read of raw images, in the heads' dtype."""
+        inputs_SNCHW = normalize(images_SNCHW, self.mean_C, self.std_C)
+        with self._autocast(images_SNCHW.device):
+            read = self.extractor.read(inputs_SNCHW)
+        dtype = self.heads.weight_MHJD.dtype
+        features_MND, *taps = (read_MND.to(dtype) for read_MND in read)
+        return StackedReadings(features_MND, tuple(taps))
+
+    def stacks(
+        self, features_MND: Tensor, taps: Sequence[Tensor] = ()
+    ) -> Iterator[tuple[HeadPlace, StackedHeads, Tensor]]:
+        """Yield every place with its heads and what they read, the main place first."""
+        left = iter(taps)
+        stacks = (self.heads, *(cast("StackedHeads", heads) for heads in self.further_heads))
+        for place, heads in zip(self.places, stacks, strict=True):
+            yield place, heads, features_MND if place.is_last else next(left)
+
+    def adversary_terms(
+        self, readings: StackedReadings, labels_MN: Tensor, targets_MNH: Tensor
+    ) -> RegularizerTerms:
+        """Return both parts of the members' regularizers, summed over places, ``[M]``, in nats."""
+        terms = [
+            head_terms_per_sample(
+                heads.adversary(read_MND).flatten(0, 1),
+                heads.shape.blocks(labels_MN).flatten(),
+                targets_MNH[:, :, ADVERSARY].flatten() % heads.shape.num_random_labels,
+                kind=heads.shape.kind,
+            )
+            for place, heads, read_MND in self.stacks(*readings)
+            if place.is_regularized
+        ]
+        sums = (reduce(add, parts) for parts in zip(*terms, strict=True))
+        return RegularizerTerms(*(term.view_as(labels_MN).mean(1) for term in sums))
 
     def classify(self, features_MND: Tensor, scale_M: Tensor | None = None) -> Tensor:
         """Return class scores, ``[M, N, K]``.
@@ -97,23 +152,31 @@ class StackedNetwork(nn.Module):
         weights: StackedWeights,
         *,
         label_smoothing_M: Tensor | None,
+        taps: Sequence[Tensor] = (),
     ) -> StackedLosses:
         """Return both losses of a training step, through which the extractors are trained.
 
         Args:
-            features_MND: From `features`.
+            features_MND: From `read`.
             labels_MN: Class indices, int64.
             targets_MNH: The RLP heads' outputs to hit, ``block · R + random label``, int64.
             weights: What the extractors' gradients are made of.
             label_smoothing_M: ε of the class losses; None where all are 0.
+            taps: From `read`.
         """
         scale_M = weights.class_loss_M if weights.scales_any else None
-        return StackedLosses(
-            smoothed_cross_entropies(
-                self.classify(features_MND, scale_M), labels_MN, label_smoothing_M
-            ),
-            self.heads.one_pass_loss(features_MND, labels_MN, targets_MNH, weights),
-        )
+        logits_MNK = self.classify(features_MND, scale_M)
+        class_loss_M = smoothed_cross_entropies(logits_MNK, labels_MN, label_smoothing_M)
+        heads_losses = [
+            heads.one_pass_loss(
+                read_MND,
+                labels_MN,
+                targets_MNH,
+                weights if place.is_regularized else weights.observing(),
+            )
+            for place, heads, read_MND in self.stacks(features_MND, taps)
+        ]
+        return StackedLosses(class_loss_M, reduce(add, heads_losses))
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
         if self.is_bf16:
@@ -128,12 +191,16 @@ class StackedNetwork(nn.Module):
     @property
     def trained(self) -> TrainedParameters:
         """All that is trained, by what trains it; members in front of every tensor."""
-        parts = (self.extractor, self.classifier, self.heads)
-        return TrainedParameters(*([p for p in m.parameters() if p.requires_grad] for m in parts))
+        extractor, classifier = (
+            [p for p in part.parameters() if p.requires_grad]
+            for part in (self.extractor, self.classifier)
+        )
+        return TrainedParameters(extractor, classifier, list(self.heads_parameters().values()))
 
     def heads_parameters(self) -> dict[str, nn.Parameter]:
         """Return the RLP heads' parameters by name."""
-        return dict(_named(self.heads, "heads"))
+        further = _named(self.further_heads, "further_heads")
+        return dict([*_named(self.heads, "heads"), *further])
 
     @torch.no_grad()
     def select(self, members: Sequence[int], members_per_seed: tuple[int, ...]) -> None:
@@ -144,7 +211,7 @@ class StackedNetwork(nn.Module):
             members_per_seed: Of the kept ones.
         """
         self.extractor.select(members, members_per_seed)
-        for module in (self.classifier, self.heads):
+        for module in (self.classifier, self.heads, self.further_heads):
             for parameter in module.parameters():
                 parameter.data = parameter.data[list(members)]
 
@@ -168,7 +235,8 @@ class StackedNetwork(nn.Module):
 
 def _name_alone(name: str) -> str:
     part, _, rest = name.partition(".")
-    return f"{part}.{rest.replace('_M', '_')}" if part == "heads" else f"backbone.{name}"
+    is_heads = part in ("heads", "further_heads")
+    return f"{part}.{rest.replace('_M', '_')}" if is_heads else f"backbone.{name}"
 
 
 def _named(module: nn.Module, prefix: str) -> list[tuple[str, nn.Parameter]]:

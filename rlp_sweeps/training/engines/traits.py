@@ -22,6 +22,7 @@ from rlp_sweeps.training.engines import get_engine
 from rlp_sweeps.training.engines.probing import last_line
 from rlp_sweeps.training.heads import HeadShape
 from rlp_sweeps.training.image_arrays import DatasetInfo
+from rlp_sweeps.training.places import head_places
 
 SAMPLES_A_WEIGHT = 16
 """Samples whose products with a weight stand for reading and updating it once a step."""
@@ -141,6 +142,7 @@ def _count(config: TrialConfig, info: DatasetInfo) -> _Counts:
     backbone = build_backbone(config, image_shape=info.image_shape, num_classes=info.num_classes)
     layers = [module for module in backbone.modules() if _num_weights(module)]
     products = _count_products(backbone, layers, info)
+    places = head_places(config, backbone, image_shape=info.image_shape)
     shape = HeadShape.of(
         config.head, num_classes=info.num_classes, num_random_labels=config.num_random_labels
     )
@@ -148,7 +150,7 @@ def _count(config: TrialConfig, info: DatasetInfo) -> _Counts:
         kind=max(sorted(products), key=lambda kind: products[kind], default="vectors"),
         products=products.total(),
         weights=sum(map(_num_weights, layers)),
-        head_weights=2 * backbone.num_features * shape.num_outputs,
+        head_weights=2 * sum(place.num_features for place in places) * shape.num_outputs,
         num_layers=len(layers),
     )
 

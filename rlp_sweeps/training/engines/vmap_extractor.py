@@ -3,6 +3,8 @@
 M members, S seeds, N samples, C H W image, D features.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +14,7 @@ from torch.func import functional_call, vmap
 from rlp_sweeps.training.dropout import Dropout
 from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
 from rlp_sweeps.training.engines.layout import StackLayout
+from rlp_sweeps.training.taps import Tap, tapped_forward
 
 
 class VmapExtractor(StackedExtractor):
@@ -26,19 +29,20 @@ class VmapExtractor(StackedExtractor):
         """Return the extractor with every dropout drawing one mask a seed."""
         return _convert_dropout(root, self.layout)
 
-    def forward(self, images_SNCHW: Tensor) -> Tensor:
-        """Return every member's features, ``[M, N, D]``, of one batch of images a seed."""
+    def run(self, images_SNCHW: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, ...]:
+        """Return every member's features, then what the taps read, ``[M, N, D]`` each."""
         assert images_SNCHW.shape[0] == self.layout.num_seeds, "one batch of images a seed"
         is_shared = self.layout.num_seeds == 1
         images = images_SNCHW[0] if is_shared else self.layout.per_member(images_SNCHW)
         state = {**dict(self.root.named_parameters()), **dict(self.root.named_buffers())}
-        call = vmap(self._call, in_dims=(0, None if is_shared else 0), randomness="error")
-        features_MND: Tensor = call(state, images)
-        return features_MND
 
-    def _call(self, state: dict[str, Tensor], images_NCHW: Tensor) -> Tensor:
-        features_ND: Tensor = functional_call(self.root, state, (images_NCHW,))
-        return features_ND
+        def read(state: dict[str, Tensor], images_NCHW: Tensor) -> tuple[Tensor, ...]:
+            call = partial(functional_call, self.root, state, (images_NCHW,))
+            return tapped_forward(self.root, taps, call)
+
+        call = vmap(read, in_dims=(0, None if is_shared else 0), randomness="error")
+        read_MND: tuple[Tensor, ...] = call(state, images)
+        return read_MND
 
 
 class VmapDropout(nn.Module):

@@ -1,0 +1,123 @@
+"""Places: the attach points at which a trial's adversary and observer read.
+
+At each place stands a stack of its own; the extractor is trained against the adversaries of the
+regularized places alone. The first place is the main one, the deepest that regularizes: metrics and
+columns are those of its heads. Source: Becker et al., ICLR 2026 [P2], linear heads on any layer.
+
+Shapes: N samples, C H W image, D features.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from rlp_sweeps.attach_points import ALL, attach_point_names
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.errors import BackboneError
+from rlp_sweeps.training.backbones import Backbone, ImageShape, build_backbone
+from rlp_sweeps.training.taps import Tap, in_eval_mode, tapped_forward
+
+
+class HeadPlace(NamedTuple):
+    """One place where heads read.
+
+    Attributes:
+        attach_point: Its name.
+        layer: Its number in forward order, from 1.
+        is_last: Whether it is the backbone's last, where heads read the class head's own input.
+        is_regularized: Whether the adversary there trains the extractor.
+        num_features: D there.
+    """
+
+    attach_point: str
+    layer: int
+    is_last: bool
+    is_regularized: bool
+    num_features: int
+
+    @property
+    def tap(self) -> Tap | None:
+        """How the place is read; None where it is the extractor's output."""
+        return None if self.is_last else Tap(self.attach_point, not self.is_regularized)
+
+    @property
+    def init_counters(self) -> tuple[int, ...]:
+        """Counters of the heads' init streams: none at the last attach point."""
+        return () if self.is_last else (self.layer,)
+
+
+def head_places(
+    config: TrialConfig, backbone: Backbone, *, image_shape: ImageShape
+) -> tuple[HeadPlace, ...]:
+    """Return where a trial's heads read: the main place, then the others in forward order.
+
+    Args:
+        config: Names the backbone and the attach points.
+        backbone: The trial's; read in eval mode on one blank image where widths are not known.
+        image_shape: Channels, height, width.
+
+    Raises:
+        BackboneError: The backbone has no such attach point, its forward does not run it, or what
+            it gives is no map, tokens or vectors.
+    """
+    known = backbone.attach_points
+    regularized = attach_point_names(config.attach_points) or known[-1:]
+    observed = attach_point_names(config.observed_attach_points)
+    if observed == (ALL,):
+        observed = tuple(name for name in known if name not in regularized)
+    unknown = [name for name in (*regularized, *observed) if name not in known]
+    if unknown or set(regularized) & set(observed):
+        raise _refusal(config, backbone, unknown)
+    main = max(regularized, key=known.index)
+    names = [main, *(n for n in known if n in (*regularized, *observed) and n != main)]
+    widths = _widths(backbone, names, image_shape)
+    return tuple(
+        HeadPlace(
+            attach_point=name,
+            layer=known.index(name) + 1,
+            is_last=name == known[-1],
+            is_regularized=name in regularized,
+            num_features=width,
+        )
+        for name, width in zip(names, widths, strict=True)
+    )
+
+
+def check_places(config: TrialConfig, *, image_shape: ImageShape, num_classes: int) -> None:
+    """Refuse attach points that the trial's backbone has not, before a sweep.
+
+    Raises:
+        BackboneError: As `head_places`.
+    """
+    if config.attach_points is not None or config.observed_attach_points is not None:
+        backbone = build_backbone(config, image_shape=image_shape, num_classes=num_classes)
+        head_places(config, backbone, image_shape=image_shape)
+
+
+def _refusal(config: TrialConfig, backbone: Backbone, unknown: list[str]) -> BackboneError:
+    if not unknown:  # the default regularizes at the last one
+        msg = (
+            f"heads at {backbone.attach_points[-1]!r} regularize where `attach_points` is none, so "
+            "that `observed_attach_points` cannot name it, but got observed_attach_points="
+            f"{config.observed_attach_points!r}; one observes there as well."
+        )
+        return BackboneError(msg)
+    msg = (
+        f"backbone {config.backbone!r} has no attach point(s) {unknown}; it has "
+        f"{list(backbone.attach_points)}."
+    )
+    return BackboneError(msg)
+
+
+def _widths(backbone: Backbone, names: list[str], image_shape: ImageShape) -> list[int]:
+    """Return D at each attach point."""
+    last = backbone.attach_points[-1]
+    taps = [Tap(name, is_detached=True) for name in names if name != last]
+    if not taps:
+        return [backbone.num_features for _ in names]
+    like = next(backbone.parameters())
+    blank_NCHW = torch.zeros(1, *image_shape, dtype=like.dtype, device=like.device)
+    with torch.no_grad(), in_eval_mode(backbone):
+        _, *read = tapped_forward(backbone.extractor, taps, lambda: backbone.features(blank_NCHW))
+    widths = {tap.attach_point: x.shape[1] for tap, x in zip(taps, read, strict=True)}
+    return [widths.get(name, backbone.num_features) for name in names]
