@@ -158,6 +158,11 @@ class TrialConfig:
         return get_arm(self.arm).projection != "none"
 
     @property
+    def rlp_lambda_per_label(self) -> float | None:
+        """λ/R, at which single heads of several R compare; None for other heads."""
+        return self.rlp_lambda / self.num_random_labels if self.head == "single" else None
+
+    @property
     def num_evaluations(self) -> int:
         """Evaluations of a trial trained to its end; the last epoch always counts."""
         return -(-self.num_epochs // self.eval_every)

@@ -151,6 +151,8 @@ TRIALS = (
            "w_c of the arm."),
     Column("weight_uniform_term", "f64", "", "provenance",
            "w_u of the arm."),
+    Column("rlp_lambda_per_label", "f64", "≥ 0", "provenance",
+           "λ/R, the effective strength of a single head's regularizer; null for other heads."),
     Column("num_classes", "i64", "count", "provenance",
            "K of the data set."),
     Column("num_train_samples", "i64", "count", "provenance",

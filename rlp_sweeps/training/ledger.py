@@ -93,6 +93,7 @@ class Ledger:
             **{name: last.get(name) for name in METRICS},
             "weight_class_term": arm.weight_class_term,
             "weight_uniform_term": arm.weight_uniform_term,
+            "rlp_lambda_per_label": self.config.rlp_lambda_per_label,
             "epochs_completed": epoch,
             "metrics_epoch": last.get("epoch"),
             "wall_time_s": self.wall_time_s,

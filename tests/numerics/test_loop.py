@@ -65,6 +65,14 @@ def test_a_group_returns_one_row_a_trial_and_one_a_evaluation() -> None:
     assert [[row["step"] for row in r.epochs] for r in results] == [[6, 12], [6, 12]]
 
 
+def test_a_row_tells_lambda_per_label_of_single_heads_alone() -> None:
+    configs = [dataclasses.replace(SHAM, head=head, num_epochs=1) for head in ("single", SHAM.head)]
+
+    results = [train_group([config], context=CONTEXT, report=go_on)[0] for config in configs]
+
+    assert [result.trial["rlp_lambda_per_label"] for result in results] == [0.5, None]
+
+
 def test_rows_hold_only_columns_of_the_schema() -> None:
     (result,) = train_group([SHAM], context=CONTEXT, report=go_on)
 

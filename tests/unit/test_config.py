@@ -312,3 +312,10 @@ def test_attach_points_that_no_backbone_could_have_are_refused(settings, sentenc
 def test_attach_points_on_the_command_line_are_one_value_with_commas() -> None:
     assert values_of_setting("attach_points", "conv1,conv2") == ("conv1,conv2",)
     assert values_of_setting("attach_points", "none") == (None,)
+
+
+def test_a_single_heads_strength_is_told_per_label_and_no_other_heads() -> None:
+    single = make(arm="full", rlp_lambda=100.0, head="single", num_random_labels=50)
+
+    assert single.rlp_lambda_per_label == 2.0
+    assert make(arm="full", rlp_lambda=100.0).rlp_lambda_per_label is None
