@@ -13,7 +13,12 @@ from functools import cache
 from typing import Any, Self, get_args, get_type_hints
 
 from rlp_sweeps.arms import ARMS, get_arm
-from rlp_sweeps.attach_points import check_attach_points
+from rlp_sweeps.attach_points import (
+    PLACE_DEFAULTS,
+    PLACE_RULES,
+    check_attach_points,
+    check_copies,
+)
 from rlp_sweeps.data_settings import DATA_DEFAULTS, DATA_RULES, check_views
 from rlp_sweeps.errors import ConfigError
 
@@ -35,8 +40,7 @@ _ADDED_SETTINGS: dict[str, Any] = {
     "matched_multiplier": None,
     "matched_trajectory": None,
     **DATA_DEFAULTS,
-    "attach_points": None,
-    "observed_attach_points": None,
+    **PLACE_DEFAULTS,
 }
 """Settings that came after the first trials were named, with their defaults: left out of ids at
 these values, so that older trials keep their names."""
@@ -97,6 +101,8 @@ class TrialConfig:
     num_random_labels: int = 10
     attach_points: str | None = None
     observed_attach_points: str | None = None
+    copy_depth: int = 1
+    copy_width: float = 1.0
     head_lr: float | None = None
     head_weight_decay: float = 0.0
     optimizer: str = "sgd"
@@ -119,6 +125,7 @@ class TrialConfig:
         check_attach_points(self.attach_points, self.observed_attach_points)
         _check_matched(self)
         _check_combinations(self)
+        check_copies(self.to_dict())
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -224,6 +231,7 @@ _RULES: dict[str, _Rule] = {
     "precision": (f"precision in {PRECISIONS}", lambda v: v in PRECISIONS),
     "eval_every": ("1 <= eval_every", lambda v: v >= 1),
     **DATA_RULES,
+    **PLACE_RULES,
 }
 
 

@@ -6,6 +6,7 @@ only columns of role ``config`` that vary (and foreign columns that begin with `
 cells apart.
 """
 
+from rlp_sweeps.attach_points import PLACE_COLUMNS
 from rlp_sweeps.benign_columns import BENIGN
 from rlp_sweeps.column import Column
 from rlp_sweeps.data_settings import DATA_COLUMNS, LABEL_METRIC_COLUMNS
@@ -70,11 +71,7 @@ CONFIG_COLUMNS = (
            "Dropout inside the backbone."),
     Column("head", "str", "", "config",
            "Kind of RLP head."),
-    Column("attach_points", "str", "", "config",
-           "Attach points whose heads regularize the extractor, separated by commas; null: the "
-           "last one. RLP columns are those of the deepest one."),
-    Column("observed_attach_points", "str", "", "config",
-           "Further attach points where heads only read, separated by commas, or all; null: none."),
+    *PLACE_COLUMNS,
     Column("head_lr", "f64", "per step", "config",
            "Peak learning rate of the RLP heads; null: `lr`."),
     Column("head_weight_decay", "f64", "≥ 0", "config",

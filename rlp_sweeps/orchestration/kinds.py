@@ -154,13 +154,19 @@ def check_engine(config: TrialConfig, engine: str, *, device: str, data_dir: str
         raise BackboneError(reason)
 
 
-def check_config(config: TrialConfig, data_dir: str) -> None:
+def check_config(config: TrialConfig, data_dir: str, *, arms: Sequence[str]) -> None:
     """Refuse a kind of trial whose data, backbone or augmentation cannot be had.
+
+    Args:
+        config: One trial of the kind.
+        data_dir: Folder that data sets are read from.
+        arms: Arms that the sweep trains.
 
     Raises:
         ConfigError: The augmentation is unknown.
         DatasetError: The data set is unknown, its files are absent, or it is too small.
-        BackboneError: The backbone is unknown, cannot read these images, or lacks an attach point.
+        BackboneError: The backbone is unknown, cannot read these images, or has not the places
+            where heads shall read.
     """
     from rlp_sweeps.training.augmentation import build_augmentation
     from rlp_sweeps.training.backbones import check_backbone, get_builder
@@ -175,4 +181,4 @@ def check_config(config: TrialConfig, data_dir: str) -> None:
     check_split(config, info)
     check_thinned(config, data_dir=data_dir)
     check_backbone(config, image_shape=info.image_shape, num_classes=info.num_classes)
-    check_places(config, image_shape=info.image_shape, num_classes=info.num_classes)
+    check_places(config, arms=arms, image_shape=info.image_shape, num_classes=info.num_classes)

@@ -184,7 +184,7 @@ def plan_sweep(  # noqa: PLR0913  # each is asked for on the command line
     kinds = kinds_of(space, trials, slots=room.slots)
     if checks_data:
         for kind in kinds.values():
-            check_config(kind.config, data_dir)
+            check_config(kind.config, data_dir, arms=space.arms)
         choices = choose_engines(kinds, request, device=device, data_dir=data_dir)
     else:
         choices = choose_without_data(kinds, request)
@@ -291,7 +291,7 @@ def check_plan(plan: SweepPlan) -> None:
             engine on this device.
     """
     for config in group_representatives(plan):
-        check_config(config, plan.data_dir)
+        check_config(config, plan.data_dir, arms=plan.space.arms)
         check_engine(config, plan.engine_of(config), device=plan.device, data_dir=plan.data_dir)
 
 

@@ -19,9 +19,6 @@ from rlp_sweeps.training.metrics import EVAL_BATCH_SIZE
 from rlp_sweeps.training.network import RLPNetwork
 from rlp_sweeps.training.taps import in_eval_mode, take, tapped
 
-PIXELS = "pixels"
-"""Attach point of layer 0: the images themselves."""
-
 Pooling = Literal["average", "flatten"]
 POOLINGS: tuple[Pooling, ...] = ("average", "flatten")
 """How maps and tokens become one vector a sample: their mean over places, or all of them."""
@@ -108,7 +105,7 @@ def features_at(
         for start in range(0, len(images_NCHW), batch_size):
             network.features(images_NCHW[start : start + batch_size])
             for parts, read_ND in zip(batches.values(), take(outputs, batches), strict=True):
-                parts.append(read_ND.to(network.heads.weight_HJD.dtype))
+                parts.append(read_ND.to(network.heads.dtype))
     return {name: torch.cat(parts) for name, parts in batches.items()}
 
 

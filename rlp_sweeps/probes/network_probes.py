@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from rlp_sweeps.config import SCALARS, TrialConfig
 from rlp_sweeps.errors import ProbeError
 from rlp_sweeps.probes.features import (
-    PIXELS,
     Pooling,
     check_pooling,
     gaussian_features,
@@ -26,11 +25,12 @@ from rlp_sweeps.probes.rows import PROBES, ProbeRow, Source, check_probes
 from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.network import RLPNetwork
 from rlp_sweeps.training.observing import online_rows
+from rlp_sweeps.training.places import PIXELS
 from rlp_sweeps.training.random_labels import draw_random_labels
 
 _ONLY_FOR_TRAINING = {
     *(set(SCALARS) - {"seed"}),
-    *("attach_points", "observed_attach_points"),
+    *("attach_points", "observed_attach_points", "copy_depth", "copy_width"),
     *("augmentation", "head_lr", "head_weight_decay", "optimizer", "nesterov", "schedule"),
     *("warmup_epochs", "num_epochs", "batch_size", "eval_every"),
 }

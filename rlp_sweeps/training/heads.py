@@ -26,6 +26,8 @@ from rlp_sweeps.seeding import stream_seed
 from rlp_sweeps.training.losses import next_of_class
 
 ADVERSARY, OBSERVER = 0, 1
+HEAD_STREAMS = ("head_init", "observer_init")
+"""Init streams of adversary and observer."""
 
 
 class ExtractorWeights(NamedTuple):
@@ -109,10 +111,14 @@ class RLPHeads(nn.Module):
         super().__init__()
         self.shape = shape
         size = (shape.num_outputs, num_features)
-        streams = ("head_init", "observer_init")
-        layers = [_init_linear(size, stream_seed(seed, s, *counters)) for s in streams]
+        layers = [_init_linear(size, stream_seed(seed, s, *counters)) for s in HEAD_STREAMS]
         self.weight_HJD = nn.Parameter(torch.stack([weight for weight, _ in layers]))
         self.bias_HJ = nn.Parameter(torch.stack([bias for _, bias in layers]))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.weight_HJD.dtype
 
     def forward(self, features_ND: Tensor) -> Tensor:
         """Return both heads' outputs, ``[H, N, B, R]``."""
@@ -204,7 +210,7 @@ class _OnePass(torch.autograd.Function):
         grad_per_sample = grad / features_ND.shape[0]
         features_grad = None
         if settings[1].regularizes:
-            logits_grad_JN = _regularizer_grad(
+            logits_grad_JN = regularizer_grad(
                 p_HJN[ADVERSARY], logits_HJN[ADVERSARY], targets_H1N[ADVERSARY, 0], settings
             )
             features_grad = (logits_grad_JN.T @ weight_HJD[ADVERSARY]).mul_(grad_per_sample)
@@ -255,7 +261,7 @@ def other_labels_grad(p_RN: Tensor, logits_RN: Tensor, targets_1N: Tensor) -> Te
     return p_RN - others_RN
 
 
-def _regularizer_grad(
+def regularizer_grad(
     p_JN: Tensor,
     logits_JN: Tensor,
     targets_N: Tensor,
@@ -266,6 +272,12 @@ def _regularizer_grad(
     With s̄ the softmax over the means of the blocks, the block-mean split has ``(s̄_k − δ_ky) / R``
     for its class part and ``p̂ − s̄_k / R`` for the rest. A single head has no split: the weight of
     its regularizer is that of the class term.
+
+    Args:
+        p_JN: From `head_softmax`.
+        logits_JN: What it is of.
+        targets_N: Outputs to hit, int64.
+        settings: Shape of the head, and what the extractor is trained on.
     """
     shape, weights = settings
     if shape.kind == "single":

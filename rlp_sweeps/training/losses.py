@@ -123,6 +123,22 @@ def other_labels_loss(random_logits_NR: Tensor, random_labels_N: Tensor) -> Tens
     return random_logits_NR.logsumexp(1) - others_NR.logsumexp(1)
 
 
+def head_loss(
+    random_logits_NBR: Tensor, blocks_N: Tensor, random_labels_N: Tensor, *, kind: str
+) -> Tensor:
+    """Return L_head of any kind of head, mean over the batch, ``[]``, in nats.
+
+    Args:
+        random_logits_NBR: Head outputs, ``[N, B, R]``, float.
+        blocks_N: The block that each sample reads, ``[N]``, int64.
+        random_labels_N: Random labels, ``[N]``, int64.
+        kind: One of ``config.HEADS``.
+    """
+    if kind == "nested_per_class":
+        return F.cross_entropy(true_class_block(random_logits_NBR, blocks_N), random_labels_N)
+    return random_label_loss(random_logits_NBR, blocks_N, random_labels_N)
+
+
 def head_terms_per_sample(
     random_logits_NBR: Tensor, blocks_N: Tensor, random_labels_N: Tensor, *, kind: str
 ) -> RegularizerTerms:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.backbones import Backbone, build_backbone
+from rlp_sweeps.training.copied_heads import CopiedHeads
 from rlp_sweeps.training.datasets import SplitDataset, normalize
 from rlp_sweeps.training.heads import (
     ADVERSARY,
@@ -31,6 +32,9 @@ from rlp_sweeps.training.places import HeadPlace, head_places
 from rlp_sweeps.training.projection import TrainedParameters
 from rlp_sweeps.training.taps import Tap, tapped_forward
 
+Heads = RLPHeads | CopiedHeads
+"""Adversary and observer at one place."""
+
 
 class TrainingLosses(NamedTuple):
     """What a training step goes back from: their sum; each ``[]``, in nats, mean over samples."""
@@ -44,7 +48,8 @@ class Readings(NamedTuple):
 
     Attributes:
         features_ND: Its output, which the class head reads, and the heads at its last layer.
-        taps: What the heads at other places read, ``[N, D']`` each, in the order of the places.
+        taps: What the heads at other places read, in the order of the places: ``[N, D']`` each,
+            and below a copy the output as it is, or the normalized images.
     """
 
     features_ND: Tensor
@@ -72,7 +77,7 @@ class RLPNetwork(nn.Module):
             config.head, num_classes=data.num_classes, num_random_labels=config.num_random_labels
         )
         self.places = head_places(config, self.backbone, image_shape=data.image_shape)
-        main, *further = (_heads_at(place, shape, config.seed) for place in self.places)
+        main, *further = (self._heads_at(place, shape, config) for place in self.places)
         self.heads = main
         self.further_heads = nn.ModuleList(further)
         self.mean_C = nn.Buffer(data.mean_C, persistent=False)
@@ -97,30 +102,41 @@ class RLPNetwork(nn.Module):
 
     def features(self, images_NCHW: Tensor) -> Tensor:
         """Return features of raw images, ``[N, D]``, in the heads' dtype."""
+        return self._features(self._inputs(images_NCHW))
+
+    def _inputs(self, images_NCHW: Tensor) -> Tensor:
         inputs_NCHW = normalize(images_NCHW, self.mean_C, self.std_C)
         if self.is_bf16:
             inputs_NCHW = inputs_NCHW.contiguous(memory_format=torch.channels_last)
-        with self._autocast(images_NCHW.device):
+        return inputs_NCHW
+
+    def _features(self, inputs_NCHW: Tensor) -> Tensor:
+        with self._autocast(inputs_NCHW.device):
             features_ND: Tensor = self.backbone.features(inputs_NCHW)
-        return features_ND.to(self.heads.weight_HJD.dtype)
+        return features_ND.to(self.heads.dtype)
 
     def read(self, images_NCHW: Tensor) -> Readings:
         """Return what the class head and all RLP heads read of raw images, in the heads' dtype."""
-        extractor = self.backbone.extractor
-        features_ND, *taps = tapped_forward(
-            extractor, self.taps, lambda: self.features(images_NCHW)
+        extractor, inputs_NCHW = self.backbone.extractor, self._inputs(images_NCHW)
+        features_ND, *tapped = tapped_forward(
+            extractor, self.taps, lambda: self._features(inputs_NCHW)
         )
-        dtype = self.heads.weight_HJD.dtype
-        return Readings(features_ND, tuple(tap_ND.to(dtype) for tap_ND in taps))
+        left = iter(tapped)
+        taps = (
+            inputs_NCHW if place.is_pixels else next(left)
+            for place in self.places
+            if not place.is_last
+        )
+        return Readings(features_ND, tuple(tap.to(self.heads.dtype) for tap in taps))
 
     @property
     def taps(self) -> tuple[Tap, ...]:
-        """How the places that are not the last layer are read, in their order."""
+        """How the places within the extractor are read, in their order."""
         return tuple(place.tap for place in self.places if place.tap is not None)
 
     def stacks(
         self, features_ND: Tensor, taps: Sequence[Tensor] = ()
-    ) -> Iterator[tuple[HeadPlace, RLPHeads, Tensor]]:
+    ) -> Iterator[tuple[HeadPlace, Heads, Tensor]]:
         """Yield every place with its heads and what they read, the main place first.
 
         Args:
@@ -128,7 +144,7 @@ class RLPNetwork(nn.Module):
             taps: From `read`.
         """
         left = iter(taps)
-        stacks = (self.heads, *(cast("RLPHeads", heads) for heads in self.further_heads))
+        stacks = (self.heads, *(cast("Heads", heads) for heads in self.further_heads))
         for place, heads in zip(self.places, stacks, strict=True):
             yield place, heads, features_ND if place.is_last else next(left)
 
@@ -136,6 +152,8 @@ class RLPNetwork(nn.Module):
         self, readings: Readings, labels_N: Tensor, random_labels_HN: Tensor
     ) -> RegularizerTerms:
         """Return both parts of the regularizer, summed over the places that regularize.
+
+        Of heads that copy the whole network they depend on nothing that the extractor has.
 
         Args:
             readings: From `read`.
@@ -153,7 +171,7 @@ class RLPNetwork(nn.Module):
                 kind=heads.shape.kind,
             )
             for place, heads, read_ND in self.stacks(*readings)
-            if place.is_regularized
+            if place.is_regularized or place.is_pixels
         ]
         return RegularizerTerms(*(reduce(add, parts).mean() for parts in zip(*terms, strict=True)))
 
@@ -163,7 +181,7 @@ class RLPNetwork(nn.Module):
             logits_NK: Tensor = self.backbone.classifier(
                 scale_gradient(features_ND, extractor_scale)
             )
-        return logits_NK.to(self.heads.weight_HJD.dtype)
+        return logits_NK.to(self.heads.dtype)
 
     def training_losses(
         self,
@@ -201,6 +219,23 @@ class RLPNetwork(nn.Module):
         ]
         return TrainingLosses(class_loss, reduce(add, heads_losses))
 
+    def _heads_at(self, place: HeadPlace, shape: HeadShape, config: TrialConfig) -> Heads:
+        make_tail = self.backbone.make_tail
+        if place.copies and make_tail is not None:
+            return CopiedHeads(
+                make_tail,
+                copy_depth=config.copy_depth,
+                copy_width=config.copy_width,
+                shape=shape,
+                seed=config.seed,
+            )
+        return RLPHeads(
+            num_features=place.num_features,
+            shape=shape,
+            seed=config.seed,
+            counters=place.init_counters,
+        )
+
     def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
         if self.is_bf16:
             return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -224,9 +259,3 @@ class RLPNetwork(nn.Module):
     def extractor_parameters(self) -> list[nn.Parameter]:
         """All of the backbone but its last layer."""
         return list(self.backbone.extractor.parameters())
-
-
-def _heads_at(place: HeadPlace, shape: HeadShape, seed: int) -> RLPHeads:
-    return RLPHeads(
-        num_features=place.num_features, shape=shape, seed=seed, counters=place.init_counters
-    )

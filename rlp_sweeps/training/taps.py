@@ -19,16 +19,19 @@ class Tap(NamedTuple):
     Attributes:
         attach_point: Name of a submodule of the extractor.
         is_detached: Nothing flows back into the extractor from what is read there.
+        pools: Maps and tokens are averaged over places; else they are read as they are.
     """
 
     attach_point: str
     is_detached: bool
+    pools: bool = True
 
     def read(self, output: Tensor) -> Tensor:
-        """Return what heads read of a single network's output there, ``[N, D]``."""
+        """Return what heads read of a single network's output there, ``[N, D]`` where it pools."""
         source = output.detach() if self.is_detached else output
-        vectors_ND = pool_features(source)
-        return vectors_ND.clone() if output.ndim == 2 else vectors_ND  # a layer above may overwrite
+        read = pool_features(source) if self.pools else source
+        is_output = output.ndim == 2 or not self.pools
+        return read.clone() if is_output else read  # a layer above may overwrite it
 
 
 @contextmanager

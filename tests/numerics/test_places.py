@@ -251,4 +251,4 @@ def test_places_that_a_backbone_has_not_are_refused(settings, says: str) -> None
     config = dataclasses.replace(FULL, **settings)
 
     with pytest.raises(BackboneError, match=says):
-        check_places(config, image_shape=(1, 8, 8), num_classes=10)
+        check_places(config, arms=("full",), image_shape=(1, 8, 8), num_classes=10)

@@ -38,6 +38,7 @@ from rlp_sweeps.training.dropout import replace_dropout
 
 __all__ = [
     "BACKBONES",
+    "PLAIN",
     "Backbone",
     "BackboneBuilder",
     "ImageShape",
@@ -56,6 +57,10 @@ BACKBONES: dict[str, BackboneBuilder] = {
     "resnet18": build_resnet18,
     "vit": build_vit,
 }
+
+
+PLAIN = ("mlp", "small_cnn", "vgg16", "vgg16_bn")
+"""Networks whose layers follow one another, so that heads can copy the last ones."""
 
 
 def get_builder(name: str) -> BackboneBuilder:

@@ -10,7 +10,7 @@ Shapes: N samples, C H W image, T tokens, D features, K classes.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -21,6 +21,31 @@ ImageShape = tuple[int, int, int]
 """Channels, height, width."""
 
 
+class Tail(NamedTuple):
+    """The last layers of an extractor, freshly drawn.
+
+    Attributes:
+        layers: What follows the output of the layer below, or the images.
+        num_features: D that they end in.
+    """
+
+    layers: nn.Sequential
+    num_features: int
+
+
+class TailBuilder(Protocol):
+    """A function that builds the last layers of a plain extractor from torch's global stream."""
+
+    def __call__(self, num_layers: int, *, width_factor: float) -> Tail:
+        """Return the last layers with weights; what they read has the extractor's own width.
+
+        Args:
+            num_layers: How many of them, 1 up to the number of attach points.
+            width_factor: Factor on the widths of their outputs, rounded, 1 at least.
+        """
+        ...
+
+
 class Backbone(nn.Module):
     """A network split where the heads read: all layers but the last, and the last.
 
@@ -29,12 +54,20 @@ class Backbone(nn.Module):
         classifier: The class head, D → K.
         attach_points: Submodules of `extractor` in forward order. The last one's output, pooled by
             `pool_features`, is what `classifier` reads.
+        make_tail: Builds copies of the last layers in a plain network, where layers follow one
+            another and each layer with weights is an attach point; None in any other.
     """
 
     def __init__(
-        self, *, extractor: nn.Module, classifier: nn.Linear, attach_points: Sequence[str]
+        self,
+        *,
+        extractor: nn.Module,
+        classifier: nn.Linear,
+        attach_points: Sequence[str],
+        make_tail: TailBuilder | None = None,
     ) -> None:
         super().__init__()
+        self.make_tail = make_tail
         self.extractor = extractor
         self.classifier = classifier
         self.attach_points = tuple(attach_points)
@@ -122,6 +155,11 @@ class GlobalPool(nn.Module):
     def forward(self, output: Tensor) -> Tensor:
         """Return ``[N, D]``."""
         return pool_features(output)
+
+
+def scaled_width(width: int, factor: float) -> int:
+    """Return a layer's width times a factor, rounded, 1 at least."""
+    return max(1, round(width * factor))
 
 
 def make_dropout(share: float) -> nn.Module:

@@ -5,11 +5,19 @@ Shapes: N samples, C H W image, D features, K classes.
 
 import math
 from collections import OrderedDict
+from functools import partial
+from typing import NamedTuple
 
 from torch import nn
 
 from rlp_sweeps.errors import BackboneError
-from rlp_sweeps.training.backbones.base import Backbone, ImageShape, make_dropout
+from rlp_sweeps.training.backbones.base import (
+    Backbone,
+    ImageShape,
+    Tail,
+    make_dropout,
+    scaled_width,
+)
 
 
 def build_mlp(
@@ -42,17 +50,37 @@ def build_mlp(
             f"must hold, but got backbone_depth={depth!r}, dropout={dropout!r}."
         )
         raise BackboneError(msg)
-    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    num_inputs = math.prod(image_shape)
-    for index in range(depth):
-        linear = nn.Linear(num_inputs, width)
-        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
-        nn.init.zeros_(linear.bias)
-        between = make_dropout(dropout if index > 0 else 0.0)
-        layers[f"hidden{index + 1}"] = nn.Sequential(between, linear, nn.ReLU())
-        num_inputs = width
+    shape = _Shape(math.prod(image_shape), depth, width, dropout)
     return Backbone(
-        extractor=nn.Sequential(layers),
+        extractor=_make_layers(shape).layers,
         classifier=nn.Linear(width, num_classes),
         attach_points=[f"hidden{index + 1}" for index in range(depth)],
+        make_tail=partial(_make_tail, shape),
     )
+
+
+class _Shape(NamedTuple):
+    num_pixels: int
+    depth: int
+    width: int
+    dropout: float
+
+
+def _make_tail(shape: _Shape, num_layers: int, *, width_factor: float) -> Tail:
+    return _make_layers(shape, first=shape.depth - num_layers, width_factor=width_factor)
+
+
+def _make_layers(shape: _Shape, *, first: int = 0, width_factor: float = 1.0) -> Tail:
+    """Return the hidden layers from one on, counted from 0."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    num_inputs = shape.width
+    if first == 0:
+        layers["flatten"], num_inputs = nn.Flatten(), shape.num_pixels
+    for index in range(first, shape.depth):
+        linear = nn.Linear(num_inputs, scaled_width(shape.width, width_factor))
+        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+        nn.init.zeros_(linear.bias)
+        between = make_dropout(shape.dropout if index > 0 else 0.0)
+        layers[f"hidden{index + 1}"] = nn.Sequential(between, linear, nn.ReLU())
+        num_inputs = linear.out_features
+    return Tail(nn.Sequential(layers), num_inputs)

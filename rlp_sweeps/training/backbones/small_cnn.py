@@ -4,14 +4,18 @@ Shapes: N samples, C H W image, D features, K classes.
 """
 
 from collections import OrderedDict
+from functools import partial
+from typing import NamedTuple
 
 from torch import nn
 
 from rlp_sweeps.training.backbones.base import (
     Backbone,
     ImageShape,
+    Tail,
     make_dropout,
     require_depth,
+    scaled_width,
 )
 
 NUM_FEATURES = 64
@@ -47,7 +51,38 @@ def build_small_cnn(
         depth, family="small_cnn", only=4, layers="two convolutions and two linear layers"
     )
     width = width or 16
-    channels, *sides = image_shape
+    shape = _Shape(image_shape, width, dropout)
+    return Backbone(
+        extractor=_make_layers(shape).layers,
+        classifier=nn.Linear(NUM_FEATURES, num_classes),
+        attach_points=_LAYERS,
+        make_tail=partial(_make_tail, shape),
+    )
+
+
+_LAYERS = ("conv1", "conv2", "linear")
+
+
+class _Shape(NamedTuple):
+    image_shape: ImageShape
+    width: int
+    dropout: float
+
+
+def _make_tail(shape: _Shape, num_layers: int, *, width_factor: float) -> Tail:
+    return _make_layers(shape, first=len(_LAYERS) - num_layers, width_factor=width_factor)
+
+
+def _make_layers(shape: _Shape, *, first: int = 0, width_factor: float = 1.0) -> Tail:
+    """Return the layers from one on, counted from 0."""
+    channels, *sides = shape.image_shape
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for index, stride in enumerate((1, 2)):
+        num_outputs = shape.width * (index + 1)
+        if index >= first:
+            num_outputs = scaled_width(num_outputs, width_factor)
+            layers[_LAYERS[index]] = _conv_bn_relu(channels, num_outputs, stride=stride)
+        channels = num_outputs
     sides = [(side + 1) // 2 for side in sides]  # stride 2, padding 1
     windows = [-(-side // 4) for side in sides]
     pooled = [-(-side // window) for side, window in zip(sides, windows, strict=True)]
@@ -55,23 +90,16 @@ def build_small_cnn(
     if max(windows) > 1:
         window_HW = (windows[0], windows[1])
         pool = nn.AvgPool2d(window_HW, ceil_mode=True, count_include_pad=False)
-    extractor = nn.Sequential(
-        OrderedDict(
-            conv1=_conv_bn_relu(channels, width, stride=1),
-            conv2=_conv_bn_relu(width, 2 * width, stride=2),
-            pool=pool,
-            flatten=nn.Flatten(),
-            dropout=make_dropout(dropout),
-            linear=nn.Sequential(
-                nn.Linear(2 * width * pooled[0] * pooled[1], NUM_FEATURES), nn.ReLU()
-            ),
-        )
-    )
-    return Backbone(
-        extractor=extractor,
-        classifier=nn.Linear(NUM_FEATURES, num_classes),
-        attach_points=("conv1", "conv2", "linear"),
-    )
+    num_features = scaled_width(NUM_FEATURES, width_factor)
+    layers |= {
+        "pool": pool,
+        "flatten": nn.Flatten(),
+        "dropout": make_dropout(shape.dropout),
+        "linear": nn.Sequential(
+            nn.Linear(channels * pooled[0] * pooled[1], num_features), nn.ReLU()
+        ),
+    }
+    return Tail(nn.Sequential(layers), num_features)
 
 
 def _conv_bn_relu(num_inputs: int, num_outputs: int, *, stride: int) -> nn.Sequential:

@@ -5,6 +5,8 @@ Shapes: N samples, C H W image, D features, K classes.
 
 import math
 from collections import OrderedDict
+from functools import partial
+from typing import NamedTuple
 
 from torch import nn
 
@@ -12,12 +14,16 @@ from rlp_sweeps.training.backbones.base import (
     Backbone,
     GlobalPool,
     ImageShape,
+    Tail,
     make_dropout,
     require_depth,
+    scaled_width,
 )
 
 STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
 """Width factor and number of convolutions of each stage; a max-pooling follows each."""
+
+NUM_CONVS = sum(num_in_stage for _, num_in_stage in STAGES)
 
 
 def build_vgg16(
@@ -87,31 +93,61 @@ def _checked_width(depth: int | None, width: int | None, *, family: str) -> int:
 def _build(
     *, image_shape: ImageShape, num_classes: int, width: int, dropout: float, has_bn: bool
 ) -> Backbone:
-    channels, height, side = image_shape
+    shape = _Shape(image_shape, width, dropout, has_bn)
+    layers, num_features = _make_layers(shape)
+    return Backbone(
+        extractor=layers,
+        classifier=nn.Linear(num_features, num_classes),
+        attach_points=[*(f"conv{index + 1}" for index in range(NUM_CONVS)), "linear1", "linear2"],
+        make_tail=partial(_make_tail, shape),
+    )
+
+
+class _Shape(NamedTuple):
+    image_shape: ImageShape
+    width: int
+    dropout: float
+    has_bn: bool
+
+
+def _make_tail(shape: _Shape, num_layers: int, *, width_factor: float) -> Tail:
+    return _make_layers(shape, first=NUM_CONVS + 2 - num_layers, width_factor=width_factor)
+
+
+def _make_layers(shape: _Shape, *, first: int = 0, width_factor: float = 1.0) -> Tail:
+    """Return the layers from one on, counted from 0, with the poolings that follow the one below.
+
+    Args:
+        shape: Of the whole network.
+        first: The first layer with weights that is built.
+        width_factor: Factor on the widths of those that are built.
+    """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
+    channels, height, side = shape.image_shape
     num_convs = 0
     for stage, (factor, num_in_stage) in enumerate(STAGES):
         for _ in range(num_in_stage):
             num_convs += 1
-            conv = _make_conv(channels, factor * width, map_HW=(height, side))
-            channels = factor * width
-            norm = [nn.BatchNorm2d(channels)] if has_bn else []
-            layers[f"conv{num_convs}"] = nn.Sequential(conv, *norm, nn.ReLU())
+            num_outputs = factor * shape.width
+            if num_convs > first:
+                num_outputs = scaled_width(num_outputs, width_factor)
+                conv = _make_conv(channels, num_outputs, map_HW=(height, side))
+                norm = [nn.BatchNorm2d(num_outputs)] if shape.has_bn else []
+                layers[f"conv{num_convs}"] = nn.Sequential(conv, *norm, nn.ReLU())
+            channels = num_outputs
         if min(height, side) > 1:
-            layers[f"pool{stage + 1}"] = nn.MaxPool2d(2)
+            if num_convs >= first:
+                layers[f"pool{stage + 1}"] = nn.MaxPool2d(2)
             height, side = height // 2, side // 2
-    layers["average"] = GlobalPool()
-    for index in (1, 2):
-        linear = nn.Linear(channels, channels)
+    if num_convs >= first:
+        layers["average"] = GlobalPool()
+    for index in range(max(1, first - NUM_CONVS + 1), 3):
+        linear = nn.Linear(channels, scaled_width(STAGES[-1][0] * shape.width, width_factor))
         nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
         nn.init.zeros_(linear.bias)
-        layers[f"linear{index}"] = nn.Sequential(make_dropout(dropout), linear, nn.ReLU())
-    convs = [f"conv{index + 1}" for index in range(num_convs)]
-    return Backbone(
-        extractor=nn.Sequential(layers),
-        classifier=nn.Linear(channels, num_classes),
-        attach_points=[*convs, "linear1", "linear2"],
-    )
+        layers[f"linear{index}"] = nn.Sequential(make_dropout(shape.dropout), linear, nn.ReLU())
+        channels = linear.out_features
+    return Tail(nn.Sequential(layers), channels)
 
 
 def _make_conv(num_inputs: int, num_outputs: int, *, map_HW: tuple[int, int]) -> nn.Conv2d:

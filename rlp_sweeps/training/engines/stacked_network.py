@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from rlp_sweeps.errors import BackboneError
 from rlp_sweeps.training.backbones import ImageShape
 from rlp_sweeps.training.datasets import normalize
 from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
@@ -73,6 +74,7 @@ class StackedNetwork(nn.Module):
         first = networks[0]
         self.layout = layout
         self.is_bf16 = first.is_bf16
+        heads = [_linear_heads(network, stack.engine) for network in networks]
         self.extractor = stack(
             [n.backbone.extractor for n in networks],
             layout,
@@ -81,7 +83,7 @@ class StackedNetwork(nn.Module):
         )
         self.classifier = StackedLinear([n.backbone.classifier for n in networks])
         self.places = first.places
-        self.heads = StackedHeads([n.heads for n in networks])
+        self.heads = StackedHeads(heads)
         further = zip(*(n.further_heads for n in networks), strict=True)
         self.further_heads = nn.ModuleList(
             StackedHeads([cast("RLPHeads", heads) for heads in stacks]) for stacks in further
@@ -231,6 +233,16 @@ class StackedNetwork(nn.Module):
         """Take over states of all members, in their order."""
         for name, tensor in self.state_dict().items():
             tensor.copy_(torch.stack([state[name] for state in states]))
+
+
+def _linear_heads(network: RLPNetwork, engine: str) -> RLPHeads:
+    if isinstance(network.heads, RLPHeads):
+        return network.heads
+    msg = (
+        f"engine {engine!r} trains linear heads, but got heads that copy layers (`copy_depth > 1`);"
+        " use engine 'sequential'."
+    )
+    raise BackboneError(msg)
 
 
 def _name_alone(name: str) -> str:
