@@ -58,10 +58,9 @@ def probe(  # noqa: PLR0913  # one parameter an option
 
     from rlp_sweeps.orchestration.probing import probe_sweep
     from rlp_sweeps.orchestration.progress import RunOptions
-    from rlp_sweeps.probes import PROBES, ProbeOptions
+    from rlp_sweeps.probes import ProbeOptions
 
-    names = tuple(PROBES) if probes == "all" else tuple(dict.fromkeys(_split([probes])))
-    options = ProbeOptions(probes=names, pooling=cast("Pooling", pooling))
+    options = ProbeOptions(probes=probe_names(probes), pooling=cast("Pooling", pooling))
     try:
         outcome = probe_sweep(
             directory,
@@ -81,6 +80,18 @@ def probe(  # noqa: PLR0913  # one parameter an option
         return opt.INTERRUPTED
     _print_outcome(outcome, directory)
     return opt.SOME_FAILED if outcome.unreadable or outcome.failed else opt.DONE
+
+
+def probe_names(text: str) -> tuple[str, ...]:
+    """Return the probes that ``all`` or names between commas stand for.
+
+    Raises:
+        ProbeError: There is none, or one is unknown.
+    """
+    from rlp_sweeps.probes import PROBES, ProbeOptions
+
+    names = tuple(PROBES) if text == "all" else tuple(dict.fromkeys(_split([text])))
+    return ProbeOptions(probes=names).probes
 
 
 def _split(texts: list[str]) -> list[str]:

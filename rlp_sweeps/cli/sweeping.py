@@ -9,6 +9,7 @@ import typer
 
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.options import say
+from rlp_sweeps.cli.probing import probe_names
 from rlp_sweeps.errors import DatasetFilesError, RlpSweepsError, TrackingError
 
 if TYPE_CHECKING:
@@ -113,6 +114,14 @@ def run(  # noqa: PLR0913  # one parameter an option
     keep_weights: Annotated[
         bool, typer.Option("--keep-weights", help="Keep trained weights, for `rlp-sweeps probe`.")
     ] = False,
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|NAME,...",
+            help="Probe each trial at the end of its training, without keeping weights (see "
+            "`rlp-sweeps probe`).",
+        ),
+    ] = None,
     no_analyze: opt.NoAnalyze = False,
 ) -> int:
     """Train a search space, then analyze it."""
@@ -133,6 +142,7 @@ def run(  # noqa: PLR0913  # one parameter an option
         tracking_uri=tracking_uri,
         reuse=tuple(reuse or ()),
         keep_weights=keep_weights,
+        probes=() if probe is None else probe_names(probe),
     )
     planned = plan_sweep(
         named.space,
@@ -268,7 +278,7 @@ def _say_interrupted(directory: Path) -> None:
 def _say_failures(outcome: "SweepOutcome") -> None:
     for trial in outcome.failed:
         say(f"trial {trial.trial_id} ({trial.arm}, seed {trial.seed}) failed: {trial.error}")
-    for sentence in outcome.lost:
+    for sentence in (*outcome.lost, *outcome.unprobed):
         say(sentence)
     if outcome.missing and outcome.exit_status != opt.INTERRUPTED:
         say(f"{len(outcome.missing)} planned trial(s) have no row: {', '.join(outcome.missing)}.")

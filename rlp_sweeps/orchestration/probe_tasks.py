@@ -12,6 +12,7 @@ import torch
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import RlpSweepsError
+from rlp_sweeps.orchestration.rows import Row
 from rlp_sweeps.orchestration.threads import limited_threads
 from rlp_sweeps.probes import (
     ProbeOptions,
@@ -20,6 +21,7 @@ from rlp_sweeps.probes import (
     probe_trained,
     reference_key,
 )
+from rlp_sweeps.tracking.run_directory import code_version
 from rlp_sweeps.training.datasets import SplitDataset, split_dataset
 from rlp_sweeps.training.ledger import device_name
 from rlp_sweeps.training.weights import TrainedWeights, restore_network
@@ -73,6 +75,12 @@ class Found(NamedTuple):
     rows: tuple[ProbeRow, ...]
     device: str = ""
     error: str | None = None
+
+
+def rows_of(trial_id: str, found: Found) -> list[Row]:
+    """Return what a task found as rows of a trial's table."""
+    about = {"trial_id": trial_id, "device": found.device, "code_version": code_version()}
+    return [{**row.to_dict(), **about} for row in found.rows]
 
 
 class Bench:

@@ -18,15 +18,15 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import CheckpointError, ProbeError
 from rlp_sweeps.orchestration.data_identity import data_fingerprints
 from rlp_sweeps.orchestration.planner import plan_from_manifest, resolve_device
-from rlp_sweeps.orchestration.probe_tasks import Found, ProbeJob, ProbeTask
+from rlp_sweeps.orchestration.probe_tasks import Found, ProbeJob, ProbeTask, rows_of
 from rlp_sweeps.orchestration.probe_workers import Place, work_on
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.resources import GroupResources, check_cluster
 from rlp_sweeps.orchestration.rows import Row
-from rlp_sweeps.probes import ProbeOptions, ProbeRow, reference_key
+from rlp_sweeps.probes import ProbeOptions, ProbeRow, check_fits, reference_key
 from rlp_sweeps.tracking.kept_weights import kept_weights
 from rlp_sweeps.tracking.probe_rows import read_probes, write_probes
-from rlp_sweeps.tracking.run_directory import RunDirectory, code_version
+from rlp_sweeps.tracking.run_directory import RunDirectory
 from rlp_sweeps.training.datasets import check_dataset
 from rlp_sweeps.training.weights import load_weights
 
@@ -95,7 +95,8 @@ def probe_sweep(
         How it went; a trial whose probes raise is named there and raises nothing.
 
     Raises:
-        ProbeError: No weights were kept, or a trial that was asked for has none.
+        ProbeError: No weights were kept, a trial that was asked for has none, or no trial can be
+            probed as asked.
         RunDirectoryError: It is no run directory, was trained on other data, or is not writable.
         DatasetError, BackboneError, DeviceError: What was trained cannot be had here.
         ClusterError: The Ray cluster does not answer, or has no room for a task.
@@ -112,6 +113,7 @@ def probe_sweep(
     table = _Table(directory, options)
     left = [i for i in chosen if table.missing(i)]
     read, unreadable = _readable(left, weights)
+    refuse_if_none_fits(read, options)
     read.sort(key=lambda config: (repr(reference_key(config)), config.trial_id))
     for dataset in dict.fromkeys(config.dataset for config in read):
         check_dataset(dataset, data_dir=plan.data_dir)
@@ -130,6 +132,24 @@ def probe_sweep(
         unreadable=tuple(unreadable),
         failed=tuple(walk.failed),
     )
+
+
+def refuse_if_none_fits(configs: Sequence[TrialConfig], options: ProbeOptions) -> None:
+    """Refuse probes that no trial can be probed by, as far as can be told beforehand.
+
+    Raises:
+        ProbeError: Why the first one cannot.
+    """
+    reasons = []
+    for config in configs:
+        try:
+            check_fits(config, options)
+        except ProbeError as error:
+            reasons.append(error)
+        else:
+            return
+    if reasons:
+        raise reasons[0]
 
 
 def _chosen(
@@ -200,12 +220,6 @@ class _Table:
             row for one in found for row in rows_of(trial_id, one)
         ]
         write_probes(self._directory, trial_id, rows)
-
-
-def rows_of(trial_id: str, found: Found) -> list[Row]:
-    """Return what a task found as rows of a trial's table."""
-    about = {"trial_id": trial_id, "device": found.device, "code_version": code_version()}
-    return [{**row.to_dict(), **about} for row in found.rows]
 
 
 class _Walk:

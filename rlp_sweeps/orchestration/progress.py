@@ -28,6 +28,8 @@ class RunOptions:
         checkpoint_interval_s: Least seconds between two checkpoints of a group.
         keep_weights: Keep the trained weights of trials that end from now on, in ``weights/``; what
             is trained later in the same directory keeps them too.
+        probes: Probes of trials that end from now on, and of what is trained later in the same
+            directory; empty: none, or those that the directory was asked for before.
     """
 
     address: str | None = None
@@ -41,6 +43,7 @@ class RunOptions:
     retry_failed: bool = False
     checkpoint_interval_s: float = 30.0
     keep_weights: bool = False
+    probes: tuple[str, ...] = ()
 
     def gpus_of_group(self, device: str) -> float:
         """Return the GPUs of one group on that device, the default filled in."""
@@ -101,6 +104,7 @@ class SweepOutcome:
         best: Points of a search that no other one beats so far; several with two objectives.
         interrupted: The sweep was stopped by a signal.
         wall_time_s: Seconds from start to end of this attempt.
+        unprobed: Why trials could not be probed as they ended, one sentence each.
         tracking_error: Why MLflow does not hold everything; `sync` completes it.
     """
 
@@ -114,6 +118,7 @@ class SweepOutcome:
     best: tuple[BestPoint, ...] = ()
     interrupted: bool = False
     wall_time_s: float = 0.0
+    unprobed: tuple[str, ...] = ()
     tracking_error: str | None = None
 
     @property
@@ -123,10 +128,10 @@ class SweepOutcome:
 
     @property
     def exit_status(self) -> int:
-        """0: done; 1: trials failed or are missing; 130: interrupted before it was complete."""
+        """0: done; 1: trials failed, are missing or were not probed; 130: interrupted."""
         if self.interrupted and not self.is_complete:
             return 130
-        return 0 if self.is_complete and not self.failed else 1
+        return 0 if self.is_complete and not (self.failed or self.unprobed) else 1
 
 
 class ProgressListener(Protocol):

@@ -48,6 +48,7 @@ from rlp_sweeps.tracking.mlflow_tracker import (
     default_tracking_uri,
     sync,
 )
+from rlp_sweeps.tracking.probe_rows import ask_for_probes, asked_probes, read_probe_errors
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 
 if TYPE_CHECKING:
@@ -151,6 +152,10 @@ def _check_request(plan: SweepPlan, options: RunOptions) -> None:
     """Refuse what cannot be carried out before anything is written."""
     check_early_stopping(plan)
     check_cluster(options, GroupResources.of(options, device=plan.device))
+    if options.probes:
+        from rlp_sweeps.orchestration.end_probes import check_probes
+
+        check_probes(plan, options.probes)
     if options.tracking_uri is not None:
         check_store(options.tracking_uri)
     if plan.is_search and options.reuse:
@@ -198,6 +203,8 @@ class _Sweep:
         with self._directory.held():
             if self._options.keep_weights:
                 keep_weights(self._directory)
+            if self._options.probes:
+                ask_for_probes(self._directory, self._options.probes)
             self._directory.compact()  # from here on, part files are this attempt's
             work = self._work()
             log = self._attempt(work) if work.num_groups else AttemptLog()
@@ -282,6 +289,7 @@ class _Sweep:
             checkpoint_interval_s=self._options.checkpoint_interval_s,
             import_paths=tuple(str(Path(path).absolute()) for path in sys.path),
             halved_space=None if work.searcher is None else halved,
+            probes=asked_probes(self._directory),
         )
         return Attempt(
             plan=self._plan,
@@ -320,6 +328,10 @@ class _Sweep:
             num_points_left=num_points_left,
             best=best_points(self._plan.space, trials.to_pylist()),
             interrupted=interrupted,
+            unprobed=tuple(
+                f"trial {trial_id} could not be probed: {error}"
+                for trial_id, error in read_probe_errors(self._directory).items()
+            ),
         )
 
     def _remove_checkpoints(self, outcome: SweepOutcome) -> None:

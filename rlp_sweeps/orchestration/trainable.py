@@ -6,9 +6,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ray import tune
@@ -26,6 +26,9 @@ from rlp_sweeps.tracking.probe_rows import write_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory, code_version
 from rlp_sweeps.training.loop import GroupContext, GroupProgress, TrialResult, train_group
 from rlp_sweeps.training.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from rlp_sweeps.orchestration.end_probes import EndProbes
 
 EVALUATIONS_EVERY_S = 10.0
 """Least seconds between two reports of a group that carry evaluations of running trials."""
@@ -52,6 +55,7 @@ class SweepJob:
         import_paths: Folders that the driver imports from, for a user's own data and backbones.
         engines: How the groups of a kind are trained, by `group_key`.
         halved_space: Space of a search whose points are halved inside their group; None elsewhere.
+        probes: What trials are probed by as they end; empty for none.
     """
 
     directory: RunDirectory
@@ -64,6 +68,7 @@ class SweepJob:
     import_paths: tuple[str, ...] = ()
     engines: Mapping[str, str] = field(default_factory=dict)
     halved_space: SearchSpace | None = None
+    probes: tuple[str, ...] = ()
 
     def group_of(self, config: Mapping[str, Any]) -> Group:
         """Return the group that a Tune configuration stands for."""
@@ -85,6 +90,16 @@ class SweepJob:
             checkpoint_interval_s=self.checkpoint_interval_s,
             weights_folder=weights_folder(self.directory),
         )
+
+    def end_probes(self) -> "EndProbes | None":
+        """Return what probes a group's members as they end; None where nothing does."""
+        if not self.probes:
+            return None
+        from rlp_sweeps.orchestration.end_probes import EndProbes
+        from rlp_sweeps.orchestration.probe_tasks import ProbeJob
+
+        job = ProbeJob(data_dir=self.data_dir, device=self.device, num_threads=self.num_threads)
+        return EndProbes(self.directory, self.probes, job)
 
 
 def rlp_trainable(config: dict[str, Any], *, job: SweepJob) -> None:
@@ -120,6 +135,7 @@ class GroupRun:
         self._pending: dict[str, list[Row]] = {}
         self._told_at = time.monotonic()
         self._epoch = 0
+        self._probes = job.end_probes()
         self.counts = dict.fromkeys(STATUSES, 0)
 
     def run(self) -> None:
@@ -129,6 +145,9 @@ class GroupRun:
                 self._train()
             except Exception:  # noqa: BLE001  the trial boundary; what cannot be recorded raises
                 self._fail(traceback.format_exc())
+            finally:
+                if self._probes is not None:
+                    self._probes.close()
             self._job.directory.remove_checkpoint(self._group.group_id)
         self._report({"epoch": self._epoch, **self._scalar_counts(), **self._news()})
 
@@ -152,6 +171,8 @@ class GroupRun:
 
     def _train_group(self) -> None:
         context = self._job.context_of(self._group)
+        if self._probes is not None:
+            context = replace(context, weights_folder=self._probes.weights_folder)
         train_group(self._group.trials, context=context, report=self._on_epoch, record=self._end)
 
     def _on_epoch(self, progress: GroupProgress) -> Collection[str]:
@@ -185,9 +206,11 @@ class GroupRun:
             "hostname": platform.node(),
             "code_version": code_version(),
         }
-        if result.probes:  # before the row: a trial that has one is never trained again
-            about = {"device": row["device"], "code_version": row["code_version"]}
-            probes = [{**probe, **about} for probe in result.probes]
+        about = {"device": row["device"], "code_version": row["code_version"]}
+        probes = [{**probe, **about} for probe in result.probes]
+        if self._probes is not None:  # before the row: a trial that has one is never trained again
+            self._probes.probe(trial_id, probes)
+        elif probes:
             write_probes(self._job.directory, trial_id, probes)
         self._job.directory.write_trial(row, result.epochs)
         self._written.add(trial_id)

@@ -12,6 +12,7 @@ Probes read features; they never train a network, and leave the one they read as
 from rlp_sweeps.probes.layer_choice import best_layer
 from rlp_sweeps.probes.network_probes import (
     ProbeOptions,
+    check_fits,
     probe_network,
     probe_references,
     probe_trained,
@@ -24,6 +25,7 @@ __all__ = [
     "ProbeOptions",
     "ProbeRow",
     "best_layer",
+    "check_fits",
     "probe_network",
     "probe_references",
     "probe_trained",

@@ -44,18 +44,27 @@ def classify_by_neighbours(
         Anagnostidis et al. 2023, arXiv:2210.14019: kNN with 20 neighbours on L2-normalized
         features. How ties are broken is ours.
     """
-    if len(features_ND) < num_neighbours:
-        msg = (
-            "`neighbours <= training samples` must hold for the probe 'knn', but got "
-            f"{num_neighbours} neighbours of {len(features_ND)} training samples; leave 'knn' out."
-        )
-        raise ProbeError(msg)
+    check_neighbours(len(features_ND), num_neighbours)
     directions_ND = F.normalize(features_ND)
     votes_NK = F.one_hot(labels_N, num_classes).to(directions_ND.dtype)
     size = max(1, MAX_SIMILARITIES // len(features_ND))
     parts_QD = torch.split(F.normalize(queries_QD), size)
     nearest = (_nearest(part_QD @ directions_ND.T, num_neighbours) for part_QD in parts_QD)
     return torch.cat([(chosen_QN.to(votes_NK.dtype) @ votes_NK).argmax(1) for chosen_QN in nearest])
+
+
+def check_neighbours(num_samples: int, num_neighbours: int) -> None:
+    """Refuse more neighbours than there are training samples.
+
+    Raises:
+        ProbeError: There are fewer.
+    """
+    if num_samples < num_neighbours:
+        msg = (
+            "`neighbours <= training samples` must hold for the probe 'knn', but got "
+            f"{num_neighbours} neighbours of {num_samples} training samples; leave 'knn' out."
+        )
+        raise ProbeError(msg)
 
 
 def _nearest(cosines_QN: Tensor, num_neighbours: int) -> Tensor:

@@ -15,6 +15,7 @@ from rlp_sweeps.probes.features import (
     pixel_features,
     untrained_network,
 )
+from rlp_sweeps.probes.knn import NUM_NEIGHBOURS, check_neighbours
 from rlp_sweeps.probes.place_probes import (
     Place,
     Samples,
@@ -92,7 +93,7 @@ def probe_trained(
     options: ProbeOptions,
 ) -> list[ProbeRow]:
     """Return the rows of the network itself; see `probe_network`."""
-    _check_labels(config, options)
+    check_fits(config, options)
     samples = _samples_of(config, data)
     rows = _probe_layers(network, data, samples, source="trained", options=options)
     if "rlp_online" in options.probes:
@@ -111,7 +112,7 @@ def probe_references(
     Trials of one `reference_key` have the same. Gaussian features are read by the offline head
     alone, for which they are the floor: of classes they tell nothing.
     """
-    _check_labels(config, options)
+    check_fits(config, options)
     samples = _samples_of(config, data)
     place = Place("pixels", PIXELS, 0, options.pooling)
     rows = probe_place(pixel_features(data), samples, place, options.probes)
@@ -127,8 +128,15 @@ def reference_key(config: TrialConfig) -> tuple[object, ...]:
     return tuple(v for k, v in config.to_dict().items() if k not in _ONLY_FOR_TRAINING)
 
 
-def _check_labels(config: TrialConfig, options: ProbeOptions) -> None:
-    """Refuse RLP probes where a sample's views have labels, and so blocks, of their own."""
+def check_fits(config: TrialConfig, options: ProbeOptions) -> None:
+    """Refuse probes that a trial's configuration rules out.
+
+    Raises:
+        ProbeError: Its samples are fewer than the neighbours of ``knn``, or RLP probes are asked
+            for where a sample's views have labels, and so blocks, of their own.
+    """
+    if "knn" in options.probes and config.train_samples is not None:
+        check_neighbours(config.train_samples, NUM_NEIGHBOURS)
     asked = [name for name in options.probes if name.startswith("rlp_")]
     if asked and config.view_labels == "random":
         msg = (

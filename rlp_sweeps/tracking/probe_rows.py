@@ -1,5 +1,10 @@
-"""The table ``probes`` of a run directory: one part file a trial, ``probes/<trial_id>.parquet``."""
+"""The table ``probes`` of a run directory: one part file a trial, ``probes/<trial_id>.parquet``.
 
+``probes/asked.json`` names the probes that trials are probed by as they end, so that a resumed
+sweep goes on probing; ``probes/<trial_id>.error`` says why a trial could not be.
+"""
+
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,11 +12,13 @@ import pyarrow as pa
 
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
 from rlp_sweeps.probe_columns import PROBES
-from rlp_sweeps.tracking import parquet
+from rlp_sweeps.tracking import files, parquet
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
 KEY = tuple(column.name for column in PROBES if column.role == "identity")
 """Columns that tell the rows of ``probes`` apart."""
+
+_ASKED = "asked.json"
 
 
 def write_probes(directory: RunDirectory, trial_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -38,6 +45,7 @@ def write_probes(directory: RunDirectory, trial_id: str, rows: Sequence[Mapping[
     try:
         folder.mkdir(exist_ok=True)
         parquet.write_part(table, folder / f"{trial_id}.parquet")
+        (folder / f"{trial_id}.error").unlink(missing_ok=True)
     except OSError as error:
         msg = f"{folder} must be writable, but it is not ({error.strerror or error})."
         raise RunDirectoryError(msg) from error
@@ -68,3 +76,29 @@ def take_probes(directory: RunDirectory, source: RunDirectory, trial_id: str) ->
     rows = read_probes(source, [trial_id]).to_pylist()
     if rows:
         write_probes(directory, trial_id, rows)
+
+
+def ask_for_probes(directory: RunDirectory, names: Sequence[str]) -> None:
+    """Have trials probed by these as they end, from now on."""
+    folder = directory.path / "probes"
+    folder.mkdir(exist_ok=True)
+    files.write_text_atomically(folder / _ASKED, json.dumps({"probes": list(names)}))
+
+
+def asked_probes(directory: RunDirectory) -> tuple[str, ...]:
+    """Return what trials are probed by as they end; empty where they are not."""
+    path = directory.path / "probes" / _ASKED
+    return tuple(json.loads(path.read_bytes())["probes"]) if path.exists() else ()
+
+
+def write_probe_error(directory: RunDirectory, trial_id: str, error: str) -> None:
+    """Write why a trial could not be probed, one sentence."""
+    folder = directory.path / "probes"
+    folder.mkdir(exist_ok=True)
+    files.write_text_atomically(folder / f"{trial_id}.error", error)
+
+
+def read_probe_errors(directory: RunDirectory) -> dict[str, str]:
+    """Return why trials could not be probed as they ended, by trial id."""
+    paths = sorted((directory.path / "probes").glob("*.error"))
+    return {path.stem: path.read_text(encoding="utf-8") for path in paths}

@@ -236,6 +236,14 @@ TABLES = [
          "kept its weights; train with `rlp-sweeps run SPACE --keep-weights`", sweep),
     Case("unknown probe", "probe sweep --probes knn,masx", r"unknown probe\(s\) \['masx'\]; the "
          r"probes are \['rlp_online', 'rlp_offline', 'knn'", sweep),
+    Case("unknown probe of a run", RUN + "--output out --probe knn,masx", r"unknown probe\(s\) "
+         r"\['masx'\]"),
+    Case("too few samples to probe", RUN + "--output out --probe knn --set train_samples=16 --set "
+         "batch_size=8", "`neighbours <= training samples` must hold for the probe 'knn', but got "
+         "20 neighbours of 16 training samples; leave 'knn' out"),
+    Case("probes beside views with labels of their own", RUN + "--output out --probe all --set "
+         "num_views=2 --set view_labels=random --set augmentation=shift --set label_corruption=1",
+         r"the probes \['rlp_online', 'rlp_offline'\] read the block of a sample's label"),
     Case("no probe", "probe sweep --probes ,", "at least one probe must be named; the probes are",
          sweep),
     Case("unknown pooling", "probe sweep --pooling max", r"`--pooling` must be one of \['average', "

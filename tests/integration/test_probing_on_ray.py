@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray_clusters import ray_cluster
 
 from rlp_sweeps.orchestration import probe_workers
 from rlp_sweeps.orchestration.planner import plan_sweep
@@ -28,6 +29,7 @@ SPACE = SearchSpace(
     fixed={"train_samples": 128, "val_samples": 64, "batch_size": 32, "num_epochs": 1},
 )
 ONE_CORE = RunOptions(device="cpu", num_cpus=1)
+Rows = list[dict[str, object]]
 TWO_CORES = RunOptions(device="cpu", num_cpus=2)
 
 
@@ -53,19 +55,30 @@ def train_into(path: Path) -> RunDirectory:
     return directory
 
 
-def rows_of(directory: RunDirectory) -> list[dict[str, object]]:
+def rows_of(directory: RunDirectory) -> Rows:
     """Return all rows but for the time that they took, in the order of their files."""
     rows = read_probes(directory).to_pylist()
     return [{k: v for k, v in row.items() if k != "probe_time_s"} for row in rows]
 
 
-def test_tasks_find_what_one_process_finds_to_the_last_digit_and_can_be_interrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    directory = train_into(tmp_path / "sweep")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, Rows]:
+    """A sweep whose weights were kept, and what one process finds there."""
+    directory = train_into(tmp_path_factory.mktemp("runs") / "sweep")
     probe_sweep(directory.path, options=ProbeOptions(), run_options=ONE_CORE)
-    expected = rows_of(directory)
-    shutil.rmtree(directory.path / "probes")
+    return directory, rows_of(directory)
+
+
+@pytest.fixture
+def unprobed(trained: tuple[RunDirectory, Rows]) -> tuple[RunDirectory, Rows]:
+    shutil.rmtree(trained[0].path / "probes")
+    return trained
+
+
+def test_tasks_find_what_one_process_finds_to_the_last_digit_and_can_be_interrupted(
+    unprobed: tuple[RunDirectory, Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, expected = unprobed
     sessions = []
 
     def counted(*args):
@@ -87,4 +100,17 @@ def test_tasks_find_what_one_process_finds_to_the_last_digit_and_can_be_interrup
     assert (num_kept, outcome.num_complete, outcome.num_probed) == (3, 3, 1)
     assert len(sessions) == 1  # for the last trial alone it would not have been worth it
     assert not ray.is_initialized()
+    assert rows_of(directory) == expected
+
+
+def test_a_cluster_that_runs_already_finds_the_same(
+    unprobed: tuple[RunDirectory, Rows],
+) -> None:
+    directory, expected = unprobed
+    with ray_cluster(num_cpus=2) as cluster:
+        there = RunOptions(device="cpu", address=cluster.address)
+
+        outcome = probe_sweep(directory.path, options=ProbeOptions(), run_options=there)
+
+    assert (outcome.num_probed, outcome.failed) == (4, ())
     assert rows_of(directory) == expected

@@ -265,7 +265,17 @@ def test_run_hands_every_option_on(sweep: FakeSweep) -> None:
         *("--max-concurrent", "3", "--cpus-per-group", "2", "--gpus-per-group", "0"),
         *("--engine", "grouped"),
         *("--tracking-uri", "sqlite:///x.db", "--num-seeds", "2", "--set", "lr=0.1,0.2"),
-        *("--set", "num_epochs=3", "--reuse", "a", "--reuse", "b", "--keep-weights"),
+        *(
+            "--set",
+            "num_epochs=3",
+            "--reuse",
+            "a",
+            "--reuse",
+            "b",
+            "--keep-weights",
+            "--probe",
+            "knn,lda",
+        ),
     )
 
     (asked,) = sweep.asked
@@ -279,6 +289,7 @@ def test_run_hands_every_option_on(sweep: FakeSweep) -> None:
         tracking_uri="sqlite:///x.db",
         reuse=(Path("a"), Path("b")),
         keep_weights=True,
+        probes=("knn", "lda"),
     )
     plan = asked["plan"]
     assert (plan.name, plan.group_size, plan.space.num_seeds) == ("quickstart", 4, 2)

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from rlp_sweeps.orchestration.rows import take_over
 from rlp_sweeps.probes import ProbeOptions
 from rlp_sweeps.spaces import ChoiceAxis, SearchSpace
 from rlp_sweeps.tracking.kept_weights import keep_weights, kept_weights, weights_folder
-from rlp_sweeps.tracking.probe_rows import read_probes, write_probes
+from rlp_sweeps.tracking.probe_rows import ask_for_probes, asked_probes, read_probes, write_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 from rlp_sweeps.training.loop import GroupContext, train_group
 
@@ -258,6 +259,29 @@ def test_probes_compute_with_the_threads_of_their_cores_alone(
 
     assert seen == [(1, {1})] * 4
     assert torch.get_num_threads() == 3
+
+
+def test_probes_that_no_trial_has_samples_for_are_refused(tmp_path: Path) -> None:
+    small = replace(SPACE, fixed={**SPACE.fixed, "train_samples": 16, "batch_size": 8})
+    directory = train_into(tmp_path / "sweep", space=small)
+
+    with pytest.raises(ProbeError, match="20 neighbours of 16 training samples; leave 'knn' out"):
+        probe_sweep(directory.path, options=KNN, run_options=CPU)
+    assert not (directory.path / "probes").exists()
+
+
+def test_reused_trials_bring_their_probes(directory: RunDirectory, tmp_path: Path) -> None:
+    probe_sweep(directory.path, options=KNN, run_options=CPU)
+    expected = read_probes(directory).to_pylist()
+    for name, asks in (("with", True), ("without", False)):
+        newer, _ = lay_out(tmp_path / name)
+        if asks:
+            ask_for_probes(newer, ("knn",))
+
+        take_over(newer, [directory.path], ids_of(directory))
+
+        assert read_probes(newer).to_pylist() == expected
+        assert asked_probes(newer) == (("knn",) if asks else ())
 
 
 def test_a_sweep_that_kept_no_weights_is_refused(tmp_path: Path) -> None:

@@ -1,16 +1,22 @@
 """One group on its way through training, without Ray."""
 
-import dataclasses
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 
-from rlp_sweeps.orchestration import trainable
+from rlp_sweeps.errors import ProbeError
+from rlp_sweeps.orchestration import probe_tasks, trainable
 from rlp_sweeps.orchestration.early_stopping import clear_stop_request, request_stop
 from rlp_sweeps.orchestration.planner import plan_sweep
+from rlp_sweeps.orchestration.probing import probe_sweep
+from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.trainable import GroupRun, SweepJob, mean_metrics
+from rlp_sweeps.probes import ProbeOptions
 from rlp_sweeps.spaces import LogAxis, SearchSpace
-from rlp_sweeps.tracking.probe_rows import read_probes
+from rlp_sweeps.tracking.kept_weights import keep_weights
+from rlp_sweeps.tracking.probe_rows import read_probe_errors, read_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 from rlp_sweeps.training.checkpoint import save_checkpoint
 
@@ -36,7 +42,11 @@ def plan():
 def job(plan, tmp_path):
     clear_stop_request()
     manifest = build_manifest(
-        plan_id=plan.plan_id, sweep_name="tiny", space=SPACE.to_dict(), configs=plan.trials
+        plan_id=plan.plan_id,
+        sweep_name="tiny",
+        space=SPACE.to_dict(),
+        configs=plan.trials,
+        settings=plan.settings(),
     )
     return SweepJob(
         directory=RunDirectory.create(tmp_path / "run", manifest),
@@ -74,7 +84,7 @@ def test_group_writes_what_observers_at_several_places_recall(tmp_path, job, eng
     space = SPACE.override({"observed_attach_points": "all"})
     plan = plan_sweep(space, name="tiny", device="cpu", group_size=2)
 
-    _run(dataclasses.replace(job, engine=engine), plan)
+    _run(replace(job, engine=engine), plan)
 
     rows = read_probes(job.directory).to_pylist()
     (trial,) = [
@@ -178,3 +188,56 @@ def test_group_tells_of_ended_members_once_and_of_running_ones_now_and_then(job,
     ids = sorted(trial.trial_id for trial in plan.groups[0].trials)
     assert [sorted(told["running"]) for told in news] == [ids, ids, []]
     assert sorted(trial_id for told in news for trial_id in told["ended"]) == ids
+
+
+def probe_rows(job):
+    rows = read_probes(job.directory).to_pylist()
+    return [{k: v for k, v in row.items() if k != "probe_time_s"} for row in rows]
+
+
+@pytest.mark.parametrize("engine", ["sequential", "grouped"])
+def test_members_are_probed_as_they_end_as_they_are_from_kept_weights(job, plan, engine):
+    probes = ("rlp_online", "rlp_offline", "class_mean")
+    keeps_none = replace(job, probes=probes, engine=engine)
+    _run(keeps_none, plan)
+    found = probe_rows(job)
+    assert not (job.directory.path / "weights").exists()
+    shutil.rmtree(job.directory.path / "probes")
+    for path in job.directory.path.glob("trials/*.parquet"):
+        path.unlink()
+
+    keep_weights(job.directory)
+    _run(replace(job, engine=engine), plan)
+    options = ProbeOptions(probes=probes)
+    probe_sweep(job.directory.path, options=options, run_options=RunOptions(device="cpu"))
+
+    assert found == probe_rows(job)
+    assert len({row["trial_id"] for row in found}) == 2
+
+
+def test_rows_of_probes_are_there_before_the_trial_s_own(job, plan, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        RunDirectory,
+        "write_trial",
+        lambda directory, trial, epochs: seen.append(
+            trial["trial_id"] in read_probes(directory)["trial_id"].to_pylist()
+        ),
+    )
+
+    _run(replace(job, probes=("class_mean",)), plan)
+
+    assert seen == [True, True]
+
+
+def test_probes_that_raise_leave_the_trial_and_a_sentence(job, plan, monkeypatch):
+    def broken(*args, **options):
+        raise ProbeError("a sentence.")
+
+    monkeypatch.setattr(probe_tasks, "probe_trained", broken)
+
+    _run(replace(job, probes=("class_mean",)), plan)
+
+    assert _statuses(job) == ["completed", "completed"]
+    assert set(read_probe_errors(job.directory).values()) == {"a sentence."}
+    assert probe_rows(job) == []

@@ -1,0 +1,104 @@
+"""Probes of a trial at the end of its training, in its worker, whose weights need not be kept.
+
+The rows are there before the trial's own, so that a trial that has a row is never probed again.
+Probes that raise leave the trial as it is, and a sentence beside its rows.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from rlp_sweeps.orchestration.planner import SweepPlan
+from rlp_sweeps.orchestration.probe_tasks import Bench, Found, ProbeJob, ProbeTask, rows_of
+from rlp_sweeps.orchestration.probing import refuse_if_none_fits
+from rlp_sweeps.orchestration.rows import Row
+from rlp_sweeps.probes import ProbeOptions
+from rlp_sweeps.tracking.kept_weights import weights_folder
+from rlp_sweeps.tracking.probe_rows import write_probe_error, write_probes
+from rlp_sweeps.tracking.run_directory import RunDirectory
+from rlp_sweeps.training.weights import load_weights, weights_path
+
+
+def check_probes(plan: SweepPlan, names: tuple[str, ...]) -> None:
+    """Refuse probes that are unknown, or that no planned trial can be probed by.
+
+    Raises:
+        ProbeError: They are.
+    """
+    refuse_if_none_fits(plan.trials, ProbeOptions(probes=names))
+
+
+class EndProbes:
+    """What a group's members are probed by as they end.
+
+    Attributes:
+        weights_folder: Where members leave their weights: the run directory's where it keeps them,
+            else a folder that `close` removes.
+    """
+
+    def __init__(self, directory: RunDirectory, names: tuple[str, ...], job: ProbeJob) -> None:
+        self._directory = directory
+        self._names = names
+        self._job = job
+        kept = weights_folder(directory)
+        self._is_kept = kept is not None
+        self.weights_folder = kept or Path(tempfile.mkdtemp(prefix="rlp-probes-"))
+
+    def probe(self, trial_id: str, rows: Sequence[Row]) -> None:
+        """Probe a member that has left its weights, and write what is found.
+
+        Args:
+            trial_id: The member.
+            rows: What was found while it trained; it is not asked for again.
+
+        Raises:
+            RunDirectoryError: The directory cannot be written.
+        """
+        found = self._found(trial_id, {row["probe"] for row in rows})
+        error = next((one.error for one in found if one.error is not None), None)
+        if error is not None:
+            write_probe_error(self._directory, trial_id, error)
+        further = [row for one in found if error is None for row in rows_of(trial_id, one)]
+        if rows or further:
+            write_probes(self._directory, trial_id, [*rows, *further])
+
+    def _found(self, trial_id: str, known: set[str]) -> tuple[Found, ...]:
+        path = weights_path(self.weights_folder, trial_id)
+        names = tuple(name for name in self._names if name not in known)
+        if not names or not path.exists():  # it diverged or failed
+            return ()
+        found = _bench_of(self._job).probe(path, ProbeOptions(probes=names))
+        if not self._is_kept:
+            path.unlink()
+        return found
+
+    def close(self) -> None:
+        """Remove what is not kept."""
+        if not self._is_kept:
+            shutil.rmtree(self.weights_folder, ignore_errors=True)
+
+
+class _SharingBench:
+    """Probes networks; those that are alike before training share their references."""
+
+    def __init__(self, job: ProbeJob) -> None:
+        self._bench = Bench(job)
+        self._reference: tuple[object, ...] | None = None
+        self._references = Found(())
+
+    def probe(self, path: Path, options: ProbeOptions) -> tuple[Found, Found]:
+        weights = load_weights(path, torch.device("cpu"))
+        task = ProbeTask(weights.config, options)
+        if self._reference != task.reference:
+            self._references, self._reference = self._bench.work(task), task.reference
+        return self._references, self._bench.work(task._replace(weights=weights))
+
+
+@lru_cache(maxsize=1)
+def _bench_of(job: ProbeJob) -> _SharingBench:
+    """Return the bench of this process, which trains many groups of a sweep."""
+    return _SharingBench(job)
