@@ -242,7 +242,7 @@ TABLES = [
          "batch_size=8", "`neighbours <= training samples` must hold for the probe 'knn', but got "
          "20 neighbours of 16 training samples; leave 'knn' out"),
     Case("probes beside views with labels of their own", RUN + "--output out --probe all --set "
-         "num_views=2 --set view_labels=random --set augmentation=shift --set label_corruption=1",
+         "num_views=2 --set view_labels=random --set augmentation=flip --set label_corruption=1",
          r"the probes \['rlp_online', 'rlp_offline'\] read the block of a sample's label"),
     Case("no probe", "probe sweep --probes ,", "at least one probe must be named; the probes are",
          sweep),

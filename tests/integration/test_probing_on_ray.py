@@ -1,6 +1,8 @@
 """Probes as Ray tasks: the numbers that they have in one process, and what becomes of an end."""
 
 import shutil
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -108,9 +110,17 @@ def test_a_cluster_that_runs_already_finds_the_same(
 ) -> None:
     directory, expected = unprobed
     with ray_cluster(num_cpus=2) as cluster:
-        there = RunOptions(device="cpu", address=cluster.address)
+        where = f"--device cpu --address {cluster.address}".split()
+        done = subprocess.run(
+            [sys.executable, "-m", "rlp_sweeps", "probe", str(directory.path), *where],
+            env=cluster.environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        is_up = cluster.is_up()
 
-        outcome = probe_sweep(directory.path, options=ProbeOptions(), run_options=there)
-
-    assert (outcome.num_probed, outcome.failed) == (4, ())
+    assert (done.returncode, is_up) == (0, True), done.stderr
+    assert "(4 trials probed, 0 had their rows)" in done.stdout
     assert rows_of(directory) == expected
