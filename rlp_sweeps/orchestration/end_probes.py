@@ -60,11 +60,11 @@ class EndProbes:
         """
         found = self._found(trial_id, {row["probe"] for row in rows})
         error = next((one.error for one in found if one.error is not None), None)
-        if error is not None:
-            write_probe_error(self._directory, trial_id, error)
         further = [row for one in found if error is None for row in rows_of(trial_id, one)]
         if rows or further:
             write_probes(self._directory, trial_id, [*rows, *further])
+        if error is not None:
+            write_probe_error(self._directory, trial_id, error)
 
     def _found(self, trial_id: str, known: set[str]) -> tuple[Found, ...]:
         path = weights_path(self.weights_folder, trial_id)

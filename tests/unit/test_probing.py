@@ -130,7 +130,7 @@ def test_the_observers_of_all_places_have_a_row_each(tmp_path: Path) -> None:
     space = SPACE.override({"attach_points": "hidden1", "observed_attach_points": "all"})
     directory = train_into(tmp_path / "places", space=space)
 
-    probe_sweep(directory.path, options=ProbeOptions(probes=("rlp_online",)), device="cpu")
+    probe_sweep(directory.path, options=ProbeOptions(probes=("rlp_online",)), run_options=CPU)
 
     trials = {row["trial_id"]: row for row in directory.read_trials().to_pylist()}
     rows = read_probes(directory).to_pylist()

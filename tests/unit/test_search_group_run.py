@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -213,6 +214,21 @@ def test_members_are_probed_as_they_end_as_they_are_from_kept_weights(job, plan,
 
     assert found == probe_rows(job)
     assert len({row["trial_id"] for row in found}) == 2
+
+
+def test_what_observers_at_several_places_recall_stands_beside_the_end_s_probes(tmp_path, job):
+    space = SPACE.override({"observed_attach_points": "all"})
+    plan = plan_sweep(space, name="tiny", device="cpu", group_size=2)
+
+    _run(replace(job, probes=("rlp_online", "class_mean")), plan)
+
+    found = Counter((row["probe"], row["source"]) for row in probe_rows(job))
+    assert found == {
+        ("rlp_online", "trained"): 2 * 2,
+        ("class_mean", "pixels"): 2 * 2,  # of both label sets
+        ("class_mean", "random_init"): 2 * 4,
+        ("class_mean", "trained"): 2 * 4,
+    }
 
 
 def test_rows_of_probes_are_there_before_the_trial_s_own(job, plan, monkeypatch):
