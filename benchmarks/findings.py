@@ -26,7 +26,7 @@ FOLDER = ROOT / "docs" / "findings"
 BEGIN = "<!-- begin: python -m benchmarks.findings -->"
 END = "<!-- end: python -m benchmarks.findings -->"
 
-_ROLES = ("axes", "arms", "fixed", "num_seeds", "first_seed", "claims")
+_ROLES = ("axes", "arms", "fixed", "num_seeds", "first_seed", "claims", "probes")
 
 
 def evidence_of(directory: Path) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def evidence_of(directory: Path) -> dict[str, Any]:
         raise RunDirectoryError(msg)
     return {
         "recipe": recipe,
-        "commands": _commands(directory, recipe),
+        "command": f"rlp-sweeps run {recipe}",
         "code_version": str(manifest["code_version"]),
         "num_trials": counts,
         "claims": [
@@ -86,20 +86,6 @@ def _analyzed(directory: Path, name: str) -> pl.DataFrame:
     return pl.read_parquet(path)
 
 
-def _commands(directory: Path, recipe: str) -> list[str]:
-    """Return how a reader comes by the same numbers."""
-    kept = " --keep-samples" if (directory / "samples").is_dir() else ""
-    if not (directory / "probes").is_dir():
-        return [f"rlp-sweeps run {recipe}{kept}"]
-    probes = pl.read_parquet(directory / "probes" / "*.parquet", columns=["probe"])
-    names = ",".join(probes["probe"].unique().sort())
-    return [
-        f"rlp-sweeps run {recipe} --keep-weights{kept} --no-analyze --output DIR",
-        f"rlp-sweeps probe DIR --probes {names}",
-        "rlp-sweeps analyze DIR",
-    ]
-
-
 def read_evidence(folder: Path = FOLDER) -> list[dict[str, Any]]:
     """Return every recipe's evidence, by name."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
@@ -117,11 +103,10 @@ def to_markdown(evidence: Sequence[Mapping[str, Any]]) -> str:
             came_out = format_claim(row) + (f" ({row['reason']})" if row["reason"] else "")
             cells = (row["text"], row["source"], name, row["quantity"], format_expectation(row))
             lines.append(f"| {' | '.join(cells)} | {came_out} | **{row['result']}** |")
-    lines += ["", "| recipe | trials | commands |", "|---|---|---|"]
+    lines += ["", "| command | trials |", "|---|---|"]
     for found in evidence:
         counts = ", ".join(f"{number} {name}" for name, number in found["num_trials"].items())
-        commands = "<br>".join(f"`{command}`" for command in found["commands"])
-        lines.append(f"| `{found['recipe']}` | {counts} | {commands} |")
+        lines.append(f"| `{found['command']}` | {counts} |")
     return "\n".join(lines)
 
 

@@ -99,6 +99,7 @@ class SearchSpace:
         search: Walk the axes with Optuna; a grid where missing.
         data_dir: Folder that data sets are read from; no part of a trial's identity.
         claims: What the analysis checks by an interval; no part of what is trained.
+        probes: Probes of every trial at the end of its training, see ``rlp-sweeps probe``.
 
     Raises:
         SearchSpaceError: The space cannot be rendered.
@@ -115,12 +116,14 @@ class SearchSpace:
     search: Search | None = None
     data_dir: str = "data"
     claims: tuple[Claim, ...] = ()
+    probes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "axes", dict(self.axes))
         object.__setattr__(self, "fixed", dict(self.fixed))
         has_lambda = "rlp_lambda" in self.axes or "rlp_lambda" in self.fixed
         object.__setattr__(self, "claims", tuple(self.claims))
+        object.__setattr__(self, "probes", tuple(self.probes))
         arms = self.arms or (self._main_arms() if has_lambda else ("control",))
         object.__setattr__(self, "arms", as_values("arms", arms))
         _check_design(self)

@@ -11,11 +11,7 @@ Deviations:
     The small size asks it of the 1,797 digits and a multilayer perceptron of three hidden layers;
     at the paper's size of CIFAR-10 and a ResNet-18. The plain probes stand beside MASC, the
     network before training and the pixels beside the trained one, and the layer is chosen on
-    validation samples, not on test samples. The probes are fitted afterwards::
-
-        rlp-sweeps run decoding_under_corruption --keep-weights --no-analyze --output DIR
-        rlp-sweeps probe DIR --probes knn,masc,class_mean,lda
-        rlp-sweeps analyze DIR
+    validation samples, not on test samples.
 """
 
 from rlp_sweeps.spaces import ChoiceAxis, Claim, SearchSpace
@@ -113,6 +109,7 @@ SPACE = SearchSpace(
         "eval_every": 20,
     },
     claims=CLAIMS,
+    probes=("knn", "masc", "class_mean", "lda"),
 )
 
 PAPER = SearchSpace(
@@ -132,4 +129,5 @@ PAPER = SearchSpace(
         "eval_every": 20,
     },
     claims=CLAIMS,
+    probes=("knn", "masc", "class_mean", "lda"),
 )

@@ -10,12 +10,8 @@ Source:
 Deviations:
     The small size asks it of the 1,797 digits and a multilayer perceptron of five layers; "next to
     nothing" is read as less than 10 points of memorization. All heads are trained with the network
-    and only observe but the last, which is the arm `control`'s. Fitted afterwards, until they have
-    converged, heads read another profile::
-
-        rlp-sweeps run depth_profile --keep-weights --no-analyze --output DIR
-        rlp-sweeps probe DIR --probes rlp_offline,rlp_online
-        rlp-sweeps analyze DIR
+    and only observe but the last, which is the arm `control`'s. Heads that are fitted
+    to the trained network until they have converged stand beside them.
 """
 
 from rlp_sweeps.spaces import ChoiceAxis, Claim, SearchSpace
@@ -100,6 +96,7 @@ SPACE = SearchSpace(
         "eval_every": 20,
     },
     claims=CLAIMS,
+    probes=("rlp_offline",),
 )
 
 PAPER = SearchSpace(
@@ -121,4 +118,5 @@ PAPER = SearchSpace(
         "eval_every": 20,
     },
     claims=CLAIMS,
+    probes=("rlp_offline",),
 )

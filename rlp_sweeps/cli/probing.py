@@ -83,11 +83,14 @@ def probe(  # noqa: PLR0913  # one parameter an option
 
 
 def probe_names(text: str) -> tuple[str, ...]:
-    """Return the probes that ``all`` or names between commas stand for.
+    """Return the probes that ``all`` or names between commas stand for; none of an empty text.
 
     Raises:
-        ProbeError: There is none, or one is unknown.
+        ProbeError: There is none between the commas, or one is unknown.
     """
+    if not text:
+        return ()
+
     from rlp_sweeps.probes import PROBES, ProbeOptions
 
     names = tuple(PROBES) if text == "all" else tuple(dict.fromkeys(_split([text])))

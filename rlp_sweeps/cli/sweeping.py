@@ -119,7 +119,7 @@ def run(  # noqa: PLR0913  # one parameter an option
         typer.Option(
             metavar="all|NAME,...",
             help="Probe each trial at the end of its training, without keeping weights (see "
-            "`rlp-sweeps probe`).",
+            "`rlp-sweeps probe`). Default: what the space asks for.",
         ),
     ] = None,
     no_analyze: opt.NoAnalyze = False,
@@ -142,7 +142,7 @@ def run(  # noqa: PLR0913  # one parameter an option
         tracking_uri=tracking_uri,
         reuse=tuple(reuse or ()),
         keep_weights=keep_weights,
-        probes=() if probe is None else probe_names(probe),
+        probes=probe_names(",".join(named.space.probes) if probe is None else probe),
     )
     planned = plan_sweep(
         named.space,

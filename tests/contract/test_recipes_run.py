@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 
 from analysis.tables import analyze
+from rlp_sweeps.orchestration.early_stopping import clear_stop_request
 from rlp_sweeps.orchestration.planner import plan_sweep
-from rlp_sweeps.orchestration.probing import probe_sweep
-from rlp_sweeps.probes import ProbeOptions
+from rlp_sweeps.orchestration.trainable import GroupRun, SweepJob
 from rlp_sweeps.recipes import list_recipes, load_space
 from rlp_sweeps.spaces import SearchSpace
-from rlp_sweeps.tracking.kept_weights import keep_weights, weights_folder
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
-from rlp_sweeps.training.loop import GroupContext, train_group
 
 pytestmark = pytest.mark.slow
 
@@ -26,15 +24,15 @@ ON_DIGITS = [
     for name, space in SPACES.items()
     if space.search is None and space.fixed.get("dataset") == "digits"
 ]
+FEW = {"num_epochs": "1", "train_samples": "128", "val_samples": "100", "test_samples": "100"}
 LARGE = 300
 """Trials of two seeds, beyond which one seed must do."""
 WITHOUT_VALUE = ("no seed has a value", "there is no interval")
 
 
-def train_an_epoch(name: str, path: Path, *, keeps_weights: bool) -> SearchSpace:
+def train_an_epoch(name: str, path: Path) -> SearchSpace:
     """Train a recipe's first seeds here, on few samples, without Ray, and return its space."""
-    few = {"num_epochs": "1", "train_samples": "128", "val_samples": "100", "test_samples": "100"}
-    space = dataclasses.replace(SPACES[name].override(few), num_seeds=2)
+    space = dataclasses.replace(SPACES[name].override(FEW), num_seeds=2)
     if sum(1 for _ in space.grid()) > LARGE:
         space = dataclasses.replace(space, num_seeds=1)
     plan = plan_sweep(space, name=name, device="cpu")
@@ -45,29 +43,27 @@ def train_an_epoch(name: str, path: Path, *, keeps_weights: bool) -> SearchSpace
         configs=plan.trials,
         settings=plan.settings(),
     )
-    directory = RunDirectory.create(path, manifest)
-    if keeps_weights:
-        keep_weights(directory)
+    job = SweepJob(
+        directory=RunDirectory.create(path, manifest),
+        groups={},
+        data_dir="data",
+        device="cpu",
+        engine=plan.engine,
+        engines={key: choice.engine for key, choice in plan.choices.items()},
+        num_threads=1,
+        checkpoint_interval_s=1e9,
+        probes=space.probes,
+    )
+    clear_stop_request()
     for group in plan.groups:
-        context = GroupContext(
-            group_id=group.group_id,
-            data_dir="data",
-            engine=plan.engine_of(group.trials[0]),
-            weights_folder=weights_folder(directory),
-        )
-        for result in train_group(group.trials, context=context, report=lambda _: ()):
-            directory.write_trial(result.trial, result.epochs)
+        GroupRun(job, group, report=lambda _: None).run()
     return space
 
 
 @pytest.mark.parametrize("name", ON_DIGITS)
 def test_a_recipe_trains_and_its_claims_are_asked(name: str, tmp_path: Path) -> None:
-    is_probed = any("probes" in claim.measure for claim in SPACES[name].claims)
+    space = train_an_epoch(name, tmp_path / "sweep")
 
-    space = train_an_epoch(name, tmp_path / "sweep", keeps_weights=is_probed)
-    if is_probed:
-        options = ProbeOptions(probes=("knn", "masc", "class_mean", "lda"))
-        probe_sweep(tmp_path / "sweep", options=options)
     analysis = analyze([tmp_path / "sweep"])
 
     assert set(analysis.trials["status"]) <= {"completed", "diverged"}
