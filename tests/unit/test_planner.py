@@ -347,3 +347,34 @@ def test_an_attach_point_that_the_backbone_has_not_is_refused_with_those_it_has(
 
     with pytest.raises(BackboneError, match=r"\['hidden3'\]; it has \['hidden1', 'hidden2'\]"):
         plan_sweep(space, name="demo", device="cpu", engine=engine)
+
+
+@pytest.mark.parametrize(
+    ("settings", "arms", "says"),
+    [
+        ({"copy_depth": 4}, ("control",), "`copy_depth <= 3` must hold .* has 3 layers"),
+        ({"copy_depth": 3}, ("control", "full"), r"no layer below to act on.*\['full'\]"),
+        ({"copy_depth": 2, "backbone": "resnet18"}, ("control",), "needs a plain network"),
+    ],
+)
+def test_copies_that_the_backbone_has_not_are_refused_at_plan_time(settings, arms, says) -> None:
+    axes = {"lr": LogAxis(low=0.01, high=0.1, num_points=2)}
+    if "full" in arms:
+        axes["rlp_lambda"] = ChoiceAxis(choices=(1.0,), control=0.0)
+    space = SearchSpace(axes=axes, arms=arms, num_seeds=1, fixed={**FIXED, **settings})
+
+    with pytest.raises(BackboneError, match=says):
+        plan_sweep(space, name="demo", device="cpu")
+
+
+def test_copies_are_planned_with_the_one_engine_that_trains_them() -> None:
+    space = SearchSpace(
+        axes={"lr": LogAxis(low=0.01, high=0.1, num_points=8)},
+        arms=("control",),
+        num_seeds=4,
+        fixed={**FIXED, "backbone_width": 8, "copy_depth": 2},
+    )
+
+    assert plan_sweep(space, name="demo", device="cpu").engine == "sequential"
+    with pytest.raises(BackboneError, match="engine 'grouped' trains linear heads"):
+        plan_sweep(space, name="demo", device="cpu", engine="grouped")

@@ -3,6 +3,7 @@ from typing import Any, get_args
 
 import pytest
 
+from rlp_sweeps.attach_points import PLACE_DEFAULTS
 from rlp_sweeps.column import Column
 from rlp_sweeps.config import FIELD_TYPES, MATCHED_SETTINGS, TrialConfig
 from rlp_sweeps.data_settings import DATA_DEFAULTS
@@ -61,7 +62,9 @@ def test_a_setting_with_a_default_is_told_apart_by_no_older_row() -> None:
     defaults = {c.name: c.default for c in TABLES["trials"] if c.default is not None}
     trial = TrialConfig(arm="control", lr=0.1, rlp_lambda=0.0, seed=0)
 
-    assert defaults == {**DATA_DEFAULTS} == {name: getattr(trial, name) for name in DATA_DEFAULTS}
+    places = {name: value for name, value in PLACE_DEFAULTS.items() if value is not None}
+    assert defaults == {**DATA_DEFAULTS, **places}
+    assert defaults == {name: getattr(trial, name) for name in defaults}
 
 
 def test_the_columns_other_programs_must_write_are_the_contract() -> None:
