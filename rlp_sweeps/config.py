@@ -21,6 +21,7 @@ from rlp_sweeps.attach_points import (
 )
 from rlp_sweeps.data_settings import DATA_DEFAULTS, DATA_RULES, check_views
 from rlp_sweeps.errors import ConfigError
+from rlp_sweeps.head_kinds import HEADS, check_head
 
 SCALARS = (
     "arm",
@@ -44,16 +45,6 @@ _ADDED_SETTINGS: dict[str, Any] = {
 }
 """Settings that came after the first trials were named, with their defaults: left out of ids at
 these values, so that older trials keep their names."""
-
-HEADS = ("nested_joint", "nested_per_class", "single")
-"""Kinds of RLP head: one softmax over all classes and labels, one a class, or no classes."""
-
-ARMS_WITHOUT_SPLIT = {
-    "nested_joint": (),
-    "nested_per_class": ("class_mean", "mean_rest"),
-    "single": ("class_term", "uniform_term", "sham_norm", "class_mean", "mean_rest"),
-}
-"""Arms that need a split of the regularizer which this kind of head has not."""
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "constant", "step")
@@ -121,7 +112,7 @@ class TrialConfig:
             if checked is not None and name in _RULES:
                 _check_rule(name, checked)
         _check_arm(self.arm, self.rlp_lambda)
-        _check_head(self.head, self.arm)
+        check_head(self.to_dict())
         check_attach_points(self.attach_points, self.observed_attach_points)
         _check_matched(self)
         _check_combinations(self)
@@ -329,17 +320,6 @@ def _check_arm(name: str, rlp_lambda: float) -> None:
         msg = (
             f"`rlp_lambda > 0` must hold in arm {name!r}, but got rlp_lambda={rlp_lambda!r}; "
             "the trial without regularizer is the arm 'control'."
-        )
-        raise ConfigError(msg)
-
-
-def _check_head(head: str, arm: str) -> None:
-    lacking = ARMS_WITHOUT_SPLIT[head]
-    if arm in lacking or get_arm(arm).matched_to in lacking:
-        others = [name for name in ARMS if name not in lacking]
-        msg = (
-            f"the regularizer of head {head!r} has no split that arm {arm!r} needs; its arms are "
-            f"{[name for name in others if ARMS[name].matched_to not in lacking]}."
         )
         raise ConfigError(msg)
 

@@ -13,8 +13,9 @@ from typing import Any, Self
 from rlp_sweeps.arms import MAIN_ARMS, get_arm
 from rlp_sweeps.axes import Axis, ChoiceAxis, LinearAxis, LogAxis, as_values
 from rlp_sweeps.claims import Claim
-from rlp_sweeps.config import ARMS_WITHOUT_SPLIT, Scalar, TrialConfig, check_value
+from rlp_sweeps.config import Scalar, TrialConfig, check_value
 from rlp_sweeps.errors import SearchSpaceError
+from rlp_sweeps.head_kinds import ARMS_WITHOUT_SPLIT
 from rlp_sweeps.settings import values_of_setting
 
 __all__ = [

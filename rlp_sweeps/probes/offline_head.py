@@ -1,8 +1,8 @@
 """A fresh RLP head trained to convergence on fixed features: what a linear head can recall there.
 
 The head that is trained beside the network lags behind features that move; this one shows what they
-hold when they stand still. It has the form of that head (``config.HEADS``). Shapes: N samples, D
-features, K classes, R random labels, J outputs, P coordinates of the minimizer.
+hold when they stand still. It has the form of that head (``head_kinds.HEADS``). Shapes: N samples,
+D features, K classes, R random labels, J outputs, P coordinates of the minimizer.
 """
 
 from typing import NamedTuple

@@ -28,7 +28,7 @@ class Samples(NamedTuple):
 
     Attributes:
         has_one_label: Whether all views of a training sample were trained on the same label.
-        head: One of ``config.HEADS``.
+        head: One of ``head_kinds.HEADS``.
     """
 
     labels_N: Tensor

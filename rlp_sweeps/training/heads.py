@@ -1,6 +1,6 @@
 """RLP heads: an adversary that the extractor is trained against, and an observer that only reads.
 
-Both are one linear layer of the same kind (``config.HEADS``): `nested_joint`, D → K·R with one
+Both are one linear layer of the same kind (``head_kinds.HEADS``): `nested_joint`, D → K·R with one
 softmax over all outputs; `nested_per_class`, D → K·R with a softmax over each class's R outputs;
 `single`, D → R. The outputs of a head are B blocks of R, one block a class or one for all, and a
 sample reads the block that its class names. One forward and one backward a step serve the heads'
@@ -71,7 +71,7 @@ class HeadShape(NamedTuple):
     """What the outputs of a head mean.
 
     Attributes:
-        kind: One of ``config.HEADS``.
+        kind: One of ``head_kinds.HEADS``.
         num_blocks: B.
         num_random_labels: R.
     """

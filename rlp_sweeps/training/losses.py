@@ -132,7 +132,7 @@ def head_loss(
         random_logits_NBR: Head outputs, ``[N, B, R]``, float.
         blocks_N: The block that each sample reads, ``[N]``, int64.
         random_labels_N: Random labels, ``[N]``, int64.
-        kind: One of ``config.HEADS``.
+        kind: One of ``head_kinds.HEADS``.
     """
     if kind == "nested_per_class":
         return F.cross_entropy(true_class_block(random_logits_NBR, blocks_N), random_labels_N)
@@ -151,7 +151,7 @@ def head_terms_per_sample(
         random_logits_NBR: Head outputs, ``[N, B, R]``, float.
         blocks_N: The block that each sample reads, ``[N]``, int64.
         random_labels_N: Random labels, ``[N]``, int64.
-        kind: One of ``config.HEADS``.
+        kind: One of ``head_kinds.HEADS``.
     """
     if kind == "single":
         whole_N = other_labels_loss(random_logits_NBR.flatten(1), random_labels_N)

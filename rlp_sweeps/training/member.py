@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rlp_sweeps.arms import get_arm
 from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.head_kinds import SINGLE_OUTPUT
 from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.heads import ExtractorWeights
 from rlp_sweeps.training.metrics import evaluate
@@ -37,6 +38,8 @@ def extractor_weights(config: TrialConfig, epoch: int = 1) -> ExtractorWeights:
         config: The trial's.
         epoch: From 1; replayed arms scale the class loss by a number of the epoch's own.
     """
+    if config.head == SINGLE_OUTPUT:  # trained by L_reg in place of a class loss
+        return ExtractorWeights(class_term=1.0, uniform_term=1.0)
     arm = get_arm(config.arm)
     return ExtractorWeights(
         class_term=config.rlp_lambda * arm.weight_class_term,
@@ -116,7 +119,7 @@ class Member:
         return {
             "num_classes": self.data.num_classes,
             "num_train_samples": self.samples.num_samples,
-            "num_parameters": sum(p.numel() for p in self.network.backbone.parameters()),
+            "num_parameters": sum(p.numel() for p in self.network.class_parameters),
             "num_features": self.network.places[0].num_features,
         }
 
@@ -184,7 +187,12 @@ class Member:
         return [ProbeBatch(images_NCHW[h], labels_N[h], random_labels_HN[:, h]) for h in halves]
 
     def _probe(self, half_batches: Sequence[ProbeBatch], epoch: int) -> None:
-        """Measure the extractor's gradients; the probe stands for the steps of this epoch."""
+        """Measure the extractor's gradients; the probe stands for the steps of this epoch.
+
+        Without a class loss there is nothing to measure along.
+        """
+        if self.network.is_single_output:
+            return
         with self._seeded("probe", epoch):
             self._probe_5 = probe_gradients(
                 self.network,

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.head_kinds import SINGLE_OUTPUT
 from rlp_sweeps.training.heads import ExtractorWeights
 from rlp_sweeps.training.losses import dot, smoothed_cross_entropy
 from rlp_sweeps.training.network import RLPNetwork
@@ -124,6 +125,9 @@ def multiplier_metrics(
         sums: As `MultiplierSums.sums_4`.
         config: The trial's.
     """
+    if config.head == SINGLE_OUTPUT:  # no class loss to measure along
+        names = (*PROBE_COLUMNS, *SUM_COLUMNS, *MULTIPLIER_COLUMNS, "equivalent_lr")
+        return dict.fromkeys(names)
     multipliers = multipliers_of(sums, rlp_lambda=config.rlp_lambda)
     probed: dict[str, float | None] = dict(zip(PROBE_COLUMNS, probe, strict=True))
     if config.head == "single":  # its regularizer has no terms

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.head_kinds import SINGLE_OUTPUT
 from rlp_sweeps.training.backbones import Backbone, build_backbone
 from rlp_sweeps.training.copied_heads import CopiedHeads
 from rlp_sweeps.training.datasets import SplitDataset, normalize
@@ -176,7 +177,12 @@ class RLPNetwork(nn.Module):
         return RegularizerTerms(*(reduce(add, parts).mean() for parts in zip(*terms, strict=True)))
 
     def classify(self, features_ND: Tensor, extractor_scale: float = 1.0) -> Tensor:
-        """Return class scores of features, ``[N, K]``, in the heads' dtype."""
+        """Return class scores of features, ``[N, K]``, in the heads' dtype.
+
+        With `single_output` they are the adversary's: log Σ_j e^z_kj, whose softmax is Σ_j p̂_kj.
+        """
+        if self.is_single_output:
+            return self.heads.adversary(features_ND).logsumexp(2)
         with self._autocast(features_ND.device):
             logits_NK: Tensor = self.backbone.classifier(
                 scale_gradient(features_ND, extractor_scale)
@@ -195,6 +201,7 @@ class RLPNetwork(nn.Module):
     ) -> TrainingLosses:
         """Return both losses of a training step, through which the extractor is trained.
 
+        With `single_output` the class loss is −log P_y, to be told alone: it trains nothing.
         The heads' loss is the sum over all places; its backward sends the weighted regularizers of
         those that regularize to the extractor.
 
@@ -206,7 +213,8 @@ class RLPNetwork(nn.Module):
             label_smoothing: ε of the class loss.
             taps: From `read`.
         """
-        logits_NK = self.classify(features_ND, weights.class_loss)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_single_output):
+            logits_NK = self.classify(features_ND, weights.class_loss)
         class_loss = smoothed_cross_entropy(logits_NK, labels_N, label_smoothing)
         heads_losses = [
             heads.one_pass_loss(
@@ -236,6 +244,11 @@ class RLPNetwork(nn.Module):
             counters=place.init_counters,
         )
 
+    @property
+    def is_single_output(self) -> bool:
+        """Whether the adversary is the class head."""
+        return self.heads.shape.kind == SINGLE_OUTPUT
+
     def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
         if self.is_bf16:
             return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -254,6 +267,12 @@ class RLPNetwork(nn.Module):
     def heads_parameters(self) -> list[nn.Parameter]:
         """Those of the RLP heads of all places."""
         return [*self.heads.parameters(), *self.further_heads.parameters()]
+
+    @property
+    def class_parameters(self) -> list[nn.Parameter]:
+        """Those of extractor and class head; of the extractor alone with `single_output`."""
+        own = [] if self.is_single_output else list(self.backbone.classifier.parameters())
+        return [*self.extractor_parameters, *own]
 
     @property
     def extractor_parameters(self) -> list[nn.Parameter]:

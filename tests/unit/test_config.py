@@ -54,7 +54,11 @@ def test_config_refuses_a_missing_setting_that_has_no_default(name: str) -> None
         ("backbone_depth", 0, "1 <= backbone_depth"),
         ("backbone_width", 0, "1 <= backbone_width"),
         ("dropout", 1.0, "0 <= dropout < 1"),
-        ("head", "nested", "head in ('nested_joint', 'nested_per_class', 'single')"),
+        (
+            "head",
+            "nested",
+            "head in ('nested_joint', 'nested_per_class', 'single', 'single_output')",
+        ),
         ("num_random_labels", 1, "2 <= num_random_labels"),
         ("head_lr", 0.0, "0 < head_lr < inf"),
         ("head_weight_decay", -1.0, "0 <= head_weight_decay < inf"),

@@ -236,6 +236,12 @@ class StackedNetwork(nn.Module):
 
 
 def _linear_heads(network: RLPNetwork, engine: str) -> RLPHeads:
+    if network.is_single_output:
+        msg = (
+            f"engine {engine!r} trains a class head beside the RLP heads, which head "
+            "'single_output' has not; use engine 'sequential'."
+        )
+        raise BackboneError(msg)
     if isinstance(network.heads, RLPHeads):
         return network.heads
     msg = (
