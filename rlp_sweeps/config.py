@@ -43,8 +43,8 @@ _ADDED_SETTINGS: dict[str, Any] = {
     **DATA_DEFAULTS,
     **PLACE_DEFAULTS,
 }
-"""Settings that came after the first trials were named, with their defaults: left out of ids at
-these values, so that older trials keep their names."""
+"""Settings that came after the first trials were named, with their defaults: left out of ids and
+group keys at these values, so that older trials keep their names and groups."""
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "constant", "step")
@@ -83,6 +83,8 @@ class TrialConfig:
     imbalance_factor: float = 1.0
     num_views: int = 0
     view_labels: str = "same"
+    corruption_seed: int | None = None
+    subset_share: float = 1.0
     augmentation: str = "none"
     backbone: str = "small_cnn"
     backbone_depth: int | None = None

@@ -12,6 +12,8 @@ DATA_DEFAULTS: dict[str, Any] = {
     "imbalance_factor": 1.0,
     "num_views": 0,
     "view_labels": "same",
+    "corruption_seed": None,
+    "subset_share": 1.0,
 }
 """Settings by name, at values that change nothing."""
 
@@ -24,6 +26,8 @@ DATA_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "imbalance_factor": ("1 <= imbalance_factor < inf", lambda v: 1 <= v < float("inf")),
     "num_views": ("0 <= num_views", lambda v: v >= 0),
     "view_labels": (f"view_labels in {VIEW_LABELS}", lambda v: v in VIEW_LABELS),
+    "corruption_seed": ("0 <= corruption_seed", lambda v: v >= 0),
+    "subset_share": ("0 < subset_share <= 1", lambda v: 0 < v <= 1),
 }
 """What must hold of each, and its test."""
 
@@ -67,6 +71,12 @@ DATA_COLUMNS = (
     Column("view_labels", "str", "", "config",
            "Whether fixed views have the sample's label (same) or each one that is corrupted apart "
            "from the others' (random).", default="same"),
+    Column("corruption_seed", "i64", "count", "config",
+           "Number that fixes which labels are redrawn, the same in all seeds; null: each seed "
+           "redraws its own."),
+    Column("subset_share", "f64", "share, (0, 1]", "config",
+           "Share of the training samples that is trained on, drawn by every seed for itself.",
+           default=1.0),
 )
 """Their columns of the table ``trials``."""
 

@@ -25,7 +25,7 @@ from rlp_sweeps.errors import DatasetError
 from rlp_sweeps.training.dataset_sources import SOURCES
 from rlp_sweeps.training.dotted_paths import import_function, is_dotted_path
 from rlp_sweeps.training.image_arrays import DatasetInfo, ImageArrays
-from rlp_sweeps.training.label_corruption import corrupt_labels
+from rlp_sweeps.training.label_corruption import corrupt_labels, seed_of_corruption
 from rlp_sweeps.training.normalization import channel_statistics, normalize
 from rlp_sweeps.training.splits import sizes_of_split, split_ids, thins
 from rlp_sweeps.training.synthetic import describe_synthetic, generate_synthetic, is_synthetic
@@ -42,6 +42,7 @@ __all__ = [
     "describe_dataset",
     "load_image_arrays",
     "normalize",
+    "pool_labels",
     "split_dataset",
 ]
 
@@ -168,8 +169,9 @@ def split_dataset(config: TrialConfig, *, data_dir: str, device: torch.device) -
     samples (a ninth). With one, validation samples (a tenth) come first, and `test_samples` of the
     test set are drawn by the same stream. The rest is for training, the first `train_samples` of
     it. A larger `train_samples` thus changes neither validation nor test. Of these
-    `train_fraction` and `imbalance_factor` keep some, class by class, in the same order, and
-    `label_corruption` redraws labels; both leave validation and test alone.
+    `train_fraction` and `imbalance_factor` keep some, class by class, in the same order, of which
+    the seed's ``subset`` stream draws the share `subset_share`; and `label_corruption` redraws
+    labels. All of them leave validation and test alone.
 
     Raises:
         DatasetError: The data set cannot be read, or is smaller than what is asked for.
@@ -179,14 +181,8 @@ def split_dataset(config: TrialConfig, *, data_dir: str, device: torch.device) -
     test_source_NCHW, test_labels_N = arrays.test_images_NCHW, arrays.test_labels_N
     if test_source_NCHW is None or test_labels_N is None:
         test_source_NCHW, test_labels_N = arrays.train_images_NCHW, arrays.train_labels_N
-    labels_N = corrupt_labels(
-        arrays.train_labels_N,
-        label_corruption=config.label_corruption,
-        num_classes=arrays.num_classes,
-        seed=config.seed,
-    )
     views = draw_views(config, arrays, train_ids_N, device)
-    train_labels_N = labels_N[train_ids_N].to(device)
+    train_labels_N = pool_labels(config, arrays)[train_ids_N].to(device)
     mean_C, std_C = _channel_statistics(config.dataset, _folder(data_dir))
     return SplitDataset(
         train_images_NCHW=arrays.train_images_NCHW[train_ids_N].to(device),
@@ -202,6 +198,20 @@ def split_dataset(config: TrialConfig, *, data_dir: str, device: torch.device) -
         num_classes=arrays.num_classes,
         pool_size=len(arrays.train_labels_N),
         views=views,
+    )
+
+
+def pool_labels(config: TrialConfig, arrays: ImageArrays) -> Tensor:
+    """Return the label of every sample of the pool that a trial trains on, or would, ``[N]``.
+
+    Which labels are planted hangs on the seed, or on `corruption_seed`, where that is given, so
+    that all seeds have the same.
+    """
+    return corrupt_labels(
+        arrays.train_labels_N,
+        label_corruption=config.label_corruption,
+        num_classes=arrays.num_classes,
+        seed=seed_of_corruption(config),
     )
 
 

@@ -6,6 +6,7 @@ Shapes: N samples of the training pool.
 import torch
 from torch import Tensor
 
+from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.seeding import stream_seed
 
 
@@ -45,3 +46,8 @@ def corrupt_labels(
     chance_N = torch.rand(len(true_labels_N), dtype=torch.float64, generator=generator)
     redrawn_N = torch.randint(num_classes, true_labels_N.shape, generator=generator)
     return torch.where(chance_N < label_corruption, redrawn_N, true_labels_N)
+
+
+def seed_of_corruption(config: TrialConfig) -> int:
+    """Return the number that a trial's corrupted labels hang on: its seed, or one for all seeds."""
+    return config.seed if config.corruption_seed is None else config.corruption_seed

@@ -43,7 +43,8 @@ def split_ids(config: TrialConfig, arrays: ImageArrays) -> SplitIds:
         num_own = len(arrays.test_labels_N)
         test_ids_N = _permutation(config.seed, _TEST_PERMUTATION, num_own)[:num_test]
     val_ids_N, train_ids_N = ids_N[:num_val], ids_N[num_val : num_val + num_train]
-    return SplitIds(_thinned(config, train_ids_N, arrays), val_ids_N, test_ids_N)
+    train_ids_N = _subset(config, _thinned(config, train_ids_N, arrays))
+    return SplitIds(train_ids_N, val_ids_N, test_ids_N)
 
 
 def thins(config: TrialConfig) -> bool:
@@ -112,11 +113,13 @@ def sizes_of_split(config: TrialConfig, info: DatasetInfo) -> tuple[int, int, in
             f"least one for training, but got {parts}; ask for fewer."
         )
         raise DatasetError(msg)
-    if config.batch_size > num_train:
+    num_shown = _num_shown(config, num_train)
+    if config.batch_size > num_shown:
+        further = "" if config.subset_share == 1 else " or subset_share"
         msg = (
             "`batch_size <= number of training samples` must hold, but got "
-            f"batch_size={config.batch_size!r} with {num_train} training samples of {name!r}; "
-            "lower batch_size or raise train_samples."
+            f"batch_size={config.batch_size!r} with {num_shown} training samples of {name!r}; "
+            f"lower batch_size or raise train_samples{further}."
         )
         raise DatasetError(msg)
     return num_train, num_val, num_test
@@ -164,3 +167,24 @@ def _check_thinned(config: TrialConfig, labels_N: Tensor, kept_N: Tensor) -> Non
             f"{config.dataset!r} left by {settings}; lower batch_size."
         )
         raise DatasetError(msg)
+
+
+def _subset(config: TrialConfig, train_ids_N: Tensor) -> Tensor:
+    """Return the training samples that a trial is shown, in their order; all at a share of 1."""
+    if config.subset_share == 1:
+        return train_ids_N
+    num_shown = _num_shown(config, len(train_ids_N))
+    if config.batch_size > num_shown:
+        msg = (
+            "`batch_size <= number of training samples` must hold, but got "
+            f"batch_size={config.batch_size!r} with {num_shown} training samples of "
+            f"{config.dataset!r} left by subset_share={config.subset_share!r}; lower batch_size."
+        )
+        raise DatasetError(msg)
+    generator = torch.Generator().manual_seed(stream_seed(config.seed, "subset"))
+    drawn_N = torch.randperm(len(train_ids_N), generator=generator)[:num_shown]
+    return train_ids_N[drawn_N.sort().values]
+
+
+def _num_shown(config: TrialConfig, num_train: int) -> int:
+    return max(1, round(config.subset_share * num_train))

@@ -12,7 +12,7 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.seeding import stream_seed
 from rlp_sweeps.training.augmentation import Augmentation, Draws, build_augmentation
 from rlp_sweeps.training.image_arrays import ImageArrays
-from rlp_sweeps.training.label_corruption import corrupt_labels
+from rlp_sweeps.training.label_corruption import corrupt_labels, seed_of_corruption
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +77,7 @@ def draw_views(
             arrays.train_labels_N,
             label_corruption=config.label_corruption,
             num_classes=arrays.num_classes,
-            seed=config.seed,
+            seed=seed_of_corruption(config),
             view=view,
         )[train_ids_N]
         for view in range(num_views if config.view_labels == "random" else 0)

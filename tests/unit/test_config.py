@@ -74,6 +74,8 @@ def test_config_refuses_a_missing_setting_that_has_no_default(name: str) -> None
         ("imbalance_factor", 0.5, "1 <= imbalance_factor < inf"),
         ("num_views", -1, "0 <= num_views"),
         ("view_labels", "fixed", "view_labels in ('same', 'random')"),
+        ("corruption_seed", -1, "0 <= corruption_seed"),
+        ("subset_share", 1.5, "0 < subset_share <= 1"),
     ],
 )
 def test_config_refuses_a_value_that_breaks_its_rule(name: str, value: object, rule: str) -> None:
@@ -162,9 +164,11 @@ CHANGES: dict[str, Any] = {
     "extractor_scale": 2.0,
     "dataset": "cifar10",
     "train_samples": 10,
+    "subset_share": 0.7,
     "val_samples": 10,
     "test_samples": 10,
     "label_corruption": 0.5,
+    "corruption_seed": 1,
     "train_fraction": 0.5,
     "imbalance_factor": 10.0,
     "num_views": 2,

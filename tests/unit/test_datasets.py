@@ -117,6 +117,49 @@ def test_split_keeps_validation_and_test_when_training_is_limited() -> None:
     assert torch.equal(whole.train_ids_N[:100], limited.train_ids_N)
 
 
+def test_a_subset_is_a_share_of_the_training_samples_drawn_by_the_seed() -> None:
+    whole = [split(dataset="digits", seed=seed) for seed in (0, 1)]
+
+    subsets = [split(dataset="digits", seed=seed, subset_share=0.7) for seed in (0, 1)]
+
+    for all_of, some_of in zip(whole, subsets, strict=True):
+        assert len(some_of.train_labels_N) == 699
+        assert set(some_of.train_ids_N.tolist()) < set(all_of.train_ids_N.tolist())
+        assert torch.equal(all_of.test_images_NCHW, some_of.test_images_NCHW)
+        assert torch.equal(all_of.val_images_NCHW, some_of.val_images_NCHW)
+
+
+def test_a_subset_is_drawn_by_a_stream_of_its_own() -> None:
+    whole = [split(dataset="digits", seed=seed).train_ids_N.tolist() for seed in (0, 1)]
+    subsets = [split(dataset="digits", seed=seed, subset_share=0.3) for seed in (0, 1)]
+
+    first, second = (
+        [ids.index(i) for i in subset.train_ids_N.tolist()]
+        for ids, subset in zip(whole, subsets, strict=True)
+    )
+
+    assert first == sorted(first)  # in the order of the split
+    assert first != list(range(len(first)))  # and not its beginning
+    assert first != second
+
+
+def test_subsets_leave_every_sample_out_as_often_as_another() -> None:
+    shown = torch.zeros(40)
+    for seed in range(400):
+        shown[split(dataset=TINY, seed=seed, subset_share=0.5).train_ids_N] += 1
+
+    expected, spread = 400 * 0.45, (400 * 0.45 * 0.55) ** 0.5
+    assert ((shown - expected).abs() < 4 * spread).all()
+    assert shown.std() > spread / 2  # drawn, not one and the same
+
+
+def test_a_subset_smaller_than_a_batch_is_refused() -> None:
+    config = make_config(dataset=TINY, subset_share=0.1, batch_size=8)
+
+    with pytest.raises(DatasetError, match=r"with 4 training samples .* or subset_share\."):
+        check_split(config, load_image_arrays(TINY, data_dir=".").info)
+
+
 def test_split_depends_on_the_seed_alone() -> None:
     first, again, other = (split(dataset=TINY, seed=seed, lr=0.1 + seed) for seed in (0, 0, 1))
 

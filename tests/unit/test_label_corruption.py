@@ -76,3 +76,20 @@ def test_random_labels_tell_nothing_of_corrupted_ones() -> None:
     is_same_N = corrupted(1.0) == random_labels_N
 
     assert abs(float(is_same_N.double().mean()) - 0.1) < 4 * math.sqrt(0.09 / 20_000)
+
+
+def test_a_corruption_seed_plants_the_same_labels_in_all_seeds() -> None:
+    def planted(seed: int, **settings: Any) -> dict[int, int]:
+        config = TrialConfig(
+            arm="control", lr=0.1, rlp_lambda=0.0, seed=seed, label_corruption=0.5, **settings
+        )
+        data = split_dataset(config, data_dir="", device=CPU)
+        return dict(zip(data.train_ids_N.tolist(), data.train_labels_N.tolist(), strict=True))
+
+    fixed, again, own = planted(0, corruption_seed=3), planted(1, corruption_seed=3), planted(1)
+
+    both = fixed.keys() & again.keys()
+    assert len(both) > 400
+    assert all(fixed[i] == again[i] for i in both)
+    assert any(own[i] != again[i] for i in both)
+    assert own == planted(1, corruption_seed=1)

@@ -258,6 +258,7 @@ def _shortened(config: TrialConfig, sizes: SplitSizes) -> TrialConfig:
         train_samples=sizes.num_train,
         train_fraction=1.0,
         imbalance_factor=1.0,
+        subset_share=1.0,
         val_samples=sizes.num_val,
         test_samples=sizes.num_test,
     )
