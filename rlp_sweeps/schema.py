@@ -11,6 +11,7 @@ from rlp_sweeps.benign_columns import BENIGN
 from rlp_sweeps.column import Column
 from rlp_sweeps.data_settings import DATA_COLUMNS, LABEL_METRIC_COLUMNS
 from rlp_sweeps.probe_columns import PROBES
+from rlp_sweeps.sample_columns import SAMPLES
 
 SCHEMA_VERSION = 1
 """Version of the tables and of the manifest; a newer one is refused, see docs/results.md."""
@@ -327,6 +328,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "trials": TRIALS,
     "epochs": EPOCHS,
     "probes": PROBES,
+    "samples": SAMPLES,
     "effects": EFFECTS,
     "effects_pooled": EFFECTS_POOLED,
     "effects_surface": EFFECTS_SURFACE,
@@ -343,6 +345,8 @@ _ONE_ROW = {
     "epochs": "One row a trial and evaluation. Files: `epochs/*.parquet`.",
     "probes": "One row a trial, source, attach point, pooling, probe and label set, written by "
     "`rlp-sweeps probe`. Files: `probes/*.parquet`.",
+    "samples": "One row a completed trial and sample, written by `rlp-sweeps run --keep-samples`; "
+    "numbers in 32 bits. Files: `samples/*.parquet`.",
     "effects": "One row a cell, outcome, estimator and effect; further cell columns stand beside "
     "lr, λ and ε. File: `analysis/effects.parquet`.",
     "effects_pooled": "The same averaged over cells within seed. "

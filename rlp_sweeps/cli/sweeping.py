@@ -114,6 +114,13 @@ def run(  # noqa: PLR0913  # one parameter an option
     keep_weights: Annotated[
         bool, typer.Option("--keep-weights", help="Keep trained weights, for `rlp-sweeps probe`.")
     ] = False,
+    keep_samples: Annotated[
+        bool,
+        typer.Option(
+            "--keep-samples",
+            help="Keep what is predicted of every sample, for memorization scores.",
+        ),
+    ] = False,
     probe: Annotated[
         str | None,
         typer.Option(
@@ -142,6 +149,7 @@ def run(  # noqa: PLR0913  # one parameter an option
         tracking_uri=tracking_uri,
         reuse=tuple(reuse or ()),
         keep_weights=keep_weights,
+        keep_samples=keep_samples,
         probes=probe_names(",".join(named.space.probes) if probe is None else probe),
     )
     planned = plan_sweep(

@@ -28,6 +28,7 @@ class RunOptions:
         checkpoint_interval_s: Least seconds between two checkpoints of a group.
         keep_weights: Keep the trained weights of trials that end from now on, in ``weights/``; what
             is trained later in the same directory keeps them too.
+        keep_samples: The same of what the networks say of every sample, in ``samples/``.
         probes: Probes of trials that end from now on, and of what is trained later in the same
             directory; empty: none, or those that the directory was asked for before.
     """
@@ -43,6 +44,7 @@ class RunOptions:
     retry_failed: bool = False
     checkpoint_interval_s: float = 30.0
     keep_weights: bool = False
+    keep_samples: bool = False
     probes: tuple[str, ...] = ()
 
     def gpus_of_group(self, device: str) -> float:

@@ -9,6 +9,7 @@ from rlp_sweeps.tracking.kept_weights import take_weights
 from rlp_sweeps.tracking.parquet import read_files
 from rlp_sweeps.tracking.probe_rows import take_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory
+from rlp_sweeps.tracking.sample_rows import take_samples
 
 Row = dict[str, Any]
 
@@ -59,8 +60,8 @@ def take_over(
 ) -> dict[str, str]:
     """Copy finished trials of older sweeps, epochs included, and return their statuses.
 
-    Where `directory` keeps weights, theirs are copied as well, if they were kept; what probes found
-    in them always is.
+    Where `directory` keeps weights or samples, theirs are copied as well, if they were kept; what
+    probes found in them always is.
 
     Args:
         directory: The sweep that takes them.
@@ -83,6 +84,7 @@ def take_over(
         for row in found:
             take_weights(directory, source, row["trial_id"])
             take_probes(directory, source, row["trial_id"])
+            take_samples(directory, source, row["trial_id"])
             directory.write_trial(row, epochs[row["trial_id"]])
             taken[row["trial_id"]] = row["status"]
             left.discard(row["trial_id"])

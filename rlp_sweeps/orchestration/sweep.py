@@ -50,6 +50,7 @@ from rlp_sweeps.tracking.mlflow_tracker import (
 )
 from rlp_sweeps.tracking.probe_rows import ask_for_probes, asked_probes, read_probe_errors
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
+from rlp_sweeps.tracking.sample_rows import keep_samples
 
 if TYPE_CHECKING:
     from rlp_sweeps.orchestration.attempt import Attempt
@@ -166,6 +167,20 @@ def _check_request(plan: SweepPlan, options: RunOptions) -> None:
         raise ArgumentError(msg)
     for path in options.reuse:
         RunDirectory.open(path)
+    if options.keep_samples:
+        _check_labels(plan)
+
+
+def _check_labels(plan: SweepPlan) -> None:
+    """Refuse to keep samples that have no one label."""
+    axis = plan.space.axes.get("view_labels")
+    labelled = {plan.space.fixed.get("view_labels"), *(axis.values() if axis else ())}
+    if "random" in labelled:
+        msg = (
+            "`--keep-samples` holds a prediction against the one label of a sample, but with "
+            "view_labels='random' every view has its own; leave one of the two out."
+        )
+        raise ArgumentError(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +218,8 @@ class _Sweep:
         with self._directory.held():
             if self._options.keep_weights:
                 keep_weights(self._directory)
+            if self._options.keep_samples:
+                keep_samples(self._directory)
             if self._options.probes:
                 ask_for_probes(self._directory, self._options.probes)
             self._directory.compact()  # from here on, part files are this attempt's

@@ -24,6 +24,7 @@ from rlp_sweeps.tracking.kept_weights import weights_folder
 from rlp_sweeps.tracking.mlflow_feed import news_text
 from rlp_sweeps.tracking.probe_rows import write_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory, code_version
+from rlp_sweeps.tracking.sample_rows import keeps_samples, write_samples
 from rlp_sweeps.training.loop import GroupContext, GroupProgress, TrialResult, train_group
 from rlp_sweeps.training.memory import keep_freed_memory
 
@@ -89,6 +90,7 @@ class SweepJob:
             checkpoint_path=self.directory.checkpoint_path(group.group_id),
             checkpoint_interval_s=self.checkpoint_interval_s,
             weights_folder=weights_folder(self.directory),
+            keeps_samples=keeps_samples(self.directory),
         )
 
     def end_probes(self) -> "EndProbes | None":
@@ -212,6 +214,8 @@ class GroupRun:
             self._probes.probe(trial_id, probes)
         elif probes:
             write_probes(self._job.directory, trial_id, probes)
+        if result.samples:
+            write_samples(self._job.directory, trial_id, result.samples)
         self._job.directory.write_trial(row, result.epochs)
         self._written.add(trial_id)
         if self._halving is not None:

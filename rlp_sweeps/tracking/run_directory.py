@@ -6,6 +6,7 @@
     checkpoints/        kept while a trial can still need them
     weights/*.pt        trained weights, where they are kept (`kept_weights`)
     probes/*.parquet    what probes found in them (`probe_rows`)
+    samples/*.parquet   what networks say of every sample, where that is kept (`sample_rows`)
 
 A trial's epochs are written before its row in ``trials``, so that the row is the mark that the
 trial is finished. A part file named after a trial replaces whatever the compacted file says of that
@@ -35,6 +36,7 @@ __all__ = ["COMPACTED_NAME", "FOLDERS", "RunDirectory", "build_manifest", "code_
 FOLDERS = ("trials", "epochs", "checkpoints")
 """Subfolders that a run directory is created with."""
 
+_FURTHER_FOLDERS = ("probes", "weights", "samples")
 _MANIFEST_NAME = "manifest.json"
 _LOCK_NAME = ".driver.lock"
 _STALE_AFTER_S = 600.0
@@ -296,7 +298,7 @@ class RunDirectory:
 
         Files younger than ten minutes stay: a writer may still be at work.
         """
-        folders = [self.path, *(self.path / name for name in (*FOLDERS, "probes", "weights"))]
+        folders = [self.path, *(self.path / name for name in (*FOLDERS, *_FURTHER_FOLDERS))]
         return sum(
             files.remove_temporary_files(folder, min_age_s=_STALE_AFTER_S) for folder in folders
         )

@@ -11,6 +11,7 @@ from rlp_sweeps.arms import get_arm
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.schema import METRICS
 from rlp_sweeps.training.engines import EpochOutcome
+from rlp_sweeps.training.samples import SampleBlock
 
 Row = dict[str, Any]
 
@@ -25,14 +26,16 @@ _STATE = ("epochs", "started_at_ms", "wall_time_s", "pending_losses", "pending_t
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialResult:
-    """One ended trial: its row of `trials`, its rows of `epochs` and of `probes`.
+    """One ended trial: its row of `trials`, its rows of `epochs`, of `probes` and of `samples`.
 
-    The latter are those of observers at several places; a trial with heads at one place has none.
+    Probes are those of observers at several places; a trial with heads at one place has none.
+    Samples are there where they are kept.
     """
 
     trial: Row
     epochs: list[Row]
     probes: list[Row] = field(default_factory=list)
+    samples: tuple[SampleBlock, ...] = ()
 
 
 @dataclass(kw_only=True, slots=True)

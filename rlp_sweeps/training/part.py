@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from rlp_sweeps.training import samples
 from rlp_sweeps.training.engines import EVALUATED_LOSSES, Engine, EpochOutcome, get_engine
 from rlp_sweeps.training.ledger import Ledger, Row, TrialResult, device_name
 from rlp_sweeps.training.memory import is_out_of_memory
@@ -31,6 +32,7 @@ class GroupContext:
         checkpoint_path: File to resume from and to write to; no checkpoints where missing.
         checkpoint_interval_s: Least seconds between two checkpoints; 0 writes one each epoch.
         weights_folder: Where trained weights are kept; nowhere where missing.
+        keeps_samples: Whether results of completed members say what is predicted of each sample.
     """
 
     group_id: str
@@ -40,6 +42,7 @@ class GroupContext:
     checkpoint_path: Path | None = None
     checkpoint_interval_s: float = 30.0
     weights_folder: Path | None = None
+    keeps_samples: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,6 +154,7 @@ class Part:
         """Take a member out, keep its weights where that is asked for, and return its rows."""
         self._keep_weights(trial_id, status)
         probes = self._probes(trial_id, status)
+        read = self._samples_of(trial_id, status)
         provenance = {
             **self._engine.describe(trial_id),
             **provenance_of(self._context, self._device),
@@ -160,7 +164,7 @@ class Part:
         ledger = self.live.pop(trial_id)
         self._engine.drop(trial_id)
         result = ledger.close(status, epoch=self.epoch, provenance=provenance)
-        return replace(result, probes=probes)
+        return replace(result, probes=probes, samples=read)
 
     def state_dict(self) -> State:
         """Return where the live members stand; its tensors are the engine's own."""
@@ -171,9 +175,19 @@ class Part:
         """Write the weights before the row: a trial that has a row is never trained again."""
         folder = self._context.weights_folder
         if folder is not None and status in KEPT_STATUSES:
-            network = self._engine.network_state(trial_id)
-            config = self.live[trial_id].config
-            save_weights(folder, TrainedWeights(config=config, epoch=self.epoch, network=network))
+            save_weights(folder, self._weights_of(trial_id))
+
+    def _samples_of(self, trial_id: str, status: str) -> tuple[samples.SampleBlock, ...]:
+        if not self._context.keeps_samples or status not in samples.KEPT_STATUSES:
+            return ()
+        data_dir = self._context.data_dir
+        weights = self._weights_of(trial_id)
+        return samples.sample_blocks(weights, data_dir=data_dir, device=self._device)
+
+    def _weights_of(self, trial_id: str) -> TrainedWeights:
+        network = self._engine.network_state(trial_id)
+        config = self.live[trial_id].config
+        return TrainedWeights(config=config, epoch=self.epoch, network=network)
 
     def _probes(self, trial_id: str, status: str) -> list[Row]:
         """Return what the observers of a trained member recall, where it has several."""

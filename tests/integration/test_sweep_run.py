@@ -10,6 +10,7 @@ from rlp_sweeps.errors import ClusterError, RunDirectoryError, TrackingError
 from rlp_sweeps.orchestration.progress import SilentProgress
 from rlp_sweeps.orchestration.sweep import resume_sweep, run_sweep
 from rlp_sweeps.tracking.run_directory import RunDirectory
+from rlp_sweeps.tracking.sample_rows import read_samples
 
 
 class Recorder(SilentProgress):
@@ -212,10 +213,12 @@ def test_directory_in_use_is_refused(two_groups):
 
 
 @pytest.mark.slow
-def test_a_sweep_keeps_its_weights_where_it_is_told_and_when_it_is_resumed(tmp_path):
+def test_a_sweep_keeps_weights_and_samples_where_it_is_told_and_when_it_is_resumed(tmp_path):
     plan, output = cases.plan_case("two_groups"), tmp_path / "run"
-    run_sweep(plan, output=output, options=replace(cases.OPTIONS, keep_weights=True))
+    kept = {"keep_weights": True, "keep_samples": True}
+    run_sweep(plan, output=output, options=replace(cases.OPTIONS, **kept))
     trained = {path.stem for path in (output / "weights").iterdir()}
+    samples = read_samples(RunDirectory.open(output))
     for folder in ("trials", "weights"):
         for path in (output / folder).iterdir():
             path.unlink()
@@ -225,3 +228,5 @@ def test_a_sweep_keeps_its_weights_where_it_is_told_and_when_it_is_resumed(tmp_p
     assert outcome.is_complete
     assert trained == {trial.trial_id for trial in plan.trials}
     assert {path.stem for path in (output / "weights").iterdir()} == trained
+    assert samples.num_rows == 1797 * len(trained)
+    assert read_samples(RunDirectory.open(output)).equals(samples)

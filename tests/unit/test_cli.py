@@ -276,6 +276,7 @@ def test_run_hands_every_option_on(sweep: FakeSweep) -> None:
             "--probe",
             "knn,lda",
         ),
+        "--keep-samples",
     )
 
     (asked,) = sweep.asked
@@ -289,6 +290,7 @@ def test_run_hands_every_option_on(sweep: FakeSweep) -> None:
         tracking_uri="sqlite:///x.db",
         reuse=(Path("a"), Path("b")),
         keep_weights=True,
+        keep_samples=True,
         probes=("knn", "lda"),
     )
     plan = asked["plan"]
