@@ -7,6 +7,7 @@ from analysis.figure_depth import draw_depth
 from analysis.figure_estimators import draw_estimators
 from analysis.figure_maps import draw_heat_map
 from analysis.figure_plane import draw_plane
+from analysis.figure_scores import draw_scores
 from analysis.figure_shift import draw_shift
 from analysis.result import Analysis
 
@@ -19,6 +20,7 @@ FIGURES = (
     "memorization_plane",
     "learning_curves",
     "probe_depth",
+    "memorization_scores",
 )
 """Names of all figures; one without data is not drawn."""
 
@@ -35,5 +37,6 @@ def draw_figures(analysis: Analysis) -> list[Figure]:
         draw_plane(analysis),
         draw_curves(analysis),
         draw_depth(analysis),
+        draw_scores(analysis),
     ]
     return [figure for figure in drawn if figure is not None]

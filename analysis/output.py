@@ -48,17 +48,14 @@ def _write_files(analysis: Analysis, folder: Path) -> None:
         table.filter(~IS_LEG).write_parquet(folder / f"{name}.parquet")
         table.filter(IS_LEG).write_parquet(folder / f"{name}_legs.parquet")
     analysis.cells.write_parquet(folder / "cells.parquet")
-    if analysis.secondary is not None:
-        for name, table in analysis.secondary.tables().items():
-            table.write_parquet(folder / f"{name}.parquet")
+    parts = (analysis.secondary, analysis.probed, analysis.memorization)
+    for name, table in (pair for part in parts if part for pair in part.tables().items()):
+        table.write_parquet(folder / f"{name}.parquet")
     if analysis.claims is not None and analysis.claim_values is not None:
         analysis.claims.write_parquet(folder / "claims.parquet")
         analysis.claim_values.write_parquet(folder / "claim_values.parquet")
     if analysis.benign is not None:
         analysis.benign.write_parquet(folder / "benign.parquet")
-    if analysis.probed is not None:
-        for name, table in analysis.probed.tables().items():
-            table.write_parquet(folder / f"{name}.parquet")
     figures = draw_figures(analysis)
     (folder / "figures").mkdir()
     for figure in figures:

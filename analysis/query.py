@@ -29,6 +29,7 @@ _RESULT_TABLES = (
     *("effects_surface", "effects_surface_pooled", "surface_checks"),
     *("claims", "claim_values", "benign"),
     *("probe_profile", "probe_layers"),
+    *("memorization_scores", "influences", "score_comparison"),
 )
 _RESOLUTION_LINE = "Resolved plan until failure"
 

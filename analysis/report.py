@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from analysis.canvas import Figure, inline_svg
+from analysis.memorization_table import comparison_table
 from analysis.report_tables import (
     EFFECT_LABELS,
     Table,
@@ -54,6 +55,7 @@ def render_report(analysis: Analysis, figures: Sequence[Figure]) -> str:
         cells=cells_table(analysis),
         surface=_surface(analysis),
         probed=probes_table(analysis) if analysis.probed is not None else None,
+        memorization=_memorization(analysis),
     )
 
 
@@ -104,6 +106,10 @@ def _surface(analysis: Analysis) -> list[Table]:
         return []
     surface = analysis.secondary.surface
     return [surface_table(surface), checks_table(surface)]
+
+
+def _memorization(analysis: Analysis) -> Table | None:
+    return None if analysis.memorization is None else comparison_table(analysis.memorization)
 
 
 def _failed(trials: pl.DataFrame) -> list[dict[str, str]]:

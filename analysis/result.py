@@ -21,6 +21,7 @@ from analysis.wording import Paragraph
 from rlp_sweeps.schema import STATUSES
 
 if TYPE_CHECKING:
+    from analysis.memorization import Memorization
     from analysis.probes import Probed
     from analysis.secondary import Secondary
 
@@ -55,6 +56,7 @@ class Analysis:
         benign: Verdicts on trials on random class labels (`schema.BENIGN`); None where it was not
             asked for.
         probed: What `probes.with_probes` adds; None where no completed trial was probed.
+        memorization: Memorization scores; None where no samples were kept.
     """
 
     trials: pl.DataFrame
@@ -74,6 +76,7 @@ class Analysis:
     claim_values: pl.DataFrame | None = None
     benign: pl.DataFrame | None = None
     probed: "Probed | None" = None
+    memorization: "Memorization | None" = None
 
     @property
     def verdict(self) -> str:
@@ -104,9 +107,15 @@ class Analysis:
             "benign": [_finite(r) for r in self.benign.to_dicts()]
             if self.benign is not None
             else None,
+            "score_comparison": self._comparison_to_json(),
             "notes": list(self.notes),
             "num_trials": self.num_trials,
         }
+
+    def _comparison_to_json(self) -> list[dict[str, Any]] | None:
+        if self.memorization is None:
+            return None
+        return [_finite(row) for row in self.memorization.comparison.to_dicts()]
 
     def _secondary_to_json(self) -> dict[str, Any] | None:
         if self.secondary is None:

@@ -10,11 +10,13 @@ from analysis.claims import check_claims
 from analysis.figure_curves import drawn_trials
 from analysis.load import load_epochs, load_sweep
 from analysis.load_probes import load_probes
+from analysis.memorization import with_memorization
 from analysis.origin import Origin
 from analysis.output import write_analysis
 from analysis.pairing import Diverged, check_outcomes
 from analysis.probes import with_probes
 from analysis.result import EPOCH_COLUMNS, Analysis, build_analysis
+from analysis.samples import find_samples
 from analysis.secondary import with_secondary
 from rlp_sweeps.benign_columns import MEMORIZED_ABOVE
 
@@ -64,6 +66,7 @@ def analyze(
     said = (*result.further_paragraphs, *tell_memorization(benign))
     result = replace(result, benign=benign, further_paragraphs=said)
     result = with_probes(_with_claims(result, paths, origin), probes)
+    result = with_memorization(result, find_samples(paths, trials, origin.kept))
     write_analysis(result, Path(output) if output is not None else paths[0] / "analysis")
     return result
 

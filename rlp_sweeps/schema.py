@@ -12,6 +12,7 @@ from rlp_sweeps.column import Column
 from rlp_sweeps.data_settings import DATA_COLUMNS, LABEL_METRIC_COLUMNS
 from rlp_sweeps.probe_columns import PROBES
 from rlp_sweeps.sample_columns import SAMPLES
+from rlp_sweeps.score_columns import INFLUENCES, MEMORIZATION_SCORES, SCORE_COMPARISON
 
 SCHEMA_VERSION = 1
 """Version of the tables and of the manifest; a newer one is refused, see docs/results.md."""
@@ -335,6 +336,9 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "effects_surface_pooled": EFFECTS_SURFACE_POOLED,
     "surface_checks": SURFACE_CHECKS,
     "benign": BENIGN,
+    "memorization_scores": MEMORIZATION_SCORES,
+    "influences": INFLUENCES,
+    "score_comparison": SCORE_COMPARISON,
 }
 
 METRICS = tuple(column.name for column in _METRIC_COLUMNS)
@@ -360,6 +364,14 @@ _ONE_ROW = {
     "File: `analysis/surface_checks.parquet`.",
     "benign": "One row a cell and arm trained on random class labels (`label_corruption` 1); "
     "further axes stand beside lr, λ and ε. Empty elsewhere. File: `analysis/benign.parquet`.",
+    "memorization_scores": "One row a cell, arm, sample of the training pool and label, where the "
+    "run kept samples; further cell columns stand beside lr, λ and ε here and in the two tables "
+    "below. File: `analysis/memorization_scores.parquet`.",
+    "influences": "One row a cell, arm, training sample and test sample, of influences of at least "
+    "0.15 and four largest standard errors, the largest million of a cell. "
+    "File: `analysis/influences.parquet`.",
+    "score_comparison": "One row a cell and arm: memorization scores against random-label "
+    "confidence. File: `analysis/score_comparison.parquet`.",
 }
 
 

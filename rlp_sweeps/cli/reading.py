@@ -115,7 +115,7 @@ def query(
         str,
         typer.Argument(
             metavar="SQL",
-            help="SELECT … over the tables trials, epochs, probes, effects, effects_pooled.",
+            help="SELECT … over the tables trials, epochs, probes, samples, effects and more.",
         ),
     ],
     *,

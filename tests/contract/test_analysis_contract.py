@@ -93,4 +93,4 @@ def test_every_effect_is_missing_without_an_arm_it_names(estimator):
 
 
 def test_every_figure_has_a_name_of_its_own():
-    assert len(set(FIGURES)) == len(FIGURES) == 8
+    assert len(set(FIGURES)) == len(FIGURES) == 9
