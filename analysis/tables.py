@@ -65,8 +65,9 @@ def analyze(
     benign = judge_memorization(trials, probes, memorized_above=memorized_above)
     said = (*result.further_paragraphs, *tell_memorization(benign))
     result = replace(result, benign=benign, further_paragraphs=said)
-    result = with_probes(_with_claims(result, paths, origin), probes)
+    result = with_probes(result, probes)
     result = with_memorization(result, find_samples(paths, trials, origin.kept))
+    result = _with_claims(result, paths, origin)
     write_analysis(result, Path(output) if output is not None else paths[0] / "analysis")
     return result
 
@@ -78,8 +79,9 @@ def _with_claims(analysis: Analysis, directories: Sequence[Path], origin: Origin
     results = {"effects": analysis.effects, "effects_pooled": analysis.effects_pooled}
     if analysis.benign is not None:
         results["benign"] = analysis.benign
-    if analysis.secondary is not None:
-        results |= analysis.secondary.tables()
+    for further in (analysis.secondary, analysis.probed, analysis.memorization):
+        if further is not None:
+            results |= further.tables()
     checked = check_claims(
         directories, analysis.trials, origin=origin, diverged=analysis.diverged, results=results
     )

@@ -26,7 +26,7 @@ FOLDER = ROOT / "docs" / "findings"
 BEGIN = "<!-- begin: python -m benchmarks.findings -->"
 END = "<!-- end: python -m benchmarks.findings -->"
 
-_ROLES = ("axes", "arms", "fixed", "num_seeds", "first_seed", "claims", "probes")
+_ROLES = ("axes", "arms", "fixed", "num_seeds", "first_seed", "claims", "probes", "keep_samples")
 
 
 def evidence_of(directory: Path) -> dict[str, Any]:

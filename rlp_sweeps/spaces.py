@@ -101,6 +101,7 @@ class SearchSpace:
         data_dir: Folder that data sets are read from; no part of a trial's identity.
         claims: What the analysis checks by an interval; no part of what is trained.
         probes: Probes of every trial at the end of its training, see ``rlp-sweeps probe``.
+        keep_samples: Keep what every network says of every sample, as ``run --keep-samples`` does.
 
     Raises:
         SearchSpaceError: The space cannot be rendered.
@@ -118,6 +119,7 @@ class SearchSpace:
     data_dir: str = "data"
     claims: tuple[Claim, ...] = ()
     probes: tuple[str, ...] = ()
+    keep_samples: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "axes", dict(self.axes))

@@ -149,7 +149,7 @@ def run(  # noqa: PLR0913  # one parameter an option
         tracking_uri=tracking_uri,
         reuse=tuple(reuse or ()),
         keep_weights=keep_weights,
-        keep_samples=keep_samples,
+        keep_samples=keep_samples or named.space.keep_samples,
         probes=probe_names(",".join(named.space.probes) if probe is None else probe),
     )
     planned = plan_sweep(

@@ -116,7 +116,7 @@ class CopiedHeads(nn.Module):
         copy = cast("nn.Sequential", self.copies[ADVERSARY])
         state = {name: tensor.detach() for name, tensor in copy.named_parameters()}
         state |= {name: buffer.clone() for name, buffer in copy.named_buffers()}  # updated once
-        logits_NJ = functional_call(copy, state, (below,))
+        logits_NJ: Tensor = functional_call(copy, state, (below,))
         logits_JN = logits_NJ.detach().T
         p_JN, _ = head_softmax(logits_JN, targets_N.unsqueeze(0), self.shape)
         grad_JN = regularizer_grad(p_JN, logits_JN, targets_N, (self.shape, weights))

@@ -15,6 +15,7 @@ from rlp_sweeps.orchestration.trainable import GroupRun, SweepJob
 from rlp_sweeps.recipes import list_recipes, load_space
 from rlp_sweeps.spaces import SearchSpace
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
+from rlp_sweeps.tracking.sample_rows import keep_samples
 
 pytestmark = pytest.mark.slow
 
@@ -43,8 +44,11 @@ def train_an_epoch(name: str, path: Path) -> SearchSpace:
         configs=plan.trials,
         settings=plan.settings(),
     )
+    directory = RunDirectory.create(path, manifest)
+    if space.keep_samples:
+        keep_samples(directory)
     job = SweepJob(
-        directory=RunDirectory.create(path, manifest),
+        directory=directory,
         groups={},
         data_dir="data",
         device="cpu",

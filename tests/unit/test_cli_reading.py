@@ -37,6 +37,7 @@ def make_analysis(pooled: pl.DataFrame = POOLED) -> Any:
     paragraph = SimpleNamespace(lead="At λ = 1", text="the regularizer [did] something.")
     return SimpleNamespace(
         paragraphs=[paragraph],
+        claim_paragraphs=[],
         further_paragraphs=[],
         outcome="test_accuracy",
         effects_pooled=pooled,
