@@ -85,6 +85,7 @@ class TrialConfig:
     view_labels: str = "same"
     corruption_seed: int | None = None
     subset_share: float = 1.0
+    random_label_draw: int = 0
     augmentation: str = "none"
     backbone: str = "small_cnn"
     backbone_depth: int | None = None

@@ -14,6 +14,7 @@ DATA_DEFAULTS: dict[str, Any] = {
     "view_labels": "same",
     "corruption_seed": None,
     "subset_share": 1.0,
+    "random_label_draw": 0,
 }
 """Settings by name, at values that change nothing."""
 
@@ -28,6 +29,7 @@ DATA_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "view_labels": (f"view_labels in {VIEW_LABELS}", lambda v: v in VIEW_LABELS),
     "corruption_seed": ("0 <= corruption_seed", lambda v: v >= 0),
     "subset_share": ("0 < subset_share <= 1", lambda v: 0 < v <= 1),
+    "random_label_draw": ("0 <= random_label_draw", lambda v: v >= 0),
 }
 """What must hold of each, and its test."""
 
@@ -77,6 +79,9 @@ DATA_COLUMNS = (
     Column("subset_share", "f64", "share, (0, 1]", "config",
            "Share of the training samples that is trained on, drawn by every seed for itself.",
            default=1.0),
+    Column("random_label_draw", "i64", "count", "config",
+           "Number of the draw of random labels: other numbers give the same seed other random "
+           "labels, with all else equal.", default=0),
 )
 """Their columns of the table ``trials``."""
 

@@ -27,7 +27,7 @@ from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.network import RLPNetwork
 from rlp_sweeps.training.observing import online_rows
 from rlp_sweeps.training.places import PIXELS
-from rlp_sweeps.training.random_labels import draw_random_labels
+from rlp_sweeps.training.random_labels import random_labels_of
 
 _ONLY_FOR_TRAINING = {
     *(set(SCALARS) - {"seed"}),
@@ -147,9 +147,8 @@ def check_fits(config: TrialConfig, options: ProbeOptions) -> None:
 
 
 def _samples_of(config: TrialConfig, data: SplitDataset) -> Samples:
-    random_labels_N = draw_random_labels(
-        seed=config.seed, pool_size=data.pool_size, num_random_labels=config.num_random_labels
-    ).to(data.train_ids_N.device)[data.train_ids_N]
+    random_labels_N = random_labels_of(config, pool_size=data.pool_size)
+    random_labels_N = random_labels_N.to(data.train_ids_N.device)[data.train_ids_N]
     return Samples(
         labels_N=data.train_labels_N,
         true_labels_N=data.true_labels_N,

@@ -17,7 +17,7 @@ from rlp_sweeps.training.losses import memorization, true_class_block
 from rlp_sweeps.training.metrics import EVAL_BATCH_SIZE
 from rlp_sweeps.training.network import RLPNetwork
 from rlp_sweeps.training.places import HeadPlace
-from rlp_sweeps.training.random_labels import draw_random_labels
+from rlp_sweeps.training.random_labels import random_labels_of
 from rlp_sweeps.training.taps import in_eval_mode
 from rlp_sweeps.training.trained_samples import num_trained, trained_batch
 
@@ -84,9 +84,8 @@ def online_rows(
         data: Its splits, on the network's device.
     """
     start = time.perf_counter()
-    random_labels_N = draw_random_labels(
-        seed=config.seed, pool_size=data.pool_size, num_random_labels=config.num_random_labels
-    ).to(data.train_ids_N.device)[data.train_ids_N]
+    random_labels_N = random_labels_of(config, pool_size=data.pool_size)
+    random_labels_N = random_labels_N.to(data.train_ids_N.device)[data.train_ids_N]
     recalls = recall_at_places(network, data, random_labels_N)
     time_s = (time.perf_counter() - start) / len(recalls)
     return [

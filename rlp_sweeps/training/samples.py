@@ -23,7 +23,7 @@ from rlp_sweeps.training.heads import OBSERVER
 from rlp_sweeps.training.losses import true_class_block
 from rlp_sweeps.training.metrics import EVAL_BATCH_SIZE, MAX_HEAD_OUTPUTS
 from rlp_sweeps.training.network import RLPNetwork
-from rlp_sweeps.training.random_labels import draw_random_labels
+from rlp_sweeps.training.random_labels import random_labels_of
 from rlp_sweeps.training.splits import split_ids
 from rlp_sweeps.training.weights import TrainedWeights, restore_network
 
@@ -76,11 +76,7 @@ def _pool_columns(
         "is_trained": is_trained_N,
         "label": pool_labels(config, arrays),
         "true_label": arrays.train_labels_N,
-        "random_label": draw_random_labels(
-            seed=config.seed,
-            pool_size=data.pool_size,
-            num_random_labels=config.num_random_labels,
-        ),
+        "random_label": random_labels_of(config, pool_size=data.pool_size),
     }
 
 

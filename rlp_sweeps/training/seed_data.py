@@ -12,7 +12,7 @@ from rlp_sweeps.errors import DatasetError
 from rlp_sweeps.seeding import stream_seed
 from rlp_sweeps.training.augmentation import Draws, build_augmentation
 from rlp_sweeps.training.datasets import SplitDataset
-from rlp_sweeps.training.random_labels import draw_random_labels
+from rlp_sweeps.training.random_labels import random_labels_of
 
 
 class SeedData:
@@ -96,12 +96,7 @@ class SeedData:
             redraws: Whether the adversary's are drawn anew in every epoch.
         """
         pools = [
-            draw_random_labels(
-                seed=self._config.seed,
-                pool_size=self.data.pool_size,
-                num_random_labels=self._config.num_random_labels,
-                epoch=counter,
-            )
+            random_labels_of(self._config, pool_size=self.data.pool_size, epoch=counter)
             for counter in (epoch if redraws else None, None)
         ]
         return torch.stack(pools).to(self._device)[:, self.data.train_ids_N]

@@ -242,6 +242,7 @@ def test_a_projected_members_bits_do_not_depend_on_its_company(optimizer: str) -
         {"dropout": 0.3},
         {"label_corruption": 0.5, "train_fraction": 0.8, "imbalance_factor": 3.0},
         {"subset_share": 0.6, "label_corruption": 0.5, "corruption_seed": 7},
+        {"random_label_draw": 3},
         {"augmentation": "crop", "num_views": 2, "label_corruption": 0.5},
         {"augmentation": "crop", "num_views": 3, "view_labels": "random", "label_corruption": 1.0},
     ],

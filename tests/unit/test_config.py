@@ -76,6 +76,7 @@ def test_config_refuses_a_missing_setting_that_has_no_default(name: str) -> None
         ("view_labels", "fixed", "view_labels in ('same', 'random')"),
         ("corruption_seed", -1, "0 <= corruption_seed"),
         ("subset_share", 1.5, "0 < subset_share <= 1"),
+        ("random_label_draw", -1, "0 <= random_label_draw"),
     ],
 )
 def test_config_refuses_a_value_that_breaks_its_rule(name: str, value: object, rule: str) -> None:
@@ -165,6 +166,7 @@ CHANGES: dict[str, Any] = {
     "dataset": "cifar10",
     "train_samples": 10,
     "subset_share": 0.7,
+    "random_label_draw": 2,
     "val_samples": 10,
     "test_samples": 10,
     "label_corruption": 0.5,
