@@ -19,7 +19,7 @@ from rlp_sweeps.attach_points import (
     check_attach_points,
     check_copies,
 )
-from rlp_sweeps.data_settings import DATA_DEFAULTS, DATA_RULES, check_views
+from rlp_sweeps.data_settings import DATA_DEFAULTS, DATA_RULES, check_data_settings
 from rlp_sweeps.errors import ConfigError
 from rlp_sweeps.head_kinds import HEADS, check_head
 
@@ -86,6 +86,7 @@ class TrialConfig:
     corruption_seed: int | None = None
     subset_share: float = 1.0
     random_label_draw: int = 0
+    mixup_alpha: float = 0.0
     augmentation: str = "none"
     backbone: str = "small_cnn"
     backbone_depth: int | None = None
@@ -374,12 +375,7 @@ def _check_trajectory(trajectory: str, num_evaluations: int) -> None:
 
 
 def _check_combinations(config: TrialConfig) -> None:
-    check_views(
-        num_views=config.num_views,
-        view_labels=config.view_labels,
-        label_corruption=config.label_corruption,
-        augmentation=config.augmentation,
-    )
+    check_data_settings(config.to_dict())
     if config.warmup_epochs >= config.num_epochs:
         msg = (
             "`warmup_epochs < num_epochs` must hold, but got "

@@ -1,6 +1,6 @@
 """Settings of what a trial is trained on: defaults, rules and columns; a part of ``config``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rlp_sweeps.column import Column
@@ -15,11 +15,17 @@ DATA_DEFAULTS: dict[str, Any] = {
     "corruption_seed": None,
     "subset_share": 1.0,
     "random_label_draw": 0,
+    "mixup_alpha": 0.0,
 }
 """Settings by name, at values that change nothing."""
 
 VIEW_LABELS = ("same", "random")
 """What fixed views of a sample are labelled with: its label, or one drawn for each."""
+
+
+def _is_alpha(value: Any) -> bool:
+    return value == 0 or 1e-3 <= value < float("inf")  # type: ignore[no-any-return]  # of bool
+
 
 DATA_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "label_corruption": ("0 <= label_corruption <= 1", lambda v: 0 <= v <= 1),
@@ -30,29 +36,39 @@ DATA_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "corruption_seed": ("0 <= corruption_seed", lambda v: v >= 0),
     "subset_share": ("0 < subset_share <= 1", lambda v: 0 < v <= 1),
     "random_label_draw": ("0 <= random_label_draw", lambda v: v >= 0),
+    "mixup_alpha": ("mixup_alpha = 0 or 0.001 <= mixup_alpha < inf", _is_alpha),
 }
 """What must hold of each, and its test."""
 
 
-def check_views(
-    *, num_views: int, view_labels: str, label_corruption: float, augmentation: str
-) -> None:
-    """Refuse views that would be all alike, and labels a view where there is nothing to draw.
+def check_data_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse views that would be alike, labels a view with nothing to draw, and mixed copies.
+
+    Args:
+        settings: Of a trial, by name.
 
     Raises:
-        ConfigError: The settings do not go together.
+        ConfigError: They do not go together.
     """
-    if num_views and augmentation == "none":
+    num_views, label_corruption = settings["num_views"], settings["label_corruption"]
+    if num_views and settings["augmentation"] == "none":
         msg = (
             "`augmentation != 'none'` must hold where num_views >= 1, because views differ by it "
             f"alone, but got num_views={num_views!r}; choose an augmentation or num_views=0."
         )
         raise ConfigError(msg)
-    if view_labels == "random" and not (num_views and label_corruption):
+    if settings["view_labels"] == "random" and not (num_views and label_corruption):
         msg = (
             "view_labels='random' needs num_views >= 1 and label_corruption > 0, but got "
             f"num_views={num_views!r}, label_corruption={label_corruption!r}; label_corruption=1 "
             "draws all labels."
+        )
+        raise ConfigError(msg)
+    if settings["mixup_alpha"] and settings["copy_depth"] > 1:
+        msg = (
+            "`mixup_alpha == 0` must hold where heads copy layers, which would run twice a step, "
+            f"but got mixup_alpha={settings['mixup_alpha']!r}, "
+            f"copy_depth={settings['copy_depth']!r}; use copy_depth=1."
         )
         raise ConfigError(msg)
 
@@ -82,6 +98,9 @@ DATA_COLUMNS = (
     Column("random_label_draw", "i64", "count", "config",
            "Number of the draw of random labels: other numbers give the same seed other random "
            "labels, with all else equal.", default=0),
+    Column("mixup_alpha", "f64", "≥ 0", "config",
+           "α of mixup: every batch is blended with a permutation of itself, weights m and 1 − m, "
+           "m ~ Beta(α, α); 0: it is not.", default=0.0),
 )
 """Their columns of the table ``trials``."""
 

@@ -20,6 +20,7 @@ STREAMS = (
     "corruption",  # redrawn class labels, per view where each has its own
     "views",  # augmentation's parameters of fixed views, per view; which is shown first
     "subset",  # which training samples a trial is shown
+    "mixup",  # share and partners of mixed batches, per epoch
     "probe",  # which samples a probe batch holds
     "dataset",  # generated data sets
     "gaussian_features",  # features without a network, the floor of what a head can fit

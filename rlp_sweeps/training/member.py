@@ -14,13 +14,13 @@ from torch import Tensor
 from rlp_sweeps.arms import get_arm
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.head_kinds import SINGLE_OUTPUT
+from rlp_sweeps.training.batch import Batch, batch_losses
 from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.heads import ExtractorWeights
 from rlp_sweeps.training.metrics import evaluate
 from rlp_sweeps.training.multipliers import (
     PROBE_COLUMNS,
     MultiplierSums,
-    ProbeBatch,
     multiplier_metrics,
     probe_gradients,
 )
@@ -93,6 +93,7 @@ class Member:
             labels_N = samples.labels(order_N, epoch)
             random_labels_HN = self.random_labels(epoch)[:, order_N]
             draws = samples.draw(order_N, "augment", epoch)
+            mixes = samples.mixes(epoch)
             loss = torch.zeros((), dtype=torch.float64, device=self.device)
             for index in range(samples.steps_per_epoch):
                 set_lr(self.optimizer, self._lr_factor)
@@ -100,7 +101,8 @@ class Member:
                     self._probe(half_batches, epoch)
                 batch = slice(index * self.config.batch_size, (index + 1) * self.config.batch_size)
                 images_NCHW = samples.images(order_N, draws, batch)
-                loss += self._train_step(images_NCHW, labels_N[batch], random_labels_HN[:, batch])
+                trained = Batch(images_NCHW, labels_N[batch], random_labels_HN[:, batch])
+                loss += self._train_step(trained if mixes is None else trained.mixed(mixes[index]))
         return float(loss) / samples.steps_per_epoch
 
     def evaluate(self, epoch: int) -> dict[str, float | None]:
@@ -153,17 +155,13 @@ class Member:
             warmup_steps=self.samples.steps_per_epoch * self.config.warmup_epochs,
         )
 
-    def _train_step(
-        self, images_NCHW: Tensor, labels_N: Tensor, random_labels_HN: Tensor
-    ) -> Tensor:
-        features_ND, taps = self.network.read(images_NCHW)
-        class_loss, heads_loss = self.network.training_losses(
-            features_ND,
-            labels_N,
-            random_labels_HN,
+    def _train_step(self, batch: Batch) -> Tensor:
+        class_loss, heads_loss = batch_losses(
+            self.network,
+            self.network.read(batch.images_NCHW),
+            batch,
             self.weights,
             label_smoothing=self.config.label_smoothing,
-            taps=taps,
         )
         if self.weights.projection == "none":
             torch.autograd.backward(class_loss + heads_loss)
@@ -175,7 +173,7 @@ class Member:
         self.step += 1
         return class_loss.detach()
 
-    def _half_batches(self, epoch: int) -> list[ProbeBatch]:
+    def _half_batches(self, epoch: int) -> list[Batch]:
         """Return the two disjoint half-batches of the epoch's probe."""
         half = self.samples.probe_size
         index_N = self.samples.order("probe", epoch)[: 2 * half]
@@ -184,9 +182,13 @@ class Member:
         labels_N = self.samples.labels(index_N, epoch)
         random_labels_HN = self.random_labels(epoch)[:, index_N]
         halves = (slice(0, half), slice(half, 2 * half))
-        return [ProbeBatch(images_NCHW[h], labels_N[h], random_labels_HN[:, h]) for h in halves]
+        batches = [Batch(images_NCHW[h], labels_N[h], random_labels_HN[:, h]) for h in halves]
+        mixes = self.samples.probe_mixes(epoch)
+        if mixes is None:
+            return batches
+        return [batch.mixed(mix) for batch, mix in zip(batches, mixes, strict=True)]
 
-    def _probe(self, half_batches: Sequence[ProbeBatch], epoch: int) -> None:
+    def _probe(self, half_batches: Sequence[Batch], epoch: int) -> None:
         """Measure the extractor's gradients; the probe stands for the steps of this epoch.
 
         Without a class loss there is nothing to measure along.

@@ -22,9 +22,11 @@ from torch import Tensor, nn
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.head_kinds import SINGLE_OUTPUT
+from rlp_sweeps.training.batch import Batch, batch_losses
 from rlp_sweeps.training.heads import ExtractorWeights
 from rlp_sweeps.training.losses import dot, smoothed_cross_entropy
-from rlp_sweeps.training.network import RLPNetwork
+from rlp_sweeps.training.mixup import blend
+from rlp_sweeps.training.network import Readings, RLPNetwork
 from rlp_sweeps.training.projection import projected_gradients, weigher
 
 PROBE_COLUMNS = (
@@ -54,14 +56,6 @@ MULTIPLIER_COLUMNS = (
 
 Gradient = list[Tensor]
 """One tensor a parameter of the extractor."""
-
-
-class ProbeBatch(NamedTuple):
-    """One half-batch: augmented images, classes ``[N]``, random labels ``[2, N]``."""
-
-    images_NCHW: Tensor
-    labels_N: Tensor
-    random_labels_HN: Tensor
 
 
 class ExtractorGradients(NamedTuple):
@@ -141,7 +135,7 @@ def multiplier_metrics(
 
 def probe_gradients(
     network: RLPNetwork,
-    half_batches: Sequence[ProbeBatch],
+    half_batches: Sequence[Batch],
     weights: ExtractorWeights,
     *,
     label_smoothing: float,
@@ -221,27 +215,34 @@ def gradients_of(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> Extr
 
 
 def _extractor_gradients(
-    network: RLPNetwork, batch: ProbeBatch, weights: ExtractorWeights, label_smoothing: float
+    network: RLPNetwork, batch: Batch, weights: ExtractorWeights, label_smoothing: float
 ) -> ExtractorGradients:
-    images_NCHW, labels_N, random_labels_HN = batch
-    readings = network.read(images_NCHW)
-    features_ND, taps = readings
-    trained = network.training_losses(
-        features_ND, labels_N, random_labels_HN, weights, label_smoothing=label_smoothing, taps=taps
-    )
-    plain = smoothed_cross_entropy(network.classify(features_ND), labels_N, label_smoothing)
+    readings = network.read(batch.images_NCHW)
+    trained = batch_losses(network, readings, batch, weights, label_smoothing=label_smoothing)
+    plain, *terms = _untrained_losses(network, readings, batch, label_smoothing)
     parameters = network.extractor_parameters
     projected = None
     if weights.projection != "none":
         weigh = weigher(weights.projection)
         projected = projected_gradients(*trained, parameters, weigh=weigh)
-    losses = (
-        plain,
-        trained.class_loss + trained.heads_loss,
-        *network.adversary_terms(readings, labels_N, random_labels_HN),
-    )
+    losses = (plain, trained.class_loss + trained.heads_loss, *terms)
     gradients = gradients_of(losses, parameters)
     return gradients if projected is None else gradients._replace(trained=projected)
+
+
+def _untrained_losses(
+    network: RLPNetwork, readings: Readings, batch: Batch, label_smoothing: float
+) -> tuple[Tensor, ...]:
+    """Return class loss, class term and uniform term at weight 1, blended where images are."""
+    plain = smoothed_cross_entropy(
+        network.classify(readings.features_ND), batch.labels_N, label_smoothing
+    )
+    terms = network.adversary_terms(readings, batch.labels_N, batch.random_labels_HN)
+    partner = batch.partner()
+    if batch.mix is None or partner is None:
+        return (plain, *terms)
+    other = _untrained_losses(network, readings, partner, label_smoothing)
+    return blend((plain, *terms), other, batch.mix.share)
 
 
 @contextmanager

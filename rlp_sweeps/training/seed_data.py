@@ -12,6 +12,7 @@ from rlp_sweeps.errors import DatasetError
 from rlp_sweeps.seeding import stream_seed
 from rlp_sweeps.training.augmentation import Draws, build_augmentation
 from rlp_sweeps.training.datasets import SplitDataset
+from rlp_sweeps.training.mixup import PROBE, TRAINING, Mix, draw_mixes
 from rlp_sweeps.training.random_labels import random_labels_of
 
 
@@ -100,6 +101,27 @@ class SeedData:
             for counter in (epoch if redraws else None, None)
         ]
         return torch.stack(pools).to(self._device)[:, self.data.train_ids_N]
+
+    def mixes(self, epoch: int) -> list[Mix] | None:
+        """Return how the epoch's batches are mixed; None where they are not."""
+        return self._mixes(epoch, TRAINING, self.steps_per_epoch, self._config.batch_size)
+
+    def probe_mixes(self, epoch: int) -> list[Mix] | None:
+        """Return how the two half-batches of the epoch's probe are mixed; None where not."""
+        return self._mixes(epoch, PROBE, 2, self.probe_size)
+
+    def _mixes(self, epoch: int, kind: int, num_batches: int, batch_size: int) -> list[Mix] | None:
+        if self._config.mixup_alpha == 0:
+            return None
+        drawn = draw_mixes(
+            alpha=self._config.mixup_alpha,
+            seed=self._config.seed,
+            epoch=epoch,
+            kind=kind,
+            num_batches=num_batches,
+            batch_size=batch_size,
+        )
+        return [mix._replace(partner_N=mix.partner_N.to(self._device)) for mix in drawn]
 
     def dropout_seed(self, stream: str, epoch: int) -> int:
         """Return the seed of the generator that dropout masks are drawn from."""

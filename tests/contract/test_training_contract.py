@@ -6,6 +6,7 @@ import torch
 from rlp_sweeps.arms import ARMS
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.backbones import BACKBONES
+from rlp_sweeps.training.batch import Batch
 from rlp_sweeps.training.datasets import split_dataset
 from rlp_sweeps.training.losses import smoothed_cross_entropy
 from rlp_sweeps.training.member import Member
@@ -47,9 +48,11 @@ def fixed_batch_loss(member: Member) -> float:
 def train_on_fixed_batch(member: Member, num_steps: int) -> None:
     for _ in range(num_steps):
         member._train_step(
-            member.data.train_images_NCHW[:BATCH],
-            member.data.train_labels_N[:BATCH],
-            member.random_labels(1)[:, :BATCH],
+            Batch(
+                member.data.train_images_NCHW[:BATCH],
+                member.data.train_labels_N[:BATCH],
+                member.random_labels(1)[:, :BATCH],
+            )
         )
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.training.batch import Batch
 from rlp_sweeps.training.datasets import split_dataset
 from rlp_sweeps.training.engines import get_engine
 from rlp_sweeps.training.loop import GroupContext, train_group
@@ -74,9 +75,11 @@ def test_an_epoch_reads_nothing_back_from_the_device_before_its_end() -> None:
     torch.cuda.set_sync_debug_mode("error")
     try:
         member._train_step(
-            member.data.train_images_NCHW[:64],
-            member.data.train_labels_N[:64],
-            member.random_labels(1)[:, :64],
+            Batch(
+                member.data.train_images_NCHW[:64],
+                member.data.train_labels_N[:64],
+                member.random_labels(1)[:, :64],
+            )
         )
     except RuntimeError as error:
         pytest.fail(f"a training step synchronized: {error}")

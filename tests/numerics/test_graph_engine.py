@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -65,9 +65,18 @@ def test_the_graph_engine_refuses_a_cpu() -> None:
         get_engine("graph")([BASE], data_dir="", device=CPU)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_replayed_step_trains_what_a_plain_one_does(optimizer: str) -> None:
-    members = [dataclasses.replace(member, optimizer=optimizer) for member in MEMBERS]
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "sgd"},
+        {"optimizer": "adamw"},
+        {"mixup_alpha": 0.4},
+        {"augmentation": "crop", "num_views": 2, "view_labels": "random", "label_corruption": 0.1},
+    ],
+    ids=str,
+)
+def test_a_replayed_step_trains_what_a_plain_one_does(settings: dict[str, Any]) -> None:
+    members = [dataclasses.replace(member, **settings) for member in MEMBERS]
     plain = get_engine("sequential")(members, data_dir="", device=CPU)
     replayed = ReplayedEngine(members, data_dir="", device=CPU)
 

@@ -9,13 +9,14 @@ from torch.nn import functional as F
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.seeding import stream_seed
 from rlp_sweeps.training.backbones import build_backbone
+from rlp_sweeps.training.batch import Batch
 from rlp_sweeps.training.datasets import normalize, split_dataset
 from rlp_sweeps.training.heads import ExtractorWeights, scale_gradient
 from rlp_sweeps.training.losses import smoothed_cross_entropy
 from rlp_sweeps.training.member import Member
+from rlp_sweeps.training.mixup import Mix
 from rlp_sweeps.training.multipliers import (
     MultiplierSums,
-    ProbeBatch,
     multipliers_of,
     probe_gradients,
 )
@@ -175,7 +176,7 @@ def test_a_scale_planted_in_the_network_behind_the_configuration_is_measured(mon
     assert member.evaluate(3)["lr_multiplier"] == pytest.approx(2.0, rel=0.01)
 
 
-def as_trained_gradient(member: Member, batch: ProbeBatch) -> list[torch.Tensor]:
+def as_trained_gradient(member: Member, batch: Batch) -> list[torch.Tensor]:
     """The extractor's gradient exactly as `Member` steps on it."""
     taken = []
 
@@ -187,7 +188,7 @@ def as_trained_gradient(member: Member, batch: ProbeBatch) -> list[torch.Tensor]
             member.network.zero_grad()
 
     member.optimizer, optimizer = Taker(), member.optimizer
-    member._train_step(*batch)
+    member._train_step(batch)
     member.optimizer = optimizer
     return taken
 
@@ -197,15 +198,19 @@ def dot(left: list[torch.Tensor], right: list[torch.Tensor]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("arm", ["full", "class_term", "uniform_term"])
-@pytest.mark.parametrize("scale", [1.0, 2.0])
-def test_the_multiplier_is_that_of_a_training_steps_gradient(arm: str, scale: float) -> None:
+@pytest.mark.parametrize(("scale", "share"), [(1.0, 1.0), (2.0, 1.0), (2.0, 0.6)])
+def test_the_multiplier_is_that_of_a_training_steps_gradient(
+    arm: str, scale: float, share: float
+) -> None:
     member = build(dataclasses.replace(FULL, arm=arm, extractor_scale=scale))
     member.train_epoch(1)
     member.network.double()
     images, labels = member.data.train_images_NCHW[:64].double(), member.data.train_labels_N[:64]
     randoms = member.random_labels(1)[:, :64]
     halves = (slice(0, 32), slice(32, 64))
-    batches = [ProbeBatch(images[h], labels[h], randoms[:, h]) for h in halves]
+    batches = [Batch(images[h], labels[h], randoms[:, h]) for h in halves]
+    if share < 1:
+        batches = [batch.mixed(Mix(share, torch.arange(32).roll(5))) for batch in batches]
     sums = MultiplierSums(CPU)
     probe = probe_gradients(member.network, batches, member.weights, label_smoothing=0.1)
     sums.add(probe, lr=0.05, num_steps=4)

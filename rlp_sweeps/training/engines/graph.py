@@ -18,7 +18,8 @@ from rlp_sweeps.errors import BackboneError, DeviceError
 from rlp_sweeps.training.engines.branch_extractor import BranchExtractor
 from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
 from rlp_sweeps.training.engines.stacked import StackedEngine
-from rlp_sweeps.training.engines.stacked_group import StackedBatch, StackedGroup
+from rlp_sweeps.training.engines.stacked_batch import StackedBatch
+from rlp_sweeps.training.engines.stacked_group import StackedGroup
 from rlp_sweeps.training.memory import is_out_of_memory
 
 WARMUP_STEPS = 3
@@ -59,8 +60,7 @@ class GraphedGroup(StackedGroup):
     def _train_step(self, batch: StackedBatch) -> Tensor:
         if self._graph is None:
             self._graph = self._captured(batch)
-        for static, value in zip(self._batch, batch, strict=True):
-            static.copy_(value)
+        self._batch.copy_(batch)
         self._factor.fill_(self._lr_factor(self.step))
         self._graph.replay()
         self.step += 1
@@ -68,7 +68,7 @@ class GraphedGroup(StackedGroup):
 
     def _captured(self, batch: StackedBatch) -> Replayable:
         """Capture the step on tensors of its own, after a warm-up that leaves no trace."""
-        self._batch = StackedBatch(*(value.clone() for value in batch))
+        self._batch = batch.clone()
         self._factor = torch.zeros((), device=self._device)
         self._loss_M = torch.zeros(self._layout.num_members, device=self._device)
         kept = [(tensor, tensor.clone()) for tensor in self._trained_tensors()]

@@ -10,7 +10,7 @@ of an epoch.
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,14 +23,18 @@ from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
 from rlp_sweeps.training.engines.flat_optimizers import FlatAdamW, FlatSGD
 from rlp_sweeps.training.engines.layout import StackLayout
 from rlp_sweeps.training.engines.memberwise_optimizers import MemberwiseAdamW, MemberwiseSGD
+from rlp_sweeps.training.engines.stacked_batch import StackedBatch, mixes_by_batch
 from rlp_sweeps.training.engines.stacked_heads import stack_weights
 from rlp_sweeps.training.engines.stacked_metrics import evaluate_stacked
 from rlp_sweeps.training.engines.stacked_network import (
+    StackedLosses,
     StackedNetwork,
+    StackedReadings,
     smoothed_cross_entropies,
 )
 from rlp_sweeps.training.engines.stacked_optimizer import StackedOptimizer
 from rlp_sweeps.training.member import extractor_weights
+from rlp_sweeps.training.mixup import blend
 from rlp_sweeps.training.multipliers import (
     NUM_SUMS,
     PROBE_COLUMNS,
@@ -50,14 +54,6 @@ from rlp_sweeps.training.projection import (
 )
 from rlp_sweeps.training.schedules import lr_factor
 from rlp_sweeps.training.seed_data import SeedData
-
-
-class StackedBatch(NamedTuple):
-    """What one step trains on."""
-
-    images_SNCHW: Tensor
-    labels_MN: Tensor
-    targets_MNH: Tensor
 
 
 class StackedGroup:
@@ -244,21 +240,28 @@ class StackedGroup:
 
     def _backward(self, batch: StackedBatch) -> Tensor:
         """Leave the gradients in the parameters; return the members' L_class, ``[M]``."""
-        features_MND, taps = self._network.read(batch.images_SNCHW)
-        losses = self._network.training_losses(
-            features_MND,
-            batch.labels_MN,
-            batch.targets_MNH,
-            self._weights,
-            label_smoothing_M=self._label_smoothing_M,
-            taps=taps,
-        )
+        losses = self._losses(self._network.read(batch.images_SNCHW), batch)
         if self._weights.projects_any:
             class_loss, heads_loss = losses.class_loss_M.sum(), losses.heads_loss_M.sum()
             projected_backward(class_loss, heads_loss, self._network.trained, weigh=self._weigh)
         else:
             torch.autograd.backward((losses.class_loss_M + losses.heads_loss_M).sum())
         return losses.class_loss_M.detach()
+
+    def _losses(self, readings: StackedReadings, batch: StackedBatch) -> StackedLosses:
+        """Return the members' losses of a training step, blended where images are."""
+        own = self._network.training_losses(
+            readings.features_MND,
+            batch.labels_MN,
+            batch.targets_MNH,
+            self._weights,
+            label_smoothing_M=self._label_smoothing_M,
+            taps=readings.taps,
+        )
+        partner = batch.partner()
+        if batch.share_M is None or partner is None:
+            return own
+        return StackedLosses(*blend(own, self._losses(readings, partner), batch.share_M))
 
     def _weigh(
         self, class_grad: Sequence[Tensor], regularizer_grad: Sequence[Tensor]
@@ -274,6 +277,8 @@ class StackedGroup:
         """Yield the epoch's batches, the same that each member sees alone."""
         seeds, size = list(self._seeds.values()), self.configs[0].batch_size
         steps, num_samples = self._any_seed.steps_per_epoch, self._any_seed.samples_per_epoch
+        like = self._network.heads.weight_MHJD
+        mixes = mixes_by_batch([seed.mixes(epoch) for seed in seeds], steps, like=like)
         orders = [seed.order("order", epoch)[:num_samples] for seed in seeds]
         draws = [s.draw(o, "augment", epoch) for s, o in zip(seeds, orders, strict=True)]
         labels_MN, targets_MNH = self._labels(orders, epoch)
@@ -282,7 +287,8 @@ class StackedGroup:
         for index in range(steps):
             part = slice(index * size, (index + 1) * size)
             images = [s.images(o, d, part) for s, o, d in zip(seeds, orders, draws, strict=True)]
-            yield StackedBatch(torch.stack(images), labels_TMN[index], targets_TMNH[index])
+            batch = StackedBatch(torch.stack(images), labels_TMN[index], targets_TMNH[index])
+            yield batch.mixed(mixes[index], self._layout)
 
     def _labels(self, orders: Sequence[Tensor], epoch: int) -> tuple[Tensor, Tensor]:
         """Return the members' class labels ``[M, N]`` and targets ``[M, N, H]`` in these orders."""
@@ -314,12 +320,13 @@ class StackedGroup:
         orders = [seed.order("probe", epoch)[: 2 * half] for seed in seeds]
         draws = [s.draw(o, "probe", epoch) for s, o in zip(seeds, orders, strict=True)]
         labels_MN, targets_MNH = self._labels(orders, epoch)
+        like = self._network.heads.weight_MHJD
+        mixes = mixes_by_batch([seed.probe_mixes(epoch) for seed in seeds], 2, like=like)
         batches = []
-        for part in (slice(0, half), slice(half, 2 * half)):
+        for part, mix in zip((slice(0, half), slice(half, 2 * half)), mixes, strict=True):
             images = [s.images(o, d, part) for s, o, d in zip(seeds, orders, draws, strict=True)]
-            batches.append(
-                StackedBatch(torch.stack(images), labels_MN[:, part], targets_MNH[:, part])
-            )
+            batch = StackedBatch(torch.stack(images), labels_MN[:, part], targets_MNH[:, part])
+            batches.append(batch.mixed(mix, self._layout))
         return batches
 
     def _probe(self, half_batches: Sequence[StackedBatch], epoch: int) -> None:
@@ -333,19 +340,8 @@ class StackedGroup:
     def _gradients(self, batch: StackedBatch) -> ExtractorGradients:
         """Return the extractors' gradients on one half-batch, each one tensor ``[M, P]``."""
         readings = self._network.read(batch.images_SNCHW)
-        features_MND, taps = readings
-        epsilon_M = self._label_smoothing_M
-        trained = self._network.training_losses(
-            features_MND,
-            batch.labels_MN,
-            batch.targets_MNH,
-            self._weights,
-            label_smoothing_M=epsilon_M,
-            taps=taps,
-        )
-        logits_MNK = self._network.classify(features_MND)
-        plain_M = smoothed_cross_entropies(logits_MNK, batch.labels_MN, epsilon_M)
-        terms_M = self._network.adversary_terms(readings, batch.labels_MN, batch.targets_MNH)
+        trained = self._losses(readings, batch)
+        plain_M, *terms_M = self._untrained_losses(readings, batch)
         members = (plain_M, trained.class_loss_M + trained.heads_loss_M, *terms_M)
         parameters = list(self._network.extractor.parameters())
         projected = None
@@ -356,6 +352,19 @@ class StackedGroup:
         if projected is not None:
             gradients = gradients._replace(trained=projected)
         return ExtractorGradients(*([torch.cat([g.flatten(1) for g in x], 1)] for x in gradients))
+
+    def _untrained_losses(
+        self, readings: StackedReadings, batch: StackedBatch
+    ) -> tuple[Tensor, ...]:
+        """Return class loss, class term and uniform term at weight 1, ``[M]`` each."""
+        logits_MNK = self._network.classify(readings.features_MND)
+        plain_M = smoothed_cross_entropies(logits_MNK, batch.labels_MN, self._label_smoothing_M)
+        terms_M = self._network.adversary_terms(readings, batch.labels_MN, batch.targets_MNH)
+        partner = batch.partner()
+        if batch.share_M is None or partner is None:
+            return (plain_M, *terms_M)
+        other = self._untrained_losses(readings, partner)
+        return blend((plain_M, *terms_M), other, batch.share_M)
 
     @contextmanager
     def _dropout(self, stream: str, epoch: int) -> Iterator[None]:
