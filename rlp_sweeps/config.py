@@ -87,6 +87,7 @@ class TrialConfig:
     subset_share: float = 1.0
     random_label_draw: int = 0
     mixup_alpha: float = 0.0
+    loss: str = "cross_entropy"
     augmentation: str = "none"
     backbone: str = "small_cnn"
     backbone_depth: int | None = None

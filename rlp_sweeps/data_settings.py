@@ -16,8 +16,12 @@ DATA_DEFAULTS: dict[str, Any] = {
     "subset_share": 1.0,
     "random_label_draw": 0,
     "mixup_alpha": 0.0,
+    "loss": "cross_entropy",
 }
 """Settings by name, at values that change nothing."""
+
+LOSSES = ("cross_entropy", "mse")
+"""What the class head is trained on."""
 
 VIEW_LABELS = ("same", "random")
 """What fixed views of a sample are labelled with: its label, or one drawn for each."""
@@ -37,6 +41,7 @@ DATA_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "subset_share": ("0 < subset_share <= 1", lambda v: 0 < v <= 1),
     "random_label_draw": ("0 <= random_label_draw", lambda v: v >= 0),
     "mixup_alpha": ("mixup_alpha = 0 or 0.001 <= mixup_alpha < inf", _is_alpha),
+    "loss": (f"loss in {LOSSES}", lambda v: v in LOSSES),
 }
 """What must hold of each, and its test."""
 
@@ -101,6 +106,9 @@ DATA_COLUMNS = (
     Column("mixup_alpha", "f64", "≥ 0", "config",
            "α of mixup: every batch is blended with a permutation of itself, weights m and 1 − m, "
            "m ~ Beta(α, α); 0: it is not.", default=0.0),
+    Column("loss", "str", "", "config",
+           "L_class: cross_entropy, or mse, the squared error of the class head's outputs on "
+           "one-hot targets.", default="cross_entropy"),
 )
 """Their columns of the table ``trials``."""
 

@@ -52,7 +52,8 @@ def _check_single_output(values: Mapping[str, Any]) -> None:
             f"is 'control', but got arm={values['arm']!r}, rlp_lambda={values['rlp_lambda']!r}."
         )
         raise ConfigError(msg)
-    only = {"label_smoothing": 0.0, "extractor_scale": 1.0, "attach_points": None, "copy_depth": 1}
+    only: dict[str, Any] = {"label_smoothing": 0.0, "extractor_scale": 1.0}
+    only |= {"attach_points": None, "copy_depth": 1, "loss": "cross_entropy"}
     wrong = {name: values[name] for name, value in only.items() if values[name] != value}
     if wrong:
         msg = (

@@ -197,7 +197,7 @@ EPOCHS = (
            "Learning rate η_t of the last step."),
     Column("train_step_loss", "f64", "nats, mean over samples", "diagnostic",
            "L_class (smoothed, train mode, augmented), mean over the steps since the last "
-           "evaluation."),
+           "evaluation; a squared error where loss is mse."),
     *_METRIC_COLUMNS,
     Column("class_grad_dot", "f64", "squared nats per unit weight", "diagnostic",
            "⟨g_c^A, g_c^B⟩ on the extractor, two disjoint half-batches, mid-epoch."),

@@ -31,7 +31,7 @@ from rlp_sweeps.training.random_labels import random_labels_of
 
 _ONLY_FOR_TRAINING = {
     *(set(SCALARS) - {"seed"}),
-    *("attach_points", "observed_attach_points", "copy_depth", "copy_width", "mixup_alpha"),
+    *("attach_points", "observed_attach_points", "copy_depth", "copy_width", "mixup_alpha", "loss"),
     *("augmentation", "head_lr", "head_weight_decay", "optimizer", "nesterov", "schedule"),
     *("warmup_epochs", "num_epochs", "batch_size", "eval_every"),
 }

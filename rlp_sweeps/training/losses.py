@@ -40,6 +40,32 @@ def smoothed_cross_entropy(logits_NK: Tensor, labels_N: Tensor, label_smoothing:
     return F.cross_entropy(logits_NK, labels_N, label_smoothing=label_smoothing)
 
 
+def smoothed_squared_error(logits_NK: Tensor, labels_N: Tensor, label_smoothing: float) -> Tensor:
+    r"""Return the squared error of class scores on label-smoothed one-hot targets.
+
+    .. math:: L = \tfrac1K \sum_k (z_k - q'(k))^2, \quad q'(k) = (1 - ε)\, δ_{k,y} + ε / K
+
+    Args:
+        logits_NK: Class scores, ``[N, K]``, float.
+        labels_N: Class indices, ``[N]``, int64, in ``[0, K)``.
+        label_smoothing: ε, ``[0, 1)``.
+
+    Returns:
+        Mean over batch and classes, ``[]``, as ``torch.nn.MSELoss``.
+
+    Source:
+        Anagnostidis et al., ICLR 2023, arXiv:2210.14019, train on one-hot targets so; that the mean
+        is over classes as well is torch's convention.
+    """
+    targets_NK = F.one_hot(labels_N, logits_NK.shape[1]).to(logits_NK.dtype)
+    smoothed_NK = (1 - label_smoothing) * targets_NK + label_smoothing / logits_NK.shape[1]
+    return F.mse_loss(logits_NK, smoothed_NK)
+
+
+CLASS_LOSSES = {"cross_entropy": smoothed_cross_entropy, "mse": smoothed_squared_error}
+"""L_class by the setting `loss`."""
+
+
 def true_class_block(random_logits_NKR: Tensor, labels_N: Tensor) -> Tensor:
     """Return the R scores of each sample's true class, ``[N, R]``."""
     index_N1R = labels_N.view(-1, 1, 1).expand(-1, 1, random_logits_NKR.shape[2])

@@ -24,7 +24,7 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.head_kinds import SINGLE_OUTPUT
 from rlp_sweeps.training.batch import Batch, batch_losses
 from rlp_sweeps.training.heads import ExtractorWeights
-from rlp_sweeps.training.losses import dot, smoothed_cross_entropy
+from rlp_sweeps.training.losses import dot
 from rlp_sweeps.training.mixup import blend
 from rlp_sweeps.training.network import Readings, RLPNetwork
 from rlp_sweeps.training.projection import projected_gradients, weigher
@@ -234,7 +234,7 @@ def _untrained_losses(
     network: RLPNetwork, readings: Readings, batch: Batch, label_smoothing: float
 ) -> tuple[Tensor, ...]:
     """Return class loss, class term and uniform term at weight 1, blended where images are."""
-    plain = smoothed_cross_entropy(
+    plain = network.class_loss(
         network.classify(readings.features_ND), batch.labels_N, label_smoothing
     )
     terms = network.adversary_terms(readings, batch.labels_N, batch.random_labels_HN)

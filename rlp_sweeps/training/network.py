@@ -25,9 +25,9 @@ from rlp_sweeps.training.heads import (
     scale_gradient,
 )
 from rlp_sweeps.training.losses import (
+    CLASS_LOSSES,
     RegularizerTerms,
     head_terms_per_sample,
-    smoothed_cross_entropy,
 )
 from rlp_sweeps.training.places import HeadPlace, head_places
 from rlp_sweeps.training.projection import TrainedParameters
@@ -84,6 +84,7 @@ class RLPNetwork(nn.Module):
         self.mean_C = nn.Buffer(data.mean_C, persistent=False)
         self.std_C = nn.Buffer(data.std_C, persistent=False)
         self.is_bf16 = config.precision == "bf16"
+        self.loss = config.loss
         self.to(device)
         if self.is_bf16:
             self.backbone.to(memory_format=torch.channels_last)
@@ -215,7 +216,7 @@ class RLPNetwork(nn.Module):
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_single_output):
             logits_NK = self.classify(features_ND, weights.class_loss)
-        class_loss = smoothed_cross_entropy(logits_NK, labels_N, label_smoothing)
+        class_loss = self.class_loss(logits_NK, labels_N, label_smoothing)
         heads_losses = [
             heads.one_pass_loss(
                 read_ND,
@@ -248,6 +249,10 @@ class RLPNetwork(nn.Module):
     def is_single_output(self) -> bool:
         """Whether the adversary is the class head."""
         return self.heads.shape.kind == SINGLE_OUTPUT
+
+    def class_loss(self, logits_NK: Tensor, labels_N: Tensor, label_smoothing: float) -> Tensor:
+        """Return L_class of class scores, mean over samples, ``[]``."""
+        return CLASS_LOSSES[self.loss](logits_NK, labels_N, label_smoothing)
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
         if self.is_bf16:

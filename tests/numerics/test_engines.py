@@ -245,6 +245,8 @@ def test_a_projected_members_bits_do_not_depend_on_its_company(optimizer: str) -
         {"random_label_draw": 3},
         {"augmentation": "crop", "num_views": 2, "label_corruption": 0.5},
         {"mixup_alpha": 0.4, "augmentation": "crop"},
+        {"mixup_alpha": 0.4, "attach_points": "hidden1", "loss": "mse"},
+        {"loss": "mse"},
         {"augmentation": "crop", "num_views": 3, "view_labels": "random", "label_corruption": 1.0},
     ],
     ids=str,

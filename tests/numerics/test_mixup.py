@@ -180,7 +180,5 @@ def test_without_mixup_batches_are_as_they_were() -> None:
 
 
 def test_mixing_is_refused_where_heads_copy_layers() -> None:
-    with pytest.raises(
-        ConfigError, match=r"which would run twice a step, but got mixup_alpha=0\.4"
-    ):
+    with pytest.raises(ConfigError, match=r"would run twice a step, but got mixup_alpha=0\.4"):
         dataclasses.replace(CONFIG, backbone="vgg16", copy_depth=2)

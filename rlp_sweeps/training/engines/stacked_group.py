@@ -30,7 +30,6 @@ from rlp_sweeps.training.engines.stacked_network import (
     StackedLosses,
     StackedNetwork,
     StackedReadings,
-    smoothed_cross_entropies,
 )
 from rlp_sweeps.training.engines.stacked_optimizer import StackedOptimizer
 from rlp_sweeps.training.member import extractor_weights
@@ -358,7 +357,7 @@ class StackedGroup:
     ) -> tuple[Tensor, ...]:
         """Return class loss, class term and uniform term at weight 1, ``[M]`` each."""
         logits_MNK = self._network.classify(readings.features_MND)
-        plain_M = smoothed_cross_entropies(logits_MNK, batch.labels_MN, self._label_smoothing_M)
+        plain_M = self._network.class_losses(logits_MNK, batch.labels_MN, self._label_smoothing_M)
         terms_M = self._network.adversary_terms(readings, batch.labels_MN, batch.targets_MNH)
         partner = batch.partner()
         if batch.share_M is None or partner is None:

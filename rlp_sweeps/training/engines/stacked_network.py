@@ -74,6 +74,7 @@ class StackedNetwork(nn.Module):
         first = networks[0]
         self.layout = layout
         self.is_bf16 = first.is_bf16
+        self.loss = first.loss
         heads = [_linear_heads(network, stack.engine) for network in networks]
         self.extractor = stack(
             [n.backbone.extractor for n in networks],
@@ -168,7 +169,7 @@ class StackedNetwork(nn.Module):
         """
         scale_M = weights.class_loss_M if weights.scales_any else None
         logits_MNK = self.classify(features_MND, scale_M)
-        class_loss_M = smoothed_cross_entropies(logits_MNK, labels_MN, label_smoothing_M)
+        class_loss_M = self.class_losses(logits_MNK, labels_MN, label_smoothing_M)
         heads_losses = [
             heads.one_pass_loss(
                 read_MND,
@@ -179,6 +180,13 @@ class StackedNetwork(nn.Module):
             for place, heads, read_MND in self.stacks(features_MND, taps)
         ]
         return StackedLosses(class_loss_M, reduce(add, heads_losses))
+
+    def class_losses(
+        self, logits_MNK: Tensor, labels_MN: Tensor, label_smoothing_M: Tensor | None
+    ) -> Tensor:
+        """Return each member's L_class, ``[M]``; arguments as in `smoothed_cross_entropies`."""
+        losses = smoothed_squared_errors if self.loss == "mse" else smoothed_cross_entropies
+        return losses(logits_MNK, labels_MN, label_smoothing_M)
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
         if self.is_bf16:
@@ -275,6 +283,24 @@ def smoothed_cross_entropies(
         logits_MNK.transpose(1, 2), labels_MN.unsqueeze(1), label_smoothing_M
     )
     return losses_M
+
+
+def smoothed_squared_errors(
+    logits_MNK: Tensor, labels_MN: Tensor, label_smoothing_M: Tensor | None
+) -> Tensor:
+    """Return each member's `losses.smoothed_squared_error`, ``[M]``, mean over samples and classes.
+
+    Args:
+        logits_MNK: Class scores.
+        labels_MN: Class indices, int64.
+        label_smoothing_M: ε of each member; None where all are 0.
+    """
+    num_classes = logits_MNK.shape[2]
+    targets_MNK = F.one_hot(labels_MN, num_classes).to(logits_MNK.dtype)
+    if label_smoothing_M is not None:
+        epsilon_M11 = label_smoothing_M.view(-1, 1, 1)
+        targets_MNK = (1 - epsilon_M11) * targets_MNK + epsilon_M11 / num_classes
+    return (logits_MNK - targets_MNK).square().flatten(1).mean(1)
 
 
 class _CrossEntropies(torch.autograd.Function):
