@@ -159,7 +159,7 @@ TRIALS = (
     Column("num_parameters", "i64", "count", "provenance",
            "Parameters of extractor and class head."),
     Column("num_features", "i64", "count", "provenance",
-           "D, width of the features the heads read."),
+           "D, numbers of a sample that the heads read; below copied layers all of a map."),
     Column("epochs_completed", "i64", "epochs", "provenance",
            "Epochs trained, the diverging one included."),
     Column("metrics_epoch", "i64", "epochs", "provenance",

@@ -120,7 +120,7 @@ class CopiedHeads(nn.Module):
         logits_JN = logits_NJ.detach().T
         p_JN, _ = head_softmax(logits_JN, targets_N.unsqueeze(0), self.shape)
         grad_JN = regularizer_grad(p_JN, logits_JN, targets_N, (self.shape, weights))
-        carrier = (logits_NJ * grad_JN.T).sum() / len(targets_N)
+        carrier: Tensor = (logits_NJ * grad_JN.T).sum() / len(targets_N)
         return carrier - carrier.detach()
 
     def _unflatten(self, logits_NJ: Tensor) -> Tensor:

@@ -206,6 +206,7 @@ def test_a_single_head_has_a_regularizer_and_a_multiplier_but_no_terms(engine) -
 
     missing = {name for name, value in metrics.items() if value is None}
     assert missing == {
+        "changed_label_accuracy",  # no label was changed
         "regularizer_class_term",
         "regularizer_uniform_term",
         "class_term_grad_dot",
