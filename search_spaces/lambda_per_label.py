@@ -10,8 +10,9 @@ Source:
 Deviations:
     The small size asks it of 300 digits and a small CNN, with R = 10 and 100: with all digits a
     head of R outputs memorized too little (13 points at R = 10) for anything to be unlearned, and
-    from λ = 1 on nothing was left to compare. What is compared is the share of the control's
-    memorization that is left; "the same" is read as within 15 points of it.
+    from λ = 1 on nothing was left to compare (both seen on seeds 0 to 7, which the study leaves
+    out). What is compared is the share of the control's memorization that is left; "the same" is
+    read as within 15 points of it.
 """
 
 from rlp_sweeps.spaces import ChoiceAxis, Claim, SearchSpace
@@ -72,6 +73,7 @@ SPACE = SearchSpace(
     },
     arms=("control", "full"),
     num_seeds=8,
+    first_seed=20,
     fixed={
         "lr": 0.03,
         "head": "single",
