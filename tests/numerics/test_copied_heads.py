@@ -16,7 +16,7 @@ from rlp_sweeps.training.datasets import split_dataset
 from rlp_sweeps.training.engines.traits import engine_refusal
 from rlp_sweeps.training.heads import ADVERSARY, OBSERVER
 from rlp_sweeps.training.image_arrays import DatasetInfo
-from rlp_sweeps.training.losses import random_label_loss, regularizer_terms
+from rlp_sweeps.training.losses import head_loss, head_terms_per_sample
 from rlp_sweeps.training.member import Member
 from rlp_sweeps.training.observing import online_rows
 from rlp_sweeps.training.places import check_places
@@ -140,17 +140,31 @@ def gradients(member: Member, *, by_hand: bool) -> tuple[list[Tensor], list[Tens
         )
         grads = torch.autograd.grad(sum(losses), [*extractor, *copies])
         return list(grads[: len(extractor)]), list(grads[len(extractor) :])
-    terms = regularizer_terms(heads.adversary(below), labels_N)
+    blocks_N, kind = heads.shape.blocks(labels_N), heads.shape.kind
+    terms_N = head_terms_per_sample(
+        heads.adversary(below), blocks_N, random_labels_HN[ADVERSARY], kind=kind
+    )
     loss = F.cross_entropy(network.backbone.classifier(features_ND), labels_N)
-    pulled = loss + member.config.rlp_lambda * sum(terms)
+    pulled = loss + member.config.rlp_lambda * sum(terms_N).mean()
     head_losses = [
-        random_label_loss(logits, labels_N, random_labels_N)
+        head_loss(logits, blocks_N, random_labels_N, kind=kind)
         for logits, random_labels_N in zip(heads(below.detach()), random_labels_HN, strict=True)
     ]
     return (
         list(torch.autograd.grad(pulled, extractor, retain_graph=True)),
         list(torch.autograd.grad(sum(head_losses), copies)),
     )
+
+
+@pytest.mark.parametrize("head", ["nested_per_class", "single"])
+def test_every_kind_of_head_sends_what_its_definition_says_through_a_copy(head: str) -> None:
+    member = build(FULL, head=head, copy_depth=3)
+    member.network.double()
+
+    trained, wanted = (gradients(member, by_hand=hand) for hand in (False, True))
+
+    for got, expected in zip((*trained[0], *trained[1]), (*wanted[0], *wanted[1]), strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("copy_depth", [2, 3])
@@ -164,8 +178,6 @@ def test_lambda_passes_the_copy_to_the_layer_below_and_no_further_up(copy_depth:
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
     control = build(CONTROL, copy_depth=copy_depth)
     control.network.double()
-    for grads, others in zip(trained[0], gradients(control, by_hand=False)[0], strict=True):
-        assert grads.shape == others.shape
     moved = [
         not torch.allclose(g, o, rtol=0, atol=1e-12)
         for g, o in zip(trained[0], gradients(control, by_hand=False)[0], strict=True)

@@ -352,11 +352,12 @@ def test_restored_members_go_on_as_they_would_have(engine: str, optimizer: str) 
         assert_same(engine, outcome, expected[trial_id])
 
 
+@pytest.mark.parametrize("places", [{}, {"attach_points": "conv1,linear"}], ids=str)
 @pytest.mark.parametrize("engine", STACKED)
-def test_a_group_in_bf16_follows_fp32(engine: str) -> None:
+def test_a_group_in_bf16_follows_fp32(engine: str, places: dict[str, str]) -> None:
     losses = []
     for precision in ("fp32", "bf16"):
-        configs = arms_of(backbone="small_cnn", backbone_width=4, precision=precision)
+        configs = arms_of(**BACKBONES["small_cnn"], **places, precision=precision)
         outcomes = train(engine, configs)
         losses.append([outcomes[config.trial_id].step_loss for config in configs])
 

@@ -72,6 +72,7 @@ def test_the_graph_engine_refuses_a_cpu() -> None:
         {"optimizer": "adamw"},
         {"mixup_alpha": 0.4},
         {"augmentation": "crop", "num_views": 2, "view_labels": "random", "label_corruption": 0.1},
+        {"attach_points": "conv1,linear", "observed_attach_points": "all"},
     ],
     ids=str,
 )
