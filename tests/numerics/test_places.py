@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import BackboneError
+from rlp_sweeps.training.batch import Batch
 from rlp_sweeps.training.datasets import split_dataset
 from rlp_sweeps.training.heads import ADVERSARY, RLPHeads
 from rlp_sweeps.training.losses import random_label_loss, regularizer_terms
@@ -196,7 +197,7 @@ def test_a_places_heads_start_alike_whatever_the_other_places_are() -> None:
 def test_what_is_measured_is_the_gradient_of_all_places_together() -> None:
     member = double(FULL, **TWO)
     batch = [member.data.train_images_NCHW[:32].double(), member.data.train_labels_N[:32]]
-    halves = [(*batch, member.random_labels(1)[:, :32])] * 2
+    halves = [Batch(*batch, member.random_labels(1)[:, :32])] * 2
     size = len(member.network.extractor_parameters)
 
     probe_5 = probe_gradients(member.network, halves, member.weights, label_smoothing=0.0)
