@@ -19,31 +19,10 @@ from analysis.origin import Origin
 from analysis.pairing import Diverged, score
 from analysis.query import run_sql, scan_tables
 from analysis.wording import MINUS, Paragraph
+from rlp_sweeps.claim_columns import CLAIM_VALUES, CLAIMS
 from rlp_sweeps.claims import Claim
-from rlp_sweeps.column import Column
 from rlp_sweeps.errors import QueryError
 from rlp_sweeps.schema import METRICS
-
-# fmt: off
-CLAIMS = (
-    Column("text", "str", "", "identity", "The statement, one sentence."),
-    Column("source", "str", "", "identity", "Where it stands: paper, section or figure."),
-    Column("quantity", "str", "", "identity", "What is measured, in words."),
-    Column("expects", "str", "", "config", "above, below: the bound; within: −bound … bound."),
-    Column("bound", "f64", "of the value", "config", "What the interval is compared with."),
-    Column("unit", "str", "", "config", "points: values are shares, printed times 100."),
-    Column("estimate", "f64", "of the value", "outcome", "Mean over seeds; null: not measured."),
-    Column("ci_low", "f64", "of the value", "outcome",
-           "95 % t interval over seeds, not adjusted for the number of claims; null for one seed "
-           "and without spread."),
-    Column("ci_high", "f64", "of the value", "outcome", "Its upper end."),
-    Column("num_replicates", "i64", "count", "outcome", "Seeds that have a value, or what n counts "
-           "where the claim's query returns an interval of its own."),
-    Column("result", "str", "", "outcome",
-           "agrees, disagrees: the whole interval lies on that side; not resolved; not measured."),
-    Column("reason", "str", "", "diagnostic", "Why it was not measured, or what to know of it."),
-)
-# fmt: on
 
 _KNOWN_TO_CHANCE = ("train_accuracy", "val_accuracy", "test_accuracy", "val_loss", "test_loss")
 _INTERVAL = ("estimate", "ci_low", "ci_high", "n")
@@ -53,8 +32,8 @@ class Checked(NamedTuple):
     """The claims of a sweep, checked.
 
     Attributes:
-        table: One row a claim, the columns `CLAIMS`.
-        values: One row a claim and seed: ``text``, ``seed``, ``value``.
+        table: One row a claim (`schema.CLAIMS`).
+        values: One row a claim and seed (`schema.CLAIM_VALUES`).
     """
 
     table: pl.DataFrame
@@ -89,9 +68,8 @@ def check_claims(
             row["reason"] = f"{num_left_out} seed(s) left out: they have trials without an outcome"
         rows.append(row)
         values += [{"text": claim.text, "seed": s, "value": v} for s, v in found]
-    schema = {column.name: DTYPES[column.dtype] for column in CLAIMS}
-    value_schema = {"text": pl.String, "seed": pl.Int64, "value": pl.Float64}
-    return Checked(pl.DataFrame(rows, schema), pl.DataFrame(values, value_schema))
+    schemas = [{c.name: DTYPES[c.dtype] for c in columns} for columns in (CLAIMS, CLAIM_VALUES)]
+    return Checked(pl.DataFrame(rows, schemas[0]), pl.DataFrame(values, schemas[1]))
 
 
 def tell_claims(table: pl.DataFrame) -> list[Paragraph]:
@@ -100,7 +78,7 @@ def tell_claims(table: pl.DataFrame) -> list[Paragraph]:
 
 
 def format_claim(row: Mapping[str, Any]) -> str:
-    """Return "+1.2 points [+0.3, +2.1], n = 5" of a row of `CLAIMS`."""
+    """Return "+1.2 points [+0.3, +2.1], n = 5" of a row of ``claims``."""
     if row["estimate"] is None:
         return "not measured"
     unit = " points" if row["unit"] == "points" else ""

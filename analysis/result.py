@@ -49,8 +49,8 @@ class Analysis:
         outcome: The primary outcome.
         diverged: What a diverged trial scores: chance, last or exclude.
         secondary: What `secondary.with_secondary` adds; None where it was not asked for.
-        claims: What the recipe's claims came to, see `claims.CLAIMS`; None where there are none.
-        claim_values: One row a claim and seed, see `claims.Checked`.
+        claims: What the recipe's claims came to, `schema.CLAIMS`; None where there are none.
+        claim_values: One row a claim and seed, `schema.CLAIM_VALUES`.
         further_paragraphs: The verdict's paragraphs on mechanism, secondary analyses and trials on
             random class labels.
         benign: Verdicts on trials on random class labels (`schema.BENIGN`); None where it was not

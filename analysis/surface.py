@@ -30,7 +30,7 @@ from analysis.surface_design import (
 from analysis.surface_effects import effect_rows
 from analysis.surface_process import Process, fit_process
 from analysis.typed import Row, to_frame
-from rlp_sweeps.schema import EFFECTS_SURFACE, EFFECTS_SURFACE_POOLED, SURFACE_CHECKS
+from rlp_sweeps.effect_columns import EFFECTS_SURFACE, EFFECTS_SURFACE_POOLED, SURFACE_CHECKS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,8 +8,16 @@ cells apart.
 
 from rlp_sweeps.attach_points import PLACE_COLUMNS
 from rlp_sweeps.benign_columns import BENIGN
+from rlp_sweeps.claim_columns import CLAIM_VALUES, CLAIMS
 from rlp_sweeps.column import Column
 from rlp_sweeps.data_settings import DATA_COLUMNS, LABEL_METRIC_COLUMNS
+from rlp_sweeps.effect_columns import (
+    EFFECTS,
+    EFFECTS_POOLED,
+    EFFECTS_SURFACE,
+    EFFECTS_SURFACE_POOLED,
+    SURFACE_CHECKS,
+)
 from rlp_sweeps.probe_columns import PROBES
 from rlp_sweeps.sample_columns import SAMPLES
 from rlp_sweeps.score_columns import INFLUENCES, MEMORIZATION_SCORES, SCORE_COMPARISON
@@ -218,111 +226,6 @@ EPOCHS = (
     Column("logged_at_ms", "i64", "ms since 1970, UTC", "provenance",
            "When the row was measured."),
 )
-
-_EFFECT_VALUE_COLUMNS = (
-    Column("estimator", "str", "", "identity",
-           "arms, matched, replayed, curve, alignment, sham, projection or block_mean "
-           "(docs/method.md).",
-           required=True),
-    Column("effect", "str", "", "identity",
-           "effect_total, effect_lr, effect_memorization, interaction, specificity; in the tables "
-           "*_legs.parquet the legs and further pieces that docs/method.md names.",
-           required=True),
-    Column("estimate", "f64", "of the outcome", "outcome",
-           "Mean over seeds of the per-seed effect.", required=True),
-    Column("ci_low", "f64", "of the outcome", "outcome",
-           "Lower end of the 95 % t interval over seeds; null for n = 1 and without spread."),
-    Column("ci_high", "f64", "of the outcome", "outcome",
-           "Upper end of the 95 % t interval over seeds; null for n = 1 and without spread."),
-    Column("p_value", "f64", "[0, 1]", "outcome",
-           "Two-sided t test of no effect; null where there is no interval."),
-    Column("p_holm", "f64", "[0, 1]", "outcome",
-           "p_value adjusted by Holm within the confirmatory family; null outside."),
-    Column("p_sign_flip", "f64", "[0, 1]", "outcome",
-           "Sign-flip permutation p over seeds."),
-    Column("p_sign_flip_min", "f64", "[0, 1]", "outcome",
-           "Smallest p_sign_flip that this number of seeds can give."),
-    Column("num_seeds", "i64", "count", "outcome",
-           "Seeds the estimate stands on.", required=True),
-    Column("num_diverged", "i64", "count", "outcome",
-           "Diverged trials of the arms it reads, however they are scored.", required=True),
-)
-
-EFFECTS = (
-    Column("outcome", "str", "", "identity",
-           "Column of trials that the effect is on.", required=True),
-    Column("lr", "f64", "per step", "identity",
-           "Cell: peak learning rate.", required=True),
-    Column("rlp_lambda", "f64", "> 0", "identity",
-           "Cell: λ of the regularized arms.", required=True),
-    Column("label_smoothing", "f64", "share, [0, 1)", "identity",
-           "Cell: ε.", required=True),
-    *_EFFECT_VALUE_COLUMNS,
-)
-
-EFFECTS_POOLED = (
-    Column("outcome", "str", "", "identity",
-           "Column of trials that the effect is on.", required=True),
-    Column("rlp_lambda", "f64", "> 0", "identity",
-           "λ of the cells pooled over; null: all of them.", required=True, nullable=True),
-    *_EFFECT_VALUE_COLUMNS,
-    Column("num_cells", "i64", "count", "outcome",
-           "Cells averaged within each seed.", required=True),
-)
-
-_SURFACE_VALUE_COLUMNS = (
-    Column("estimator", "str", "", "identity",
-           "surface: read off a model, one Gaussian process per arm (docs/analysis.md)."),
-    Column("effect", "str", "", "identity",
-           "effect_total, effect_lr, effect_memorization, interaction, as contrasts of arms."),
-    Column("estimate", "f64", "of the outcome", "outcome",
-           "Mean over seeds of the effect read off each seed's surfaces."),
-    Column("ci_low", "f64", "of the outcome", "outcome",
-           "Lower end of the 95 % interval: spread over seeds and interpolation; null for n = 1."),
-    Column("ci_high", "f64", "of the outcome", "outcome",
-           "Upper end of the same."),
-    Column("interpolation_share", "f64", "share, [0, 1]", "outcome",
-           "Share of the squared standard error that is interpolation, which seeds do not lower; "
-           "null for n = 1."),
-    Column("num_seeds", "i64", "count", "outcome",
-           "Seeds the surfaces stand on."),
-    Column("num_diverged", "i64", "count", "outcome",
-           "Diverged trials among those the surfaces of its arms stand on, however scored."),
-)
-
-EFFECTS_SURFACE = (
-    *EFFECTS[:4],
-    *_SURFACE_VALUE_COLUMNS,
-)
-
-EFFECTS_SURFACE_POOLED = (
-    EFFECTS[0],
-    Column("rlp_lambda", "f64", "> 0", "identity",
-           "λ of the reference cells averaged over."),
-    *_SURFACE_VALUE_COLUMNS,
-    Column("num_cells", "i64", "count", "outcome",
-           "Reference cells averaged over: those of this λ inside the sampled points of every "
-           "arm."),
-    Column("num_cells_outside", "i64", "count", "outcome",
-           "Reference cells of this λ that lie outside and are missing."),
-)
-
-SURFACE_CHECKS = (
-    EFFECTS[0],
-    Column("arm", "str", "", "identity",
-           "The arm that the surface is fitted to."),
-    Column("num_points", "i64", "count", "outcome",
-           "Sampled points it stands on, each with every seed."),
-    Column("num_seeds", "i64", "count", "outcome",
-           "Seeds it stands on."),
-    Column("noise_sd", "f64", "of the outcome", "diagnostic",
-           "Fitted scatter of the points' means over seeds around the surface."),
-    Column("loo_rms", "f64", "about 1 where the model is right", "diagnostic",
-           "Root mean square of leave-one-point-out residuals, each in its predicted standard "
-           "deviation; null where all points are the same."),
-    Column("loo_r2", "f64", "≤ 1", "diagnostic",
-           "R² of the leave-one-point-out predictions; below 0 the surface explains nothing."),
-)
 # fmt: on
 
 TABLES: dict[str, tuple[Column, ...]] = {
@@ -335,6 +238,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "effects_surface": EFFECTS_SURFACE,
     "effects_surface_pooled": EFFECTS_SURFACE_POOLED,
     "surface_checks": SURFACE_CHECKS,
+    "claims": CLAIMS,
+    "claim_values": CLAIM_VALUES,
     "benign": BENIGN,
     "memorization_scores": MEMORIZATION_SCORES,
     "influences": INFLUENCES,
@@ -362,6 +267,9 @@ _ONE_ROW = {
     "File: `analysis/effects_surface_pooled.parquet`.",
     "surface_checks": "One row an arm: how well its surface tells points that it has not seen. "
     "File: `analysis/surface_checks.parquet`.",
+    "claims": "One row a claim of the recipe: what the interval over seeds says of it "
+    "(docs/analysis.md). File: `analysis/claims.parquet`.",
+    "claim_values": "One row a claim and seed. File: `analysis/claim_values.parquet`.",
     "benign": "One row a cell and arm trained on random class labels (`label_corruption` 1); "
     "further axes stand beside lr, λ and ε. Empty elsewhere. File: `analysis/benign.parquet`.",
     "memorization_scores": "One row a cell, arm, sample of the training pool and label, where the "

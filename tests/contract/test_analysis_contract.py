@@ -13,7 +13,8 @@ from analysis.effects import FAMILY_EFFECTS, estimate_effects
 from analysis.estimators import ESTIMATORS
 from analysis.figures import FIGURES
 from analysis.pairing import ARMS, Paired, pair_arms
-from rlp_sweeps.schema import EFFECTS, EFFECTS_POOLED, STATUSES
+from rlp_sweeps.effect_columns import EFFECTS, EFFECTS_POOLED
+from rlp_sweeps.schema import STATUSES
 
 MODULES = sorted(module.name for module in pkgutil.iter_modules(analysis.__path__))
 

@@ -21,8 +21,8 @@ from analysis.tables import analyze
 from benchmarks.simulation.model import Model
 from benchmarks.simulation.scenarios import Scenario
 from benchmarks.simulation.surface import simulate_search, true_effects
+from rlp_sweeps.effect_columns import EFFECTS_SURFACE, EFFECTS_SURFACE_POOLED, SURFACE_CHECKS
 from rlp_sweeps.errors import ArgumentError
-from rlp_sweeps.schema import EFFECTS_SURFACE, EFFECTS_SURFACE_POOLED, SURFACE_CHECKS
 
 f = pl.col
 SMOOTH = Model(noise_sd=0.001)
