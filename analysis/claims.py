@@ -1,8 +1,9 @@
 """Claims checked: each is one number a seed, an interval over seeds, and what it says of a bound.
 
 The queries see ``trials`` as effects do: a diverged trial's class outcomes are those of chance, and
-what is missing is NaN, so that a mean over it is missing too. Only whole replicates count: a seed
-with a trial that has no outcome (failed, stopped, not yet trained) takes part in no claim.
+what is missing is NaN, so that a mean over it is missing too (MAX and MIN pass over it). Only whole
+replicates count: a seed with a trial that has no outcome (failed, stopped, not yet trained) takes
+part in no claim.
 """
 
 import math
@@ -12,19 +13,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from analysis.border import DTYPES
+from analysis.duplicates import DIRECTORY
 from analysis.intervals import infer
-from analysis.origin import Origin
+from analysis.origin import Origin, Plan
 from analysis.pairing import Diverged, score
-from analysis.query import run_sql, scan_tables
+from analysis.query import PART_TABLES, run_sql, scan_tables
 from analysis.wording import MINUS, Paragraph
 from rlp_sweeps.claim_columns import CLAIM_VALUES, CLAIMS
 from rlp_sweeps.claims import Claim
 from rlp_sweeps.errors import QueryError
 from rlp_sweeps.schema import METRICS
 
-_KNOWN_TO_CHANCE = ("train_accuracy", "val_accuracy", "test_accuracy", "val_loss", "test_loss")
 _INTERVAL = ("estimate", "ci_low", "ci_high", "n")
 
 
@@ -50,6 +52,8 @@ def check_claims(
 ) -> Checked:
     """Return what the claims of the directories' plans came to.
 
+    Each plan's claims are asked of its own trials, whatever else is analyzed beside them.
+
     Args:
         directories: Run directories, whose tables the queries see.
         trials: As `load_trials` returns them.
@@ -57,17 +61,22 @@ def check_claims(
         diverged: What a diverged trial scores.
         results: Tables of this analysis by name, which the queries see too.
     """
-    whole, num_left_out = _whole_replicates(trials, origin)
-    tables = dict(_tables(directories)) if origin.claims else {}
-    tables |= {name: table.lazy() for name, table in (results or {}).items()}
-    tables["trials"] = _scored(whole, diverged).lazy()
     rows, values = [], []
-    for claim in origin.claims:
-        row, found = _check(claim, tables)
-        if num_left_out and not row["reason"]:
-            row["reason"] = f"{num_left_out} seed(s) left out: they have trials without an outcome"
-        rows.append(row)
-        values += [{"text": claim.text, "seed": s, "value": v} for s, v in found]
+    parts = _part_tables(directories) if origin.claims else {}
+    asked: set[Claim] = set()
+    for number, plan in enumerate(origin.plans):
+        claims = [claim for claim in plan.claims if claim not in asked]
+        asked |= set(claims)
+        own, num_left_out = _whole_replicates(_own_trials(trials, plan, number, origin), plan)
+        tables = {name: _of_trials(frame, own) for name, frame in parts.items()}
+        tables |= {name: table.lazy() for name, table in (results or {}).items()}
+        tables["trials"] = _scored(own, diverged).lazy()
+        for claim in claims:
+            row, found = _check(claim, tables, num_seeds=own["seed"].n_unique())
+            if num_left_out and found and row["reason"] is None:
+                row["reason"] = f"{num_left_out} seed(s) left out: not every trial has an outcome"
+            rows.append(row)
+            values += [{"text": claim.text, "seed": s, "value": v} for s, v in found]
     schemas = [{c.name: DTYPES[c.dtype] for c in columns} for columns in (CLAIMS, CLAIM_VALUES)]
     return Checked(pl.DataFrame(rows, schemas[0]), pl.DataFrame(values, schemas[1]))
 
@@ -112,7 +121,17 @@ def _number(value: float, unit: str) -> str:
     return text.replace("-", MINUS)
 
 
-def _whole_replicates(trials: pl.DataFrame, origin: Origin) -> tuple[pl.DataFrame, int]:
+def _own_trials(trials: pl.DataFrame, plan: Plan, number: int, origin: Origin) -> pl.DataFrame:
+    """Return the trials that a plan planned; of a search, those that were read in its directory."""
+    if plan.arms:
+        return trials.filter(pl.col("trial_id").is_in(list(plan.arms)))
+    if origin.kept is None or len(origin.plans) == 1:
+        return trials
+    read_here = origin.kept.filter(pl.col(DIRECTORY) == number)["trial_id"]
+    return trials.filter(pl.col("trial_id").is_in(read_here.implode()))
+
+
+def _whole_replicates(trials: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, int]:
     """Return the trials of seeds in which every trial has an outcome, and how many seeds have not.
 
     Trials that are planned and have no row are looked for by id.
@@ -120,35 +139,47 @@ def _whole_replicates(trials: pl.DataFrame, origin: Origin) -> tuple[pl.DataFram
     is_open = ~pl.col("status").is_in(["completed", "diverged"])
     broken = set(trials.filter(is_open)["seed"])
     found = set(trials["trial_id"])
-    broken |= {seed for trial_id, seed in origin.planned_seeds.items() if trial_id not in found}
+    broken |= {seed for trial_id, seed in plan.seeds.items() if trial_id not in found}
     return trials.filter(~pl.col("seed").is_in(list(broken))), len(broken)
 
 
 def _scored(trials: pl.DataFrame, diverged: Diverged) -> pl.DataFrame:
     """Return the trials with every metric as effects read it; NaN where there is none."""
-    metrics = [name for name in METRICS if name in trials.columns]
-    ends: dict[str, Diverged] = {
-        name: diverged if name in _KNOWN_TO_CHANCE or diverged != "chance" else "exclude"
-        for name in metrics
-    }
     return trials.with_columns(
-        score(name, diverged=ends[name]).cast(pl.Float64).fill_null(math.nan).alias(name)
-        for name in metrics
+        score(name, diverged=diverged).cast(pl.Float64).fill_null(math.nan).alias(name)
+        for name in METRICS
+        if name in trials.columns
     )
 
 
-def _tables(directories: Sequence[Path]) -> dict[str, pl.LazyFrame]:
+def _part_tables(directories: Sequence[Path]) -> dict[str, pl.LazyFrame]:
+    """Return `epochs`, `probes` and `samples`, each row once; what a probe lacks is NaN."""
     frames: dict[str, list[pl.LazyFrame]] = {}
     for directory in directories:
         for name, frame in scan_tables(directory).items():
-            frames.setdefault(name, []).append(frame)
-    return {name: pl.concat(parts, how="diagonal_relaxed") for name, parts in frames.items()}
+            if name in PART_TABLES and name != "trials":
+                frames.setdefault(name, []).append(frame)
+    tables = {}
+    for name, parts in frames.items():
+        table = pl.concat(parts, how="diagonal_relaxed")
+        if len(parts) > 1 and PART_TABLES[name]:
+            table = table.unique(PART_TABLES[name], keep="first", maintain_order=True)
+        tables[name] = table
+    if "probes" in tables:
+        tables["probes"] = tables["probes"].with_columns(cs.float().fill_null(math.nan))
+    return tables
+
+
+def _of_trials(frame: pl.LazyFrame, trials: pl.DataFrame) -> pl.LazyFrame:
+    return frame.join(trials.lazy().select("trial_id"), on="trial_id", how="semi")
 
 
 _Values = list[tuple[int, float]]
 
 
-def _check(claim: Claim, tables: Mapping[str, pl.LazyFrame]) -> tuple[dict[str, Any], _Values]:
+def _check(
+    claim: Claim, tables: Mapping[str, pl.LazyFrame], *, num_seeds: int
+) -> tuple[dict[str, Any], _Values]:
     row: dict[str, Any] = {
         **{name: getattr(claim, name) for name in ("text", "source", "quantity")},
         **{name: getattr(claim, name) for name in ("expects", "bound", "unit")},
@@ -174,7 +205,10 @@ def _check(claim: Claim, tables: Mapping[str, pl.LazyFrame]) -> tuple[dict[str, 
     values = list(found.iter_rows())
     if not values:
         return {**row, "reason": "no seed has a value"}, []
-    return {**row, **_over_seeds(claim, found["value"].to_numpy())}, values
+    row |= _over_seeds(claim, found["value"].to_numpy())
+    if len(values) < num_seeds and row["reason"] is None:
+        row["reason"] = f"{num_seeds - len(values)} seed(s) have no value"
+    return row, values
 
 
 def _over_seeds(claim: Claim, values: np.ndarray[Any, Any]) -> dict[str, Any]:
@@ -201,11 +235,17 @@ def _given_interval(claim: Claim, answer: pl.DataFrame) -> dict[str, Any]:
     if answer.height != 1:
         return {"reason": f"the query of a claim must return one row, but has {answer.height}"}
     row = answer.row(0, named=True)
-    if row["estimate"] is None or row["ci_low"] is None or row["ci_high"] is None:
-        return {"reason": "there is no interval"}
-    ends = {name: float(row[name]) for name in ("estimate", "ci_low", "ci_high")}
-    result = judge(claim, ends["ci_low"], ends["ci_high"])
-    return {**ends, "num_replicates": int(row["n"]), "result": result}
+    estimate, low, high = (_finite(row[name]) for name in ("estimate", "ci_low", "ci_high"))
+    if estimate is None:
+        return {"reason": "the query gives no number"}
+    found = {"estimate": estimate, "num_replicates": int(row["n"])}
+    if low is None or high is None:
+        return {**found, "result": "not resolved", "reason": "there is no interval"}
+    return {**found, "ci_low": low, "ci_high": high, "result": judge(claim, low, high)}
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def judge(claim: Claim, low: float, high: float) -> str:

@@ -53,11 +53,6 @@ class Origin:
         return frozenset[str]().union(*(plan.arms for plan in self.plans))
 
     @property
-    def planned_seeds(self) -> dict[str, int]:
-        """Seed of every trial that the manifests plan, by its id."""
-        return {name: seed for plan in self.plans for name, seed in plan.seeds.items()}
-
-    @property
     def claims(self) -> tuple[Claim, ...]:
         """The plans' claims, each once, in the order of the directories."""
         return tuple(dict.fromkeys(claim for plan in self.plans for claim in plan.claims))

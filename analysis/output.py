@@ -9,19 +9,17 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from analysis.estimators import IS_LEG
 from analysis.figures import FIGURES, draw_figures
-from analysis.probes import PROBE_TABLES
+from analysis.query import RESULT_TABLES
 from analysis.report import render_report
 from analysis.result import Analysis
 from rlp_sweeps.errors import RunDirectoryError
 
 
 def write_analysis(analysis: Analysis, output: Path) -> None:
-    """Write effects, their legs and cells as Parquet, the figures with data, the report.
+    """Write all tables as Parquet, the figures with data, the report.
 
-    Files of an earlier analysis are replaced; figures and tables of
-    probes that this one does not have are removed.
+    Files of an earlier analysis are replaced; what this one does not have is removed.
 
     Raises:
         RunDirectoryError: The folder cannot be written.
@@ -43,19 +41,8 @@ def write_analysis(analysis: Analysis, output: Path) -> None:
 
 
 def _write_files(analysis: Analysis, folder: Path) -> None:
-    tables = {"effects": analysis.effects, "effects_pooled": analysis.effects_pooled}
-    for name, table in tables.items():
-        table.filter(~IS_LEG).write_parquet(folder / f"{name}.parquet")
-        table.filter(IS_LEG).write_parquet(folder / f"{name}_legs.parquet")
-    analysis.cells.write_parquet(folder / "cells.parquet")
-    parts = (analysis.secondary, analysis.probed, analysis.memorization)
-    for name, table in (pair for part in parts if part for pair in part.tables().items()):
+    for name, table in analysis.tables().items():
         table.write_parquet(folder / f"{name}.parquet")
-    if analysis.claims is not None and analysis.claim_values is not None:
-        analysis.claims.write_parquet(folder / "claims.parquet")
-        analysis.claim_values.write_parquet(folder / "claim_values.parquet")
-    if analysis.benign is not None:
-        analysis.benign.write_parquet(folder / "benign.parquet")
     figures = draw_figures(analysis)
     (folder / "figures").mkdir()
     for figure in figures:
@@ -69,6 +56,6 @@ def _move_into_place(aside: Path, output: Path) -> None:
     for relative in written:
         os.replace(aside / relative, output / relative)
     own = {Path("figures") / f"{name}{end}" for name in FIGURES for end in (".svg", ".parquet")}
-    own |= {Path(f"{name}.parquet") for name in PROBE_TABLES}
+    own |= {Path(f"{name}.parquet") for name in RESULT_TABLES}
     for stale in own - set(written):
         (output / stale).unlink(missing_ok=True)

@@ -17,13 +17,15 @@ from rlp_sweeps.errors import QueryError, RunDirectoryError, SchemaError
 Format = Literal["table", "csv", "json", "parquet"]
 FORMATS: tuple[Format, ...] = ("table", "csv", "json", "parquet")
 
-_PART_TABLES = {
+PART_TABLES = {
     "trials": ["trial_id"],
     "epochs": ["trial_id", "epoch"],
     "probes": ["trial_id", "source", "attach_point", "pooling", "probe", "label_set"],
     "samples": [],
 }
-_RESULT_TABLES = (
+"""Tables that a sweep writes, and what tells their rows apart; nothing where rows are too many."""
+
+RESULT_TABLES = (
     *("effects", "effects_pooled", "effects_legs", "effects_pooled_legs", "cells"),
     *("tuned", "tuned_choices", "tuned_curve", "substitution", "dose_response"),
     *("effects_surface", "effects_surface_pooled", "surface_checks"),
@@ -31,6 +33,8 @@ _RESULT_TABLES = (
     *("probe_profile", "probe_layers"),
     *("memorization_scores", "influences", "score_comparison"),
 )
+"""Tables that an analysis writes, by file name without its end."""
+
 _RESOLUTION_LINE = "Resolved plan until failure"
 
 
@@ -72,7 +76,7 @@ def scan_tables(directory: Path) -> dict[str, pl.LazyFrame]:
     """
     read_manifest(directory)
     tables: dict[str, pl.LazyFrame] = {}
-    for table, key in _PART_TABLES.items():
+    for table, key in PART_TABLES.items():
         groups = find_parts(directory, table)
         if groups:
             frame = pl.concat([scan_raw(group) for group in groups], how="diagonal_relaxed")
@@ -80,7 +84,7 @@ def scan_tables(directory: Path) -> dict[str, pl.LazyFrame]:
             has_key = key and set(key) <= set(schema)
             several = sum(len(group.paths) for group in groups) > 1
             tables[table] = _unique(frame, key, schema) if has_key and several else frame
-    for table in _RESULT_TABLES:
+    for table in RESULT_TABLES:
         path = directory / "analysis" / f"{table}.parquet"
         if path.exists():
             tables[table] = pl.scan_parquet(path, glob=False)
@@ -118,7 +122,7 @@ def _explained(error: BaseException, sql: str, tables: Mapping[str, pl.LazyFrame
         named = {name: frame for name, frame in tables.items() if re.search(rf"\b{name}\b", sql)}
         hint = _near_columns(reason, named or tables)
         reason = reason.split(";")[0]
-    elif missing := [name for name in _RESULT_TABLES if f"'{name}'" in reason]:
+    elif missing := [name for name in RESULT_TABLES if f"'{name}'" in reason]:
         hint = f" `rlp-sweeps analyze` writes {missing[0]!r}."
     return QueryError(f"the query must be valid SQL, but {reason}. Tables: {list(tables)}.{hint}")
 

@@ -94,6 +94,21 @@ class Analysis:
         """Trials by status, and `total`."""
         return {name: int(self.counts[name].sum()) for name in (*STATUSES, "total")}
 
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """Return the tables that are written, by file name without its end."""
+        tables = {"cells": self.cells}
+        for name, table in (("effects", self.effects), ("effects_pooled", self.effects_pooled)):
+            tables |= {name: table.filter(~IS_LEG), f"{name}_legs": table.filter(IS_LEG)}
+        for part in (self.secondary, self.probed, self.memorization):
+            if part is not None:
+                tables |= part.tables()
+        further = {
+            "benign": self.benign,
+            "claims": self.claims,
+            "claim_values": self.claim_values,
+        }
+        return tables | {name: table for name, table in further.items() if table is not None}
+
     def to_json(self) -> dict[str, Any]:
         """Return verdict, separation, pooled rows, notes, counts; every number finite or None."""
         return {
@@ -103,7 +118,7 @@ class Analysis:
             "pooled": [_finite(row) for row in self.effects_pooled.filter(~IS_LEG).to_dicts()],
             "pooled_legs": [_finite(row) for row in self.effects_pooled.filter(IS_LEG).to_dicts()],
             "secondary": self._secondary_to_json(),
-            "claims": [] if self.claims is None else self.claims.to_dicts(),
+            "claims": [] if self.claims is None else [_finite(r) for r in self.claims.to_dicts()],
             "benign": [_finite(r) for r in self.benign.to_dicts()]
             if self.benign is not None
             else None,

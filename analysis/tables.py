@@ -76,13 +76,11 @@ def _with_claims(analysis: Analysis, directories: Sequence[Path], origin: Origin
     """Return the analysis with what the recipes' claims came to; as it is where there are none."""
     if not origin.claims:
         return analysis
-    results = {"effects": analysis.effects, "effects_pooled": analysis.effects_pooled}
-    if analysis.benign is not None:
-        results["benign"] = analysis.benign
-    for further in (analysis.secondary, analysis.probed, analysis.memorization):
-        if further is not None:
-            results |= further.tables()
     checked = check_claims(
-        directories, analysis.trials, origin=origin, diverged=analysis.diverged, results=results
+        directories,
+        analysis.trials,
+        origin=origin,
+        diverged=analysis.diverged,
+        results=analysis.tables(),
     )
     return replace(analysis, claims=checked.table, claim_values=checked.values)

@@ -12,7 +12,7 @@ Deviations:
     The small size asks it of 300 digits and a small CNN, with crops as augmentation, on
     cross-entropy and for 600 epochs, instead of CIFAR-10 and a ResNet-18 on a squared error behind
     a wide projector for thousands of epochs. Features are read by kNN at the layer that validates
-    best. At the paper's size the loss and the missing projector are deviations as well.
+    best. At the paper's size the missing projector is a deviation as well.
 """
 
 from rlp_sweeps.spaces import ChoiceAxis, Claim, SearchSpace
@@ -24,7 +24,7 @@ def knn(source: str) -> str:
     """Return the query of kNN's test accuracy at the layer that validates best, by trial."""
     rows = f"""
         SELECT trial_id, val_accuracy, test_accuracy FROM probes
-        WHERE probe = 'knn' AND source = '{source}'
+        WHERE probe = 'knn' AND source = '{source}' AND pooling = 'average'
     """
     return f"""
         SELECT r.trial_id AS trial_id, AVG(r.test_accuracy) AS knn
@@ -124,6 +124,7 @@ PAPER = SearchSpace(
         "backbone": "resnet18",
         "num_random_labels": 10,
         "optimizer": "adamw",
+        "loss": "mse",
         "num_epochs": 5000,
         "batch_size": 256,
         "precision": "bf16",

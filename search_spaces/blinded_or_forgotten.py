@@ -22,6 +22,7 @@ def _recalled(probe: str, source: str = "trained") -> str:
     return f"""
         SELECT trial_id, memorization FROM probes
         WHERE probe = '{probe}' AND source = '{source}' AND attach_point = 'hidden2'
+              AND pooling = 'average'
     """
 
 

@@ -10,7 +10,7 @@ Deviations:
     The small size asks it of the 1,797 digits and a multilayer perceptron of four hidden layers
     instead of CIFAR-100 and VGG16; a head that copies all five layers reads the pixels. Whether a
     deeper head recalls more for reading earlier or for being larger is told by the control that
-    widens the copied layers (``--set copy_width=1,2,4``).
+    widens the copied layers (``--set copy_depth=3 --set copy_width=1,2,4``).
 """
 
 from rlp_sweeps.spaces import ChoiceAxis, Claim, SearchSpace
@@ -23,6 +23,7 @@ def _difference(first: int, second: int) -> str:
         SELECT a.seed, a.memorization - b.memorization AS value
         FROM trials a JOIN trials b ON a.seed = b.seed
         WHERE a.copy_depth = {first} AND b.copy_depth = {second}
+              AND a.copy_width = 1 AND b.copy_width = 1
     """
 
 

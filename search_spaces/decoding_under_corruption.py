@@ -17,6 +17,7 @@ Deviations:
 from rlp_sweeps.spaces import ChoiceAxis, Claim, SearchSpace
 
 SOURCE = "arXiv:2501.14687"
+BETWEEN = "t.label_corruption > 0 AND t.label_corruption < 1"
 
 
 def _decoded(probe: str, *, labels: str, source: str = "trained") -> str:
@@ -24,6 +25,7 @@ def _decoded(probe: str, *, labels: str, source: str = "trained") -> str:
     rows = f"""
         SELECT trial_id, val_accuracy, test_accuracy FROM probes
         WHERE probe = '{probe}' AND label_set = '{labels}' AND source = '{source}'
+              AND pooling = 'average'
     """
     return f"""
         SELECT r.trial_id AS trial_id, AVG(r.test_accuracy) AS decoded
@@ -35,9 +37,11 @@ def _decoded(probe: str, *, labels: str, source: str = "trained") -> str:
 
 
 def _mean(expression: str, joins: str, where: str) -> str:
+    """Return the query of a mean over the shares of corruption, where all of them were probed."""
+    num_shares = 4 if where == BETWEEN else 1
     return f"""
         SELECT t.seed, AVG({expression}) AS value
-        FROM trials t {joins} WHERE {where} GROUP BY t.seed
+        FROM trials t {joins} WHERE {where} GROUP BY t.seed HAVING COUNT(*) = {num_shares}
     """
 
 
@@ -47,7 +51,6 @@ def _join(name: str, query: str) -> str:
 
 MASC = _join("m", _decoded("masc", labels="trained"))
 MASC_TRUE = _join("w", _decoded("masc", labels="true"))
-BETWEEN = "t.label_corruption > 0 AND t.label_corruption < 1"
 
 CLAIMS = (
     Claim(

@@ -27,7 +27,7 @@ def _at(layer: str, *, probe: str = "rlp_online", source: str = "trained") -> st
             SELECT {"MIN" if layer == "first" else "MAX"}(layer) AS layer FROM probes
             WHERE source = 'trained'
         ) edge ON p.layer = edge.layer
-        WHERE p.probe = '{probe}' AND p.source = '{source}'
+        WHERE p.probe = '{probe}' AND p.source = '{source}' AND p.pooling = 'average'
     """
 
 

@@ -27,7 +27,7 @@ def _left(num_random_labels: int, rlp_lambda: float) -> str:
         FROM trials f JOIN trials c
         ON f.seed = c.seed AND f.num_random_labels = c.num_random_labels
         WHERE f.arm = 'full' AND c.arm = 'control'
-              AND f.num_random_labels = {num_random_labels} AND f.rlp_lambda = {rlp_lambda}
+              AND f.num_random_labels = {num_random_labels} AND f.rlp_lambda = {rlp_lambda:g}
     """
 
 
@@ -38,31 +38,30 @@ def _difference(first: tuple[int, float], second: tuple[int, float]) -> str:
     """
 
 
-CLAIMS = (
-    Claim(
+def _claims(first: float) -> tuple[Claim, ...]:
+    """Return what is claimed, from the smallest λ on; the next ones are ten times as large each."""
+    low, middle, high = first, 10 * first, 100 * first
+    same_lambda = Claim(
         text="At the same λ, a head with ten times the random labels unlearns less.",
         source=SOURCE,
-        quantity="Share of memorization left by λ = 0.1 at R = 100, less that at R = 10",
-        measure=_difference((100, 0.1), (10, 0.1)),
+        quantity=f"Share of memorization left by λ = {middle:g} at R = 100, less that at R = 10",
+        measure=_difference((100, middle), (10, middle)),
         expects="above",
-    ),
-    Claim(
-        text="At the same λ/R = 0.001, both unlearn the same.",
-        source=SOURCE,
-        quantity="Share of memorization left at R = 100, λ = 0.1, less that at R = 10, λ = 0.01",
-        measure=_difference((100, 0.1), (10, 0.01)),
-        expects="within",
-        bound=0.15,
-    ),
-    Claim(
-        text="At the same λ/R = 0.01, both unlearn the same.",
-        source=SOURCE,
-        quantity="Share of memorization left at R = 100, λ = 1, less that at R = 10, λ = 0.1",
-        measure=_difference((100, 1), (10, 0.1)),
-        expects="within",
-        bound=0.15,
-    ),
-)
+    )
+    same_ratio = (
+        Claim(
+            text=f"At the same λ/R = {at_ten / 10:g}, both unlearn the same.",
+            source=SOURCE,
+            quantity=f"Share of memorization left at R = 100, λ = {at_hundred:g}, less that at "
+            f"R = 10, λ = {at_ten:g}",
+            measure=_difference((100, at_hundred), (10, at_ten)),
+            expects="within",
+            bound=0.15,
+        )
+        for at_ten, at_hundred in ((low, middle), (middle, high))
+    )
+    return (same_lambda, *same_ratio)
+
 
 SPACE = SearchSpace(
     claim="A single head's regularizer acts with λ/R.",
@@ -84,7 +83,7 @@ SPACE = SearchSpace(
         "batch_size": 50,
         "eval_every": 20,
     },
-    claims=CLAIMS,
+    claims=_claims(0.01),
 )
 
 PAPER = SearchSpace(
@@ -108,5 +107,5 @@ PAPER = SearchSpace(
         "precision": "bf16",
         "eval_every": 10,
     },
-    claims=CLAIMS,
+    claims=_claims(1.0),
 )

@@ -62,7 +62,7 @@ CLAIMS = (
                 SELECT seed, num_random_labels, AVG(effect) AS effect FROM ({EFFECT}) e
                 GROUP BY seed, num_random_labels
             )
-            SELECT seed, MAX(effect) AS value FROM m GROUP BY seed
+            SELECT seed, MAX(effect) + 0 * SUM(effect) AS value FROM m GROUP BY seed
         """,
         expects="below",
     ),

@@ -25,7 +25,8 @@ def _change(attach_points: str, layers: str) -> str:
     return f"""
         WITH recalled AS (
             SELECT trial_id, AVG(memorization) AS memorization FROM probes
-            WHERE probe = 'rlp_online' AND source = 'trained' AND {layers} GROUP BY trial_id
+            WHERE probe = 'rlp_online' AND source = 'trained' AND pooling = 'average' AND {layers}
+            GROUP BY trial_id
         ), read AS (
             SELECT t.seed AS seed, t.arm AS arm, t.rlp_lambda AS rlp_lambda,
                    r.memorization AS memorization

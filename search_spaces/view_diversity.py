@@ -104,6 +104,7 @@ PAPER = SearchSpace(
         "backbone": "resnet18",
         "num_random_labels": 10,
         "optimizer": "adamw",
+        "loss": "mse",
         "num_epochs": 5000,
         "batch_size": 256,
         "precision": "bf16",

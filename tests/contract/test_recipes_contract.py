@@ -1,7 +1,11 @@
 import re
+from pathlib import Path
 
+import polars as pl
 import pytest
 
+from analysis.claims import check_claims
+from analysis.origin import Origin, Plan
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.recipes import list_recipes, load_space
 from rlp_sweeps.training.augmentation import build_augmentation
@@ -16,6 +20,7 @@ SEPARATING = [
 ]
 PAPER_SIZES = [f"{name}:paper" for name in NAMES if "paper" in load_space(name).sizes]
 SOURCE = r"arXiv:\d{4}\.\d{5}|ICLR \d{4}"
+OUTCOMES = ("train_accuracy", "val_accuracy", "test_accuracy", "changed_label_accuracy")
 ARMS = ("control", "full", "class_term", "uniform_term", "sham")
 
 
@@ -50,6 +55,32 @@ def test_every_grid_over_lambda_separates_the_effects_over_three_seeds(name: str
 
     assert set(space.arms) >= set(ARMS)
     assert space.num_seeds >= 3
+
+
+@pytest.mark.parametrize("name", [*NAMES, *PAPER_SIZES])
+def test_claims_over_trials_alone_are_measured_on_the_recipes_grid(
+    name: str, tmp_path: Path
+) -> None:
+    space = load_space(name).space
+    claims = tuple(c for c in space.claims if not re.search("probes|epochs|score_comp", c.measure))
+    rows = [
+        TrialConfig.from_dict({**trial, "seed": seed}) for trial in space.grid() for seed in (0, 1)
+    ]
+    configs = {config.trial_id: config for config in rows}
+    trials = pl.DataFrame(
+        [{"trial_id": i, "status": "completed", **c.to_dict()} for i, c in configs.items()],
+        infer_schema_length=None,
+    ).with_columns(
+        pl.int_range(pl.len()).cast(pl.Float64).sin().alias(metric)
+        for metric in (*OUTCOMES, "memorization", "random_label_accuracy")
+    )
+    (tmp_path / "trials").mkdir()
+    trials.write_parquet(tmp_path / "trials" / "a.parquet")
+    plan = Plan(directory=tmp_path, claims=claims)
+
+    checked = check_claims([tmp_path], trials, origin=Origin(plans=(plan,)), diverged="exclude")
+
+    assert checked.table["num_replicates"].to_list() == [2] * len(claims)
 
 
 @pytest.mark.parametrize("name", NAMES)

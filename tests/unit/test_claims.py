@@ -49,7 +49,9 @@ def folder(tmp_path):
 
 
 def check(folder, frame, *claims, **options):
-    plan = Plan(directory=folder, claims=claims, seeds=options.pop("seeds", {}))
+    seeds = options.pop("seeds", {})
+    arms = dict.fromkeys([*frame["trial_id"], *seeds])
+    plan = Plan(directory=folder, claims=claims, seeds=seeds, arms=arms)
     return check_claims([folder], frame, origin=Origin(plans=(plan,)), **options)
 
 
@@ -93,15 +95,21 @@ def test_a_diverged_trial_scores_at_chance_unless_told_otherwise(folder):
     assert excluded == pytest.approx([0.2])
 
 
+def test_seeds_without_a_value_are_counted(folder):
+    frame = trials([0.1, 0.2, 0.3], statuses=["diverged"])
+
+    table = check(folder, frame, claim(), diverged="exclude").table
+
+    assert table["reason"].item() == "1 seed(s) have no value"
+
+
 def test_a_seed_with_a_failed_or_missing_trial_takes_no_part(folder):
     frame = trials([0.1, 0.2, 0.3, 0.4], statuses=["failed"])
 
     checked = check(folder, frame, claim(), seeds={"lost": 1})
 
     assert checked.values["seed"].to_list() == [2, 3]
-    assert checked.table["reason"].item() == (
-        "2 seed(s) left out: they have trials without an outcome"
-    )
+    assert checked.table["reason"].item() == ("2 seed(s) left out: not every trial has an outcome")
 
 
 def test_seeds_without_spread_are_judged_by_their_value(folder):
@@ -144,6 +152,65 @@ def test_a_query_may_bring_its_own_interval(folder):
     row = check(folder, trials([0.1]), claim(measure=measure)).table.row(0, named=True)
 
     assert (row["result"], row["num_replicates"]) == ("agrees", 2)
+
+
+def test_a_query_whose_number_has_no_interval_resolves_nothing(folder):
+    measure = "SELECT 1.0 AS estimate, NULL AS ci_low, NULL AS ci_high, 7 AS n FROM trials LIMIT 1"
+
+    row = check(folder, trials([0.1]), claim(measure=measure)).table.row(0, named=True)
+
+    assert (row["estimate"], row["result"]) == (1.0, "not resolved")
+    assert row["reason"] == "there is no interval"
+
+
+def test_a_plans_claims_are_asked_of_its_own_trials_alone(folder, tmp_path):
+    other = trials([0.9, 0.9]).with_columns(trial_id="o" + pl.col("trial_id"))
+    plans = (
+        Plan(directory=folder, claims=(claim(),), arms=dict.fromkeys(["c0", "f0", "c1", "f1"])),
+        Plan(directory=tmp_path, arms=dict.fromkeys(other["trial_id"])),
+    )
+
+    checked = check_claims(
+        [folder], pl.concat([trials([0.1, 0.2]), other]), origin=Origin(plans=plans)
+    )
+
+    assert checked.values["value"].to_list() == pytest.approx([0.1, 0.2])
+
+
+def test_rows_of_a_trial_in_two_directories_count_once(folder, tmp_path):
+    second = tmp_path / "second"
+    for path in (folder, second):
+        (path / "trials").mkdir(parents=True, exist_ok=True)
+        (path / "epochs").mkdir()
+        trials([0.0]).write_parquet(path / "trials" / "a.parquet")
+        epochs = pl.DataFrame({"trial_id": ["f0", "f0"], "epoch": [1, 2], "head_loss": [1.0, 2.0]})
+        epochs.write_parquet(path / "epochs" / "a.parquet")
+    measure = """
+        SELECT t.seed, SUM(e.head_loss) AS value
+        FROM epochs e JOIN trials t ON e.trial_id = t.trial_id GROUP BY t.seed
+    """
+    plan = Plan(directory=folder, claims=(claim(measure=measure),), arms={"c0": None, "f0": None})
+
+    checked = check_claims([folder, second], trials([0.1]), origin=Origin(plans=(plan,)))
+
+    assert checked.values["value"].to_list() == [3.0]
+
+
+def test_what_a_probe_lacks_is_no_number_and_so_is_a_mean_over_it(folder):
+    (folder / "probes").mkdir()
+    probes = pl.DataFrame(
+        {"trial_id": ["f0", "f0", "f1", "f1"], "memorization": [0.5, None, 0.25, 0.75]}
+    )
+    probes.write_parquet(folder / "probes" / "a.parquet")
+    measure = """
+        SELECT t.seed, AVG(p.memorization) AS value
+        FROM probes p JOIN trials t ON p.trial_id = t.trial_id GROUP BY t.seed
+    """
+
+    checked = check(folder, trials([0.1, 0.2]), claim(measure=measure))
+
+    assert checked.values["value"].to_list() == [0.5]
+    assert checked.table["reason"].item() == "one seed has no interval"
 
 
 def test_a_query_sees_the_tables_of_this_analysis(folder):
