@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from analysis.claims import format_claim, format_expectation
+from analysis.tables import analyze
 from benchmarks.options import ROOT
 from rlp_sweeps.errors import RunDirectoryError
 from rlp_sweeps.recipes import load_space
@@ -26,27 +27,28 @@ FOLDER = ROOT / "docs" / "findings"
 BEGIN = "<!-- begin: python -m benchmarks.findings -->"
 END = "<!-- end: python -m benchmarks.findings -->"
 
-_ROLES = ("axes", "arms", "fixed", "num_seeds", "first_seed", "claims", "probes", "keep_samples")
+_SPACE = ("axes", "arms", "fixed", "num_seeds", "first_seed", "search", "claims")
+_ADDED = {"probes": [], "keep_samples": False}
+"""What spaces of older runs may lack, with what it stands for."""
 
 
 def evidence_of(directory: Path) -> dict[str, Any]:
-    """Return what a finished run of a recipe found, JSON-ready.
+    """Return what a finished run of a recipe found, JSON-ready; it is analyzed anew.
 
     Raises:
-        RunDirectoryError: It was not analyzed, is not finished, or was not the recipe as it stands.
+        RunDirectoryError: It is not finished, or was not the recipe as it stands.
     """
     manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
     recipe = str(manifest["sweep_name"])
     described = as_json(load_space(recipe).space.to_dict())
-    changed = [name for name in _ROLES if described[name] != manifest["space"].get(name)]
+    space = {**_ADDED, **manifest["space"]}
+    changed = [name for name in (*_SPACE, *_ADDED) if described[name] != space.get(name)]
     if changed:
         msg = (
             f"a finding must come from the recipe as it stands, but {directory} differs from "
             f"{recipe!r} in {changed}; run it again."
         )
         raise RunDirectoryError(msg)
-    table = _analyzed(directory, "claims")
-    values = _analyzed(directory, "claim_values")
     trials = pl.read_parquet(directory / "trials" / "*.parquet", columns=["status"])
     counts = dict(trials.group_by("status").len().sort("status").iter_rows())
     num_planned = len(manifest["trials"])
@@ -56,6 +58,10 @@ def evidence_of(directory: Path) -> dict[str, Any]:
             f"{num_planned} trials; `rlp-sweeps resume {directory}`."
         )
         raise RunDirectoryError(msg)
+    analysis = analyze([directory])
+    assert analysis.claims is not None
+    assert analysis.claim_values is not None
+    values = analysis.claim_values
     return {
         "recipe": recipe,
         "command": f"rlp-sweeps run {recipe}",
@@ -68,7 +74,7 @@ def evidence_of(directory: Path) -> dict[str, Any]:
                 .select("seed", "value")
                 .rows(),
             }
-            for row in table.to_dicts()
+            for row in analysis.claims.to_dicts()
         ],
     }
 
@@ -76,14 +82,6 @@ def evidence_of(directory: Path) -> dict[str, Any]:
 def as_json(value: Any) -> Any:
     """Return a value as it comes back from a JSON file."""
     return json.loads(json.dumps(value))
-
-
-def _analyzed(directory: Path, name: str) -> pl.DataFrame:
-    path = directory / "analysis" / f"{name}.parquet"
-    if not path.exists():
-        msg = f"a finding must be analyzed, but there is no {path}; `rlp-sweeps analyze` writes it."
-        raise RunDirectoryError(msg)
-    return pl.read_parquet(path)
 
 
 def read_evidence(folder: Path = FOLDER) -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ Source:
 Deviations:
     The small size asks it of the 1,797 digits and a multilayer perceptron of five layers; "next to
     nothing" is read as less than 10 points of memorization. All heads are trained with the network
-    and only observe but the last, which is the arm `control`'s. Heads that are fitted
-    to the trained network until they have converged stand beside them.
+    and only observe. Heads that are fitted to the trained network until they have converged stand
+    beside them; that their profile falls was first seen on seeds 0 and 1 of a shorter training.
 """
 
 from rlp_sweeps.spaces import ChoiceAxis, Claim, SearchSpace

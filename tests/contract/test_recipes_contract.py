@@ -71,7 +71,7 @@ def test_claims_over_trials_alone_are_measured_on_the_recipes_grid(
         [{"trial_id": i, "status": "completed", **c.to_dict()} for i, c in configs.items()],
         infer_schema_length=None,
     ).with_columns(
-        pl.int_range(pl.len()).cast(pl.Float64).sin().alias(metric)
+        (2 + pl.int_range(pl.len()).cast(pl.Float64).sin()).alias(metric)
         for metric in (*OUTCOMES, "memorization", "random_label_accuracy")
     )
     (tmp_path / "trials").mkdir()

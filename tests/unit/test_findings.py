@@ -88,11 +88,8 @@ def test_an_unfinished_run_backs_nothing(tmp_path):
     space = load_space("rising_memorization").space
     manifest = {"sweep_name": "rising_memorization", "space": space.to_dict(), "trials": [1, 2]}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    for folder in ("trials", "analysis"):
-        (tmp_path / folder).mkdir()
+    (tmp_path / "trials").mkdir()
     pl.DataFrame({"status": ["completed"]}).write_parquet(tmp_path / "trials" / "a.parquet")
-    for name in ("claims", "claim_values"):
-        pl.DataFrame().write_parquet(tmp_path / "analysis" / f"{name}.parquet")
 
     with pytest.raises(RunDirectoryError, match="must come from a finished run"):
         evidence_of(tmp_path)
