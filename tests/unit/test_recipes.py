@@ -86,7 +86,7 @@ def test_load_space_finds_a_file_and_what_stands_beside_it(tmp_path: Path) -> No
     ("reference", "message"),
     [
         ("quickstat", r"^no module 'search_spaces\.quickstat'; did you mean 'quickstart'\?$"),
-        ("zzz", r"^no module 'search_spaces\.zzz'; the recipes are \['cifar100_label"),
+        ("zzz", r"^no module 'search_spaces\.zzz'; the recipes are \['benign_memor"),
         ("nowhere.to.be.found", r"^no module 'nowhere\.to\.be\.found'; the recipes are"),
         ("rlp_sweeps.config.inner", r"^no module 'rlp_sweeps\.config\.inner'; the recipes are"),
         ("absent/first.py", r"^no search space at 'absent/first\.py'; the file does not exist\.$"),
