@@ -17,6 +17,7 @@ from rlp_sweeps.orchestration.threads import limited_threads
 from rlp_sweeps.probes import (
     ProbeOptions,
     ProbeRow,
+    data_key,
     probe_references,
     probe_trained,
     reference_key,
@@ -84,7 +85,7 @@ def rows_of(trial_id: str, found: Found) -> list[Row]:
 
 
 class Bench:
-    """Works on one task after the other; those of one reference key share the data set."""
+    """Works on one task after the other; those of one data key share the data set."""
 
     def __init__(self, job: ProbeJob) -> None:
         self._job = job
@@ -112,8 +113,8 @@ class Bench:
         return probe_trained(network, task.config, data, options=task.options)
 
     def _data_of(self, config: TrialConfig) -> SplitDataset:
-        if self._data is None or self._key != reference_key(config):
+        if self._data is None or self._key != data_key(config):
             self._data = None  # before the next one takes its place in memory
             self._data = split_dataset(config, data_dir=self._job.data_dir, device=self._device)
-            self._key = reference_key(config)
+            self._key = data_key(config)
         return self._data

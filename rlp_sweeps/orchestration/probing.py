@@ -23,7 +23,7 @@ from rlp_sweeps.orchestration.probe_workers import Place, work_on
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.resources import GroupResources, check_cluster
 from rlp_sweeps.orchestration.rows import Row
-from rlp_sweeps.probes import ProbeOptions, ProbeRow, check_fits, reference_key
+from rlp_sweeps.probes import ProbeOptions, ProbeRow, check_fits, data_key
 from rlp_sweeps.tracking.kept_weights import kept_weights
 from rlp_sweeps.tracking.probe_rows import read_probes, write_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory
@@ -114,7 +114,7 @@ def probe_sweep(
     left = [i for i in chosen if table.missing(i)]
     read, unreadable = _readable(left, weights)
     refuse_if_none_fits(read, options)
-    read.sort(key=lambda config: (repr(reference_key(config)), config.trial_id))
+    read.sort(key=lambda config: (repr(data_key(config)), config.trial_id))
     for dataset in dict.fromkeys(config.dataset for config in read):
         check_dataset(dataset, data_dir=plan.data_dir)
     job = ProbeJob(

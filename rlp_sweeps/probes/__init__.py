@@ -13,6 +13,7 @@ from rlp_sweeps.probes.layer_choice import best_layer
 from rlp_sweeps.probes.network_probes import (
     ProbeOptions,
     check_fits,
+    data_key,
     probe_network,
     probe_references,
     probe_trained,
@@ -26,6 +27,7 @@ __all__ = [
     "ProbeRow",
     "best_layer",
     "check_fits",
+    "data_key",
     "probe_network",
     "probe_references",
     "probe_trained",

@@ -128,6 +128,15 @@ def reference_key(config: TrialConfig) -> tuple[object, ...]:
     return tuple(v for k, v in config.to_dict().items() if k not in _ONLY_FOR_TRAINING)
 
 
+def data_key(config: TrialConfig) -> tuple[object, ...]:
+    """Return what tells trials apart that are probed on different data.
+
+    Fixed views are made by the augmentation, which references never see; observers read the views.
+    """
+    augmentation = config.augmentation if config.num_views else None
+    return *reference_key(config), augmentation
+
+
 def check_fits(config: TrialConfig, options: ProbeOptions) -> None:
     """Refuse probes that a trial's configuration rules out.
 

@@ -18,11 +18,12 @@ from rlp_sweeps.orchestration.planner import SweepPlan, plan_sweep
 from rlp_sweeps.orchestration.probing import ProbedTrial, probe_sweep
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.rows import take_over
-from rlp_sweeps.probes import ProbeOptions
+from rlp_sweeps.probes import ProbeOptions, data_key, probe_references, reference_key
 from rlp_sweeps.spaces import ChoiceAxis, SearchSpace
 from rlp_sweeps.tracking.kept_weights import keep_weights, kept_weights, weights_folder
 from rlp_sweeps.tracking.probe_rows import ask_for_probes, asked_probes, read_probes, write_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
+from rlp_sweeps.training.datasets import split_dataset
 from rlp_sweeps.training.loop import GroupContext, train_group
 
 SPACE = SearchSpace(
@@ -71,12 +72,13 @@ def train_into(path: Path, *, keeps: bool = True, space: SearchSpace = SPACE) ->
     context = GroupContext(
         group_id="g", data_dir=plan.data_dir, weights_folder=weights_folder(directory)
     )
-    train_group(
-        plan.trials,
-        context=context,
-        report=lambda progress: (),
-        record=lambda result: directory.write_trial(result.trial, result.epochs),
-    )
+    for group in plan.groups:
+        train_group(
+            group.trials,
+            context=context,
+            report=lambda progress: (),
+            record=lambda result: directory.write_trial(result.trial, result.epochs),
+        )
     return directory
 
 
@@ -141,6 +143,46 @@ def test_the_observers_of_all_places_have_a_row_each(tmp_path: Path) -> None:
     for row in rows:
         if row["attach_point"] == "hidden1":
             assert row["train_accuracy"] == trials[row["trial_id"]]["random_label_accuracy"]
+
+
+def test_observers_of_fixed_views_read_those_of_their_own_augmentation(tmp_path: Path) -> None:
+    space = SPACE.override({"augmentation": "crop,p3", "num_views": "2"})
+    directory = train_into(tmp_path / "views", space=space)
+
+    probe_sweep(directory.path, options=ProbeOptions(probes=("rlp_online",)), run_options=CPU)
+
+    trials = {row["trial_id"]: row for row in directory.read_trials().to_pylist()}
+    rows = read_probes(directory).to_pylist()
+    assert len(rows) == len(trials) == 8
+    for row in rows:
+        assert row["train_accuracy"] == trials[row["trial_id"]]["random_label_accuracy"]
+        assert row["num_train_samples"] == 2 * 64
+
+
+def test_references_are_the_same_whatever_the_views_are_made_by() -> None:
+    plan = plan_sweep(
+        SPACE.override({"augmentation": "crop,p3", "num_views": "2"}),
+        name="demo",
+        device="cpu",
+        engine="sequential",
+    )
+    one, other = {
+        c.augmentation: c for c in plan.trials if c.seed == 0 and c.arm == "full"
+    }.values()
+
+    found = [
+        probe_references(
+            config,
+            split_dataset(config, data_dir="", device=torch.device("cpu")),
+            options=ProbeOptions(probes=("rlp_offline", "class_mean")),
+        )
+        for config in (one, other)
+    ]
+
+    assert reference_key(one) == reference_key(other)
+    assert data_key(one) != data_key(other)
+    first, second = ([replace(row, probe_time_s=0.0) for row in rows] for rows in found)
+    assert first == second
 
 
 def test_trials_of_one_seed_share_their_references(
