@@ -137,7 +137,7 @@ class GroupRun:
         self._pending: dict[str, list[Row]] = {}
         self._told_at = time.monotonic()
         self._epoch = 0
-        self._probes = job.end_probes()
+        self._probes: "EndProbes | None" = None
         self.counts = dict.fromkeys(STATUSES, 0)
 
     def run(self) -> None:
@@ -154,6 +154,7 @@ class GroupRun:
         self._report({"epoch": self._epoch, **self._scalar_counts(), **self._news()})
 
     def _train(self) -> None:
+        self._probes = self._job.end_probes()
         if self._job.halved_space is not None:
             gone = set(self._group.points) - {trial.trial_id for trial in self._group.trials}
             ended = read_with_epochs(self._job.directory, gone)

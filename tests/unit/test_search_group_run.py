@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections import Counter
 from dataclasses import replace
 
@@ -244,6 +245,17 @@ def test_rows_of_probes_are_there_before_the_trial_s_own(job, plan, monkeypatch)
     _run(replace(job, probes=("class_mean",)), plan)
 
     assert seen == [True, True]
+
+
+def test_a_group_leaves_no_folder_of_weights_behind(job, plan, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    probed = replace(job, probes=("class_mean",))
+
+    for _ in range(2):  # the second finds nothing to train
+        _run(probed, plan)
+
+        assert list(tmp_path.glob("temporary/rlp-probes-*")) == []
 
 
 def test_probes_that_raise_leave_the_trial_and_a_sentence(job, plan, monkeypatch):
