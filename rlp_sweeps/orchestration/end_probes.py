@@ -48,33 +48,32 @@ class EndProbes:
         self._is_kept = kept is not None
         self.weights_folder = kept or Path(tempfile.mkdtemp(prefix="rlp-probes-"))
 
-    def probe(self, trial_id: str, rows: Sequence[Row]) -> None:
-        """Probe a member that has left its weights, and write what is found.
+    def probe(self, trial_id: str, status: str, rows: Sequence[Row]) -> None:
+        """Probe a completed member by its weights, and write what is found.
 
         Args:
             trial_id: The member.
+            status: How it ended.
             rows: What was found while it trained; it is not asked for again.
 
         Raises:
             RunDirectoryError: The directory cannot be written.
         """
-        found = self._found(trial_id, {row["probe"] for row in rows})
+        known = {row["probe"] for row in rows}
+        found = self._found(trial_id, known) if status == "completed" else ()
         error = next((one.error for one in found if one.error is not None), None)
         further = [row for one in found if error is None for row in rows_of(trial_id, one)]
         if rows or further:
             write_probes(self._directory, trial_id, [*rows, *further])
         if error is not None:
             write_probe_error(self._directory, trial_id, error)
+        if not self._is_kept:
+            weights_path(self.weights_folder, trial_id).unlink(missing_ok=True)
 
     def _found(self, trial_id: str, known: set[str]) -> tuple[Found, ...]:
         path = weights_path(self.weights_folder, trial_id)
         names = tuple(name for name in self._names if name not in known)
-        if not names or not path.exists():  # it diverged or failed
-            return ()
-        found = _bench_of(self._job).probe(path, ProbeOptions(probes=names))
-        if not self._is_kept:
-            path.unlink()
-        return found
+        return _bench_of(self._job).probe(path, ProbeOptions(probes=names)) if names else ()
 
     def close(self) -> None:
         """Remove what is not kept."""

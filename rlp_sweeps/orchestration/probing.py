@@ -79,7 +79,7 @@ def probe_sweep(
     trial_ids: Collection[str] = (),
     on_trial: OnTrial = lambda trial: None,
 ) -> ProbingOutcome:
-    """Probe every trial that has weights and a row, and write what its table still lacks.
+    """Probe every completed trial that has weights, and write what its table still lacks.
 
     Trials that are the same before training (`probes.reference_key`) share their references. Where
     they are worked on changes no number.
@@ -88,7 +88,7 @@ def probe_sweep(
         path: The run directory; a sweep may be at work in it.
         options: What is probed.
         run_options: Where: address, device, and what a task holds of it.
-        trial_ids: Trials to probe; all where empty.
+        trial_ids: Trials to probe, stopped ones as well; all that are completed where empty.
         on_trial: Hears of every trial.
 
     Returns:
@@ -104,7 +104,8 @@ def probe_sweep(
     run_options = run_options or RunOptions()
     directory = RunDirectory.open(path)
     weights, finished = kept_weights(directory), directory.finished_trials()
-    chosen = _chosen(directory, [i for i in weights if i in finished], trial_ids)
+    kept = {i: finished[i] for i in weights if i in finished}
+    chosen = _chosen(directory, kept, trial_ids)
     plan = plan_from_manifest(directory.manifest)
     directory.check_same_data(data_fingerprints(plan))
     device = resolve_device(run_options.device)
@@ -153,9 +154,9 @@ def refuse_if_none_fits(configs: Sequence[TrialConfig], options: ProbeOptions) -
 
 
 def _chosen(
-    directory: RunDirectory, available: Sequence[str], trial_ids: Collection[str]
+    directory: RunDirectory, available: Mapping[str, str], trial_ids: Collection[str]
 ) -> list[str]:
-    """Return the trials to look at."""
+    """Return the trials to look at, out of those with weights, whose status is given by id."""
     if not available:
         msg = (
             f"no finished trial of {directory.path} has kept its weights; train with "
@@ -166,10 +167,12 @@ def _chosen(
     if absent:
         msg = (
             f"trial(s) {absent} must be finished and have kept their weights; those of "
-            f"{directory.path} that have are {_few(available)}."
+            f"{directory.path} that have are {_few(list(available))}."
         )
         raise ProbeError(msg)
-    return [i for i in available if not trial_ids or i in trial_ids]
+    if trial_ids:
+        return [i for i in available if i in trial_ids]
+    return [i for i, status in available.items() if status == "completed"]
 
 
 def _few(names: Sequence[str]) -> str:

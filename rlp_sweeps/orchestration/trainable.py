@@ -212,7 +212,7 @@ class GroupRun:
         about = {"device": row["device"], "code_version": row["code_version"]}
         probes = [{**probe, **about} for probe in result.probes]
         if self._probes is not None:  # before the row: a trial that has one is never trained again
-            self._probes.probe(trial_id, probes)
+            self._probes.probe(trial_id, row["status"], probes)
         elif probes:
             write_probes(self._job.directory, trial_id, probes)
         if result.samples:

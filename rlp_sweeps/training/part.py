@@ -190,10 +190,10 @@ class Part:
         return TrainedWeights(config=config, epoch=self.epoch, network=network)
 
     def _probes(self, trial_id: str, status: str) -> list[Row]:
-        """Return what the observers of a trained member recall, where it has several."""
+        """Return what the observers of a completed member recall, where it has several."""
         config = self.live[trial_id].config
         is_alone = config.attach_points is None and config.observed_attach_points is None
-        if is_alone or status not in KEPT_STATUSES:
+        if is_alone or status != "completed":
             return []
         return self._engine.online_rows(trial_id)
 

@@ -348,6 +348,18 @@ def test_weights_without_a_row_are_left_alone(directory: RunDirectory) -> None:
     assert outcome.num_probed == 3
 
 
+def test_stopped_trials_are_probed_where_they_are_named_alone(directory: RunDirectory) -> None:
+    (row, *_) = directory.read_trials().to_pylist()
+    directory.write_trial({**row, "status": "stopped"}, epochs=[])
+
+    unnamed = probe_sweep(directory.path, options=KNN, run_options=CPU)
+    named = probe_sweep(
+        directory.path, options=KNN, run_options=CPU, trial_ids=[str(row["trial_id"])]
+    )
+
+    assert (unnamed.num_probed, named.num_probed) == (3, 1)
+
+
 def test_reused_trials_bring_their_weights_where_weights_are_kept(
     directory: RunDirectory, tmp_path: Path
 ) -> None:

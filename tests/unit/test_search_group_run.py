@@ -247,6 +247,22 @@ def test_rows_of_probes_are_there_before_the_trial_s_own(job, plan, monkeypatch)
     assert seen == [True, True]
 
 
+def test_stopped_members_are_not_probed(tmp_path, job):
+    space = SPACE.override({"observed_attach_points": "all"})
+    plan = plan_sweep(space, name="tiny", device="cpu", group_size=2)
+
+    def report(scalars):
+        if scalars["epoch"] == 1:
+            request_stop(None)
+
+    probed = replace(job, probes=("class_mean",))
+    GroupRun(probed, plan.groups[0], report=report).run()
+
+    assert _statuses(job) == ["stopped", "stopped"]
+    assert probe_rows(job) == []
+    assert not read_probe_errors(job.directory)
+
+
 def test_a_group_leaves_no_folder_of_weights_behind(job, plan, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
