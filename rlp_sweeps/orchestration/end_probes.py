@@ -1,7 +1,8 @@
 """Probes of a trial at the end of its training, in its worker, whose weights need not be kept.
 
 The rows are there before the trial's own, so that a trial that has a row is never probed again.
-Probes that raise leave the trial as it is, and a sentence beside its rows.
+Probes that raise leave the trial as it is, and beside its rows a sentence and its weights, by which
+``rlp-sweeps probe`` tries again.
 """
 
 import shutil
@@ -17,8 +18,8 @@ from rlp_sweeps.orchestration.probe_tasks import Bench, Found, ProbeJob, ProbeTa
 from rlp_sweeps.orchestration.probing import refuse_if_none_fits
 from rlp_sweeps.orchestration.rows import Row
 from rlp_sweeps.probes import ProbeOptions
-from rlp_sweeps.tracking.kept_weights import weights_folder
-from rlp_sweeps.tracking.probe_rows import write_probe_error, write_probes
+from rlp_sweeps.tracking.kept_weights import drop_weights_of, keep_weights_of, weights_folder
+from rlp_sweeps.tracking.probe_rows import clear_probe_error, write_probe_error, write_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory
 from rlp_sweeps.training.weights import load_weights, weights_path
 
@@ -65,10 +66,16 @@ class EndProbes:
         further = [row for one in found if error is None for row in rows_of(trial_id, one)]
         if rows or further:
             write_probes(self._directory, trial_id, [*rows, *further])
-        if error is not None:
+        if error is None:  # an attempt that was killed may have left them
+            clear_probe_error(self._directory, trial_id)
+            drop_weights_of(self._directory, trial_id)
+        else:
             write_probe_error(self._directory, trial_id, error)
         if not self._is_kept:
-            weights_path(self.weights_folder, trial_id).unlink(missing_ok=True)
+            path = weights_path(self.weights_folder, trial_id)
+            if error is not None:
+                keep_weights_of(self._directory, trial_id, path)
+            path.unlink(missing_ok=True)
 
     def _found(self, trial_id: str, known: set[str]) -> tuple[Found, ...]:
         path = weights_path(self.weights_folder, trial_id)
@@ -92,7 +99,7 @@ class _SharingBench:
     def probe(self, path: Path, options: ProbeOptions) -> tuple[Found, Found]:
         weights = load_weights(path, torch.device("cpu"))
         task = ProbeTask(weights.config, options)
-        if self._reference != task.reference:
+        if self._reference != task.reference or self._references.error is not None:
             self._references, self._reference = self._bench.work(task), task.reference
         return self._references, self._bench.work(task._replace(weights=weights))
 

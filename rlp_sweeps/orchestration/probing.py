@@ -24,8 +24,13 @@ from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.resources import GroupResources, check_cluster
 from rlp_sweeps.orchestration.rows import Row
 from rlp_sweeps.probes import ProbeOptions, ProbeRow, check_fits, data_key
-from rlp_sweeps.tracking.kept_weights import kept_weights
-from rlp_sweeps.tracking.probe_rows import read_probes, write_probes
+from rlp_sweeps.tracking.kept_weights import drop_weights_of, kept_weights
+from rlp_sweeps.tracking.probe_rows import (
+    asked_probes,
+    clear_probe_error,
+    read_probes,
+    write_probes,
+)
 from rlp_sweeps.tracking.run_directory import RunDirectory
 from rlp_sweeps.training.datasets import check_dataset
 from rlp_sweeps.training.weights import load_weights
@@ -218,11 +223,18 @@ class _Table:
         return replace(self._options, probes=self.missing(trial_id))
 
     def write(self, trial_id: str, found: Iterable[Found]) -> None:
-        """Write what was found beside the rows that the trial has."""
+        """Write what was found beside the rows that the trial has.
+
+        Once it has all that trials are probed by as they end, it is no longer one that could not be.
+        """
         rows = self._rows.get(trial_id, []) + [
             row for one in found for row in rows_of(trial_id, one)
         ]
         write_probes(self._directory, trial_id, rows)
+        there = {row["probe"] for row in rows}
+        if there.issuperset(asked_probes(self._directory)):
+            clear_probe_error(self._directory, trial_id)
+            drop_weights_of(self._directory, trial_id)
 
 
 class _Walk:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +48,12 @@ from rlp_sweeps.tracking.mlflow_tracker import (
     default_tracking_uri,
     sync,
 )
-from rlp_sweeps.tracking.probe_rows import ask_for_probes, asked_probes, read_probe_errors
+from rlp_sweeps.tracking.probe_rows import (
+    ask_for_probes,
+    asked_probes,
+    probe_error_path,
+    read_probe_errors,
+)
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 from rlp_sweeps.tracking.sample_rows import keep_samples
 
@@ -345,11 +350,18 @@ class _Sweep:
             num_points_left=num_points_left,
             best=best_points(self._plan.space, trials.to_pylist()),
             interrupted=interrupted,
-            unprobed=tuple(
-                f"trial {trial_id} could not be probed: {error}"
-                for trial_id, error in read_probe_errors(self._directory).items()
-            ),
+            unprobed=tuple(self._unprobed()),
         )
+
+    def _unprobed(self) -> Iterator[str]:
+        """Yield why trials could not be probed as they ended, with the ways out."""
+        path, names = self._directory.path, ",".join(asked_probes(self._directory))
+        for trial_id, error in read_probe_errors(self._directory).items():
+            yield (
+                f"trial {trial_id} could not be probed: {error.rstrip('.')}; its weights are kept, "
+                f"and `rlp-sweeps probe {path} --probes {names} --trials {trial_id}` tries again, "
+                f"or remove {probe_error_path(self._directory, trial_id)} to leave it unprobed."
+            )
 
     def _remove_checkpoints(self, outcome: SweepOutcome) -> None:
         missing = set(outcome.missing)

@@ -1,6 +1,7 @@
 """Where a run directory keeps trained weights: ``weights/<trial_id>.pt``.
 
 That the folder is there says that weights are kept, so that a resumed sweep goes on keeping them.
+Without it, ``probes/<trial_id>.pt`` is there of a trial that could not be probed as it ended.
 The files themselves are written and read by ``training.weights``.
 """
 
@@ -23,7 +24,25 @@ def keep_weights(directory: RunDirectory) -> None:
 
 def kept_weights(directory: RunDirectory) -> dict[str, Path]:
     """Return the weights that were kept, by trial id."""
-    return {path.stem: path for path in sorted(_folder(directory).glob("[!.]*.pt"))}
+    unprobed = directory.path / "probes"
+    paths = [*sorted(unprobed.glob("[!.]*.pt")), *sorted(_folder(directory).glob("[!.]*.pt"))]
+    return {path.stem: path for path in paths}
+
+
+def keep_weights_of(directory: RunDirectory, trial_id: str, path: Path) -> None:
+    """Keep the weights of a trial that is to be probed once more, in a copy of this file."""
+    kept = _unprobed(directory, trial_id)
+    kept.parent.mkdir(exist_ok=True)
+    files.copy_atomically(path, kept)
+
+
+def drop_weights_of(directory: RunDirectory, trial_id: str) -> None:
+    """Remove what `keep_weights_of` kept."""
+    _unprobed(directory, trial_id).unlink(missing_ok=True)
+
+
+def _unprobed(directory: RunDirectory, trial_id: str) -> Path:
+    return directory.path / "probes" / f"{trial_id}.pt"
 
 
 def take_weights(directory: RunDirectory, source: RunDirectory, trial_id: str) -> None:

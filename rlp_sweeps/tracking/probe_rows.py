@@ -1,11 +1,13 @@
 """The table ``probes`` of a run directory: one part file a trial, ``probes/<trial_id>.parquet``.
 
 ``probes/asked.json`` names the probes that trials are probed by as they end, so that a resumed
-sweep goes on probing; ``probes/<trial_id>.error`` says why a trial could not be.
+sweep goes on probing; ``probes/<trial_id>.error`` says why a trial could not be, and its weights
+are kept (``kept_weights.keep_weights_of``) until it is.
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -45,7 +47,6 @@ def write_probes(directory: RunDirectory, trial_id: str, rows: Sequence[Mapping[
     try:
         folder.mkdir(exist_ok=True)
         parquet.write_part(table, folder / f"{trial_id}.parquet")
-        (folder / f"{trial_id}.error").unlink(missing_ok=True)
     except OSError as error:
         msg = f"{folder} must be writable, but it is not ({error.strerror or error})."
         raise RunDirectoryError(msg) from error
@@ -93,9 +94,19 @@ def asked_probes(directory: RunDirectory) -> tuple[str, ...]:
 
 def write_probe_error(directory: RunDirectory, trial_id: str, error: str) -> None:
     """Write why a trial could not be probed, one sentence."""
-    folder = directory.path / "probes"
-    folder.mkdir(exist_ok=True)
-    files.write_text_atomically(folder / f"{trial_id}.error", error)
+    path = probe_error_path(directory, trial_id)
+    path.parent.mkdir(exist_ok=True)
+    files.write_text_atomically(path, error)
+
+
+def clear_probe_error(directory: RunDirectory, trial_id: str) -> None:
+    """Take back what `write_probe_error` wrote."""
+    probe_error_path(directory, trial_id).unlink(missing_ok=True)
+
+
+def probe_error_path(directory: RunDirectory, trial_id: str) -> Path:
+    """Return where it stands why a trial could not be probed."""
+    return directory.path / "probes" / f"{trial_id}.error"
 
 
 def read_probe_errors(directory: RunDirectory) -> dict[str, str]:

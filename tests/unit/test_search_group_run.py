@@ -17,8 +17,8 @@ from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.trainable import GroupRun, SweepJob, mean_metrics
 from rlp_sweeps.probes import ProbeOptions
 from rlp_sweeps.spaces import LogAxis, SearchSpace
-from rlp_sweeps.tracking.kept_weights import keep_weights
-from rlp_sweeps.tracking.probe_rows import read_probe_errors, read_probes
+from rlp_sweeps.tracking.kept_weights import keep_weights, kept_weights
+from rlp_sweeps.tracking.probe_rows import ask_for_probes, read_probe_errors, read_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 from rlp_sweeps.training.checkpoint import save_checkpoint
 
@@ -285,3 +285,26 @@ def test_probes_that_raise_leave_the_trial_and_a_sentence(job, plan, monkeypatch
     assert _statuses(job) == ["completed", "completed"]
     assert set(read_probe_errors(job.directory).values()) == {"a sentence."}
     assert probe_rows(job) == []
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_trial_that_could_not_be_probed_is_mended_by_its_weights(job, plan, monkeypatch, keeps):
+    if keeps:
+        keep_weights(job.directory)
+    ask_for_probes(job.directory, ("class_mean", "lda"))
+    with monkeypatch.context() as patch:
+        patch.setattr(probe_tasks, "probe_trained", lambda *args, **options: 1 / 0)
+        _run(replace(job, probes=("class_mean", "lda")), plan)
+    ids = set(job.directory.finished_trials())
+    errors, weights = [], []
+
+    for probes in (("class_mean",), ("class_mean", "lda")):
+        errors.append(set(read_probe_errors(job.directory)))
+        options = ProbeOptions(probes=probes)
+        probe_sweep(job.directory.path, options=options, run_options=RunOptions(device="cpu"))
+        weights.append(set(kept_weights(job.directory)))
+
+    assert errors == [ids, ids]  # after the first, one of the two is missing
+    assert weights == [ids, ids if keeps else set()]
+    assert read_probe_errors(job.directory) == {}
+    assert {row["trial_id"] for row in probe_rows(job)} == ids
