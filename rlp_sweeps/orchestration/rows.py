@@ -7,9 +7,9 @@ from typing import Any
 
 from rlp_sweeps.tracking.kept_weights import take_weights
 from rlp_sweeps.tracking.parquet import read_files
-from rlp_sweeps.tracking.probe_rows import take_probes
+from rlp_sweeps.tracking.probe_rows import asked_probes, read_probes, take_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory
-from rlp_sweeps.tracking.sample_rows import take_samples
+from rlp_sweeps.tracking.sample_rows import has_samples, keeps_samples, take_samples
 
 Row = dict[str, Any]
 
@@ -60,8 +60,9 @@ def take_over(
 ) -> dict[str, str]:
     """Copy finished trials of older sweeps, epochs included, and return their statuses.
 
-    Where `directory` keeps weights or samples, theirs are copied as well, if they were kept; what
-    probes found in them always is.
+    Where `directory` keeps weights, theirs are copied as well, if they were kept; what probes found
+    in them always is. A completed trial without samples is left to be trained where `directory`
+    keeps samples, and one without rows of all probes that trials are probed by as they end there.
 
     Args:
         directory: The sweep that takes them.
@@ -80,6 +81,10 @@ def take_over(
             for row in source.read_trials().to_pylist()
             if row["trial_id"] in left and row["status"] in _REUSABLE
         ]
+        lacking = _lacking(
+            directory, source, [row for row in found if row["status"] == "completed"]
+        )
+        found = [row for row in found if row["trial_id"] not in lacking]
         epochs = _epochs_of(source, {row["trial_id"] for row in found})
         for row in found:
             take_weights(directory, source, row["trial_id"])
@@ -89,6 +94,21 @@ def take_over(
             taken[row["trial_id"]] = row["status"]
             left.discard(row["trial_id"])
     return taken
+
+
+def _lacking(directory: RunDirectory, source: RunDirectory, rows: Collection[Row]) -> set[str]:
+    """Return the trials that have not all that is asked of a completed one in `directory`."""
+    trial_ids = [row["trial_id"] for row in rows]
+    lacking: set[str] = set()
+    if keeps_samples(directory):
+        lacking.update(i for i in trial_ids if not has_samples(source, i))
+    asked = set(asked_probes(directory))
+    if asked and trial_ids:
+        there: defaultdict[str, set[str]] = defaultdict(set)
+        for row in read_probes(source, trial_ids).select(["trial_id", "probe"]).to_pylist():
+            there[row["trial_id"]].add(row["probe"])
+        lacking.update(i for i in trial_ids if not asked <= there[i])
+    return lacking
 
 
 def _epochs_of(source: RunDirectory, trial_ids: set[str]) -> defaultdict[str, list[Row]]:

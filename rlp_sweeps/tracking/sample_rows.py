@@ -70,6 +70,11 @@ def read_samples(directory: RunDirectory, trial_ids: Sequence[str] | None = None
     return parquet.read_files("samples", wanted)
 
 
+def has_samples(directory: RunDirectory, trial_id: str) -> bool:
+    """Return whether a trial's samples were kept there."""
+    return (_folder(directory) / f"{trial_id}.parquet").exists()
+
+
 def take_samples(directory: RunDirectory, source: RunDirectory, trial_id: str) -> None:
     """Copy a trial's samples from another sweep, where it has them and this one keeps any."""
     kept = _folder(source) / f"{trial_id}.parquet"

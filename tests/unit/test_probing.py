@@ -326,6 +326,22 @@ def test_reused_trials_bring_their_probes(directory: RunDirectory, tmp_path: Pat
         assert asked_probes(newer) == (("knn",) if asks else ())
 
 
+def test_trials_that_lack_a_probe_that_is_asked_for_are_not_reused(
+    directory: RunDirectory, tmp_path: Path
+) -> None:
+    first = ids_of(directory)[0]
+    probe_sweep(directory.path, options=KNN, run_options=CPU, trial_ids=[first])
+    taken = {}
+
+    for name, asked in (("one", ("knn",)), ("two", ("knn", "lda")), ("none", ())):
+        newer, _ = lay_out(tmp_path / name)
+        if asked:
+            ask_for_probes(newer, asked)
+        taken[name] = sorted(take_over(newer, [directory.path], ids_of(directory)))
+
+    assert taken == {"one": [first], "two": [], "none": ids_of(directory)}
+
+
 def test_a_sweep_that_kept_no_weights_is_refused(tmp_path: Path) -> None:
     directory = train_into(tmp_path / "sweep", keeps=False)
 

@@ -93,6 +93,21 @@ def test_samples_that_are_wrong_are_refused(
         write_samples(directory, "a1", [block])
 
 
+@pytest.mark.parametrize("status", ["completed", "diverged"])
+def test_a_completed_trial_without_samples_is_not_reused_where_samples_are_kept(
+    directory: RunDirectory, tmp_path: Path, status: str
+) -> None:
+    trial_id = CONFIG.trial_id
+    directory.write_trial({**CONFIG.to_dict(), "trial_id": trial_id, "status": status}, epochs=[])
+
+    for name, keeps in (("with", True), ("without", False)):
+        newer = lay_out(tmp_path / name, keeps=keeps)
+        taken = take_over(newer, [directory.path], [trial_id])
+
+        is_lacking = keeps and status == "completed"
+        assert taken == newer.finished_trials() == ({} if is_lacking else {trial_id: status})
+
+
 def test_reused_trials_bring_their_samples_where_samples_are_kept(
     directory: RunDirectory, tmp_path: Path
 ) -> None:
