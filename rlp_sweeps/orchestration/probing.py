@@ -225,7 +225,7 @@ class _Table:
     def write(self, trial_id: str, found: Iterable[Found]) -> None:
         """Write what was found beside the rows that the trial has.
 
-        Once it has all that trials are probed by as they end, it is no longer one that could not be.
+        Once it has all that trials are probed by as they end, no error of theirs is left.
         """
         rows = self._rows.get(trial_id, []) + [
             row for one in found for row in rows_of(trial_id, one)

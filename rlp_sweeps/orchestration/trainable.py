@@ -137,7 +137,7 @@ class GroupRun:
         self._pending: dict[str, list[Row]] = {}
         self._told_at = time.monotonic()
         self._epoch = 0
-        self._probes: "EndProbes | None" = None
+        self._probes: EndProbes | None = None
         self.counts = dict.fromkeys(STATUSES, 0)
 
     def run(self) -> None:
