@@ -140,9 +140,11 @@ class _Training:
         self._is_saved = False
         part = Part(ledgers, state, context=self._context, device=self._device)
         while part.live and part.epoch < self._num_epochs:
-            progress = part.advance()
-            for result in part.ended:
-                self._end(result)
+            try:
+                progress = part.advance()
+            finally:  # those that ended before memory ran out as well
+                for result in part.ended:
+                    self._end(result)
             stopped = set(self._report(progress))
             for trial_id in progress.live:
                 if trial_id in stopped:

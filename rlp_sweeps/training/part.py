@@ -122,15 +122,16 @@ class Part:
         """Train one epoch; end the members that diverged, failed or are done.
 
         Raises:
-            MemoryExhausted: They do not fit; the engine is of no use any more.
+            MemoryExhausted: They do not fit; the engine is of no use any more. Members that this
+                epoch had ended before stand in `ended`.
         """
+        self.ended = []
         is_last = self.epoch + 1 == self._num_epochs
         evaluates = is_last or (self.epoch + 1) % self._eval_every == 0
         with _memory_errors():
             outcomes = self._engine.advance(self.epoch + 1, evaluates=evaluates)
         self._check_memory(outcomes)
         self.epoch += 1
-        self.ended = []
         latest: dict[str, Row] = {}
         new_rows: dict[str, list[Row]] = {}
         for trial_id, outcome in outcomes.items():
@@ -151,10 +152,24 @@ class Part:
         )
 
     def end(self, trial_id: str, status: str, error: str | None = None) -> TrialResult:
-        """Take a member out, keep its weights where that is asked for, and return its rows."""
-        self._keep_weights(trial_id, status)
-        probes = self._probes(trial_id, status)
-        read = self._samples_of(trial_id, status)
+        """Take a member out, keep its weights where that is asked for, and return its rows.
+
+        A member whose network cannot be kept or read has failed.
+
+        Raises:
+            MemoryExhausted: Memory ran out while it was read; it is not taken out.
+        """
+        probes: list[Row] = []
+        read: tuple[samples.SampleBlock, ...] = ()
+        try:
+            with _memory_errors():
+                self._keep_weights(trial_id, status)
+                probes = self._probes(trial_id, status)
+                read = self._samples_of(trial_id, status)
+        except MemoryExhausted:
+            raise
+        except Exception:  # noqa: BLE001  the trial boundary: the others go on
+            status, error, probes = "failed", traceback.format_exc(), []
         provenance = {
             **self._engine.describe(trial_id),
             **provenance_of(self._context, self._device),

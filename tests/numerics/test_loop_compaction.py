@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.training import samples
 from rlp_sweeps.training.engines import ENGINES, EpochOutcome, SequentialEngine
 from rlp_sweeps.training.loop import GroupContext, GroupProgress, TrialResult, train_group
 
@@ -203,6 +204,48 @@ def test_halves_are_resumed_from_their_own_epochs(
 
     assert all(count <= 5 for count in engine.counts.values())
     assert numbers(recorded) == numbers(train_group(FOUR, context=UNDISTURBED, report=go_on))
+
+
+@pytest.mark.parametrize("reads", ["online_rows", "network_state"])
+def test_memory_that_runs_out_while_a_member_is_read_halves_the_group(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reads: str
+) -> None:
+    observed = [dataclasses.replace(config, observed_attach_points="all") for config in FOUR]
+    ids = [config.trial_id for config in observed]
+
+    def read(engine: SequentialEngine, trial_id: str) -> Any:
+        if trial_id == ids[1] and len(engine._configs) > 1:
+            raise torch.OutOfMemoryError("planted: no memory")
+        return getattr(SequentialEngine, reads)(engine, trial_id)
+
+    monkeypatch.setitem(
+        ENGINES, "small_memory", type("Reading", (SequentialEngine,), {reads: read})
+    )
+    keeping = dataclasses.replace(context(), weights_folder=tmp_path)
+
+    results = train_group(observed, context=keeping, report=go_on)
+
+    assert Counter(r.trial["trial_id"] for r in results) == Counter(ids)
+    assert numbers(results) == numbers(train_group(observed, context=UNDISTURBED, report=go_on))
+    assert all(len(r.probes) == len(results[0].probes) > 1 for r in results)
+
+
+def test_a_member_that_cannot_be_read_has_failed_and_the_others_have_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(weights: Any, **options: Any) -> Any:
+        if weights.config.trial_id == IDS[1]:
+            raise ZeroDivisionError("by zero")
+        return ()
+
+    monkeypatch.setattr(samples, "sample_blocks", broken)
+    keeping = dataclasses.replace(UNDISTURBED, keeps_samples=True)
+
+    results = train_group(FOUR, context=keeping, report=go_on)
+
+    ends = {r.trial["trial_id"]: (r.trial["status"], r.trial["error"]) for r in results}
+    assert [ends[i][0] for i in IDS] == ["completed", "failed", "completed", "completed"]
+    assert "ZeroDivisionError: by zero" in ends[IDS[1]][1]
 
 
 def test_an_error_that_does_not_tell_of_memory_goes_through(
