@@ -94,7 +94,7 @@ def _caption(analysis: Analysis) -> str:
 
 
 def _label(probe: str, label_set: str, metric: str) -> str:
-    fitted = " (labels trained on)" * (label_set == "trained")
+    fitted = "\n(labels trained on)" * (label_set == "trained")
     value = "memorization" if metric == "memorization" else "test accuracy"
     return f"{_TITLES.get(probe, probe)}{fitted}\n{value}"
 
