@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from rlp_sweeps.orchestration.planner import SweepPlan
+from rlp_sweeps.orchestration.planner import SweepPlan, group_representatives
 from rlp_sweeps.orchestration.probe_tasks import Bench, Found, ProbeJob, ProbeTask, rows_of
 from rlp_sweeps.orchestration.probing import refuse_if_none_fits
 from rlp_sweeps.orchestration.rows import Row
@@ -30,7 +30,8 @@ def check_probes(plan: SweepPlan, names: tuple[str, ...]) -> None:
     Raises:
         ProbeError: They are.
     """
-    refuse_if_none_fits(plan.trials, ProbeOptions(probes=names))
+    configs = group_representatives(plan)
+    refuse_if_none_fits(configs, ProbeOptions(probes=names), data_dir=plan.data_dir)
 
 
 class EndProbes:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.errors import CheckpointError, ProbeError
+from rlp_sweeps.errors import CheckpointError, DatasetError, ProbeError
 from rlp_sweeps.orchestration.data_identity import data_fingerprints
 from rlp_sweeps.orchestration.planner import plan_from_manifest, resolve_device
 from rlp_sweeps.orchestration.probe_tasks import Found, ProbeJob, ProbeTask, rows_of
@@ -32,7 +32,7 @@ from rlp_sweeps.tracking.probe_rows import (
     write_probes,
 )
 from rlp_sweeps.tracking.run_directory import RunDirectory
-from rlp_sweeps.training.datasets import check_dataset
+from rlp_sweeps.training.datasets import check_dataset, count_train_samples
 from rlp_sweeps.training.weights import load_weights
 
 
@@ -119,7 +119,7 @@ def probe_sweep(
     table = _Table(directory, options)
     left = [i for i in chosen if table.missing(i)]
     read, unreadable = _readable(left, weights)
-    refuse_if_none_fits(read, options)
+    refuse_if_none_fits(read, options, data_dir=plan.data_dir)
     read.sort(key=lambda config: (repr(data_key(config)), config.trial_id))
     for dataset in dict.fromkeys(config.dataset for config in read):
         check_dataset(dataset, data_dir=plan.data_dir)
@@ -140,7 +140,9 @@ def probe_sweep(
     )
 
 
-def refuse_if_none_fits(configs: Sequence[TrialConfig], options: ProbeOptions) -> None:
+def refuse_if_none_fits(
+    configs: Sequence[TrialConfig], options: ProbeOptions, *, data_dir: str
+) -> None:
     """Refuse probes that no trial can be probed by, as far as can be told beforehand.
 
     Raises:
@@ -149,13 +151,23 @@ def refuse_if_none_fits(configs: Sequence[TrialConfig], options: ProbeOptions) -
     reasons = []
     for config in configs:
         try:
-            check_fits(config, options)
+            check_fits(config, options, num_samples=_num_samples(config, options, data_dir))
         except ProbeError as error:
             reasons.append(error)
         else:
             return
     if reasons:
         raise reasons[0]
+
+
+def _num_samples(config: TrialConfig, options: ProbeOptions, data_dir: str) -> int | None:
+    """Return how many samples a trial is trained on where a probe asks, and the data are here."""
+    if "knn" not in options.probes:
+        return None
+    try:
+        return count_train_samples(config, data_dir=data_dir)
+    except DatasetError:
+        return None
 
 
 def _chosen(
@@ -213,9 +225,17 @@ class _Table:
             self._rows.setdefault(row["trial_id"], []).append(row)
 
     def missing(self, trial_id: str) -> tuple[str, ...]:
-        """Return the probes that were asked for and have no rows yet."""
+        """Return the probes that were asked for and have no rows yet.
+
+        Heads read averages alone, so that ``rlp_online`` has one row a place, whatever the pooling.
+        """
         rows = self._rows.get(trial_id, [])
-        there = {row["probe"] for row in rows if row["pooling"] == self._options.pooling}
+        pooling = self._options.pooling
+        there = {
+            row["probe"]
+            for row in rows
+            if row["pooling"] == pooling or row["probe"] == "rlp_online"
+        }
         return tuple(name for name in self._options.probes if name not in there)
 
     def options_of(self, trial_id: str) -> ProbeOptions:

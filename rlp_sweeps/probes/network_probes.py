@@ -93,11 +93,11 @@ def probe_trained(
     options: ProbeOptions,
 ) -> list[ProbeRow]:
     """Return the rows of the network itself; see `probe_network`."""
-    check_fits(config, options)
+    check_fits(config, options, num_samples=len(data.train_labels_N))
     samples = _samples_of(config, data)
     rows = _probe_layers(network, data, samples, source="trained", options=options)
     if "rlp_online" in options.probes:
-        rows += _online_rows(network, config, data, options)
+        rows += _online_rows(network, config, data)
     return rows
 
 
@@ -112,7 +112,7 @@ def probe_references(
     Trials of one `reference_key` have the same. Gaussian features are read by the offline head
     alone, for which they are the floor: of classes they tell nothing.
     """
-    check_fits(config, options)
+    check_fits(config, options, num_samples=len(data.train_labels_N))
     samples = _samples_of(config, data)
     place = Place("pixels", PIXELS, 0, options.pooling)
     rows = probe_place(pixel_features(data), samples, place, options.probes)
@@ -137,15 +137,23 @@ def data_key(config: TrialConfig) -> tuple[object, ...]:
     return *reference_key(config), augmentation
 
 
-def check_fits(config: TrialConfig, options: ProbeOptions) -> None:
+def check_fits(
+    config: TrialConfig, options: ProbeOptions, *, num_samples: int | None = None
+) -> None:
     """Refuse probes that a trial's configuration rules out.
+
+    Args:
+        config: The trial's.
+        options: What is probed.
+        num_samples: Samples that it is trained on; where missing, `train_samples` are taken.
 
     Raises:
         ProbeError: Its samples are fewer than the neighbours of ``knn``, or RLP probes are asked
             for where a sample's views have labels, and so blocks, of their own.
     """
-    if "knn" in options.probes and config.train_samples is not None:
-        check_neighbours(config.train_samples, NUM_NEIGHBOURS)
+    num_samples = config.train_samples if num_samples is None else num_samples
+    if "knn" in options.probes and num_samples is not None:
+        check_neighbours(num_samples, NUM_NEIGHBOURS)
     asked = [name for name in options.probes if name.startswith("rlp_")]
     if asked and config.view_labels == "random":
         msg = (
@@ -220,12 +228,10 @@ def _one_image_each(data: SplitDataset) -> SplitDataset:
     )
 
 
-def _online_rows(
-    network: RLPNetwork, config: TrialConfig, data: SplitDataset, options: ProbeOptions
-) -> list[ProbeRow]:
+def _online_rows(network: RLPNetwork, config: TrialConfig, data: SplitDataset) -> list[ProbeRow]:
     """Return the rows of the observers as they were trained beside the network, one a place."""
     rows = [
         {name: value for name, value in row.items() if name != "trial_id"}
         for row in online_rows(network, config, data)
     ]
-    return [ProbeRow(**{**row, "pooling": options.pooling}) for row in rows]
+    return [ProbeRow(**row) for row in rows]

@@ -27,7 +27,7 @@ from rlp_sweeps.training.dotted_paths import import_function, is_dotted_path
 from rlp_sweeps.training.image_arrays import DatasetInfo, ImageArrays
 from rlp_sweeps.training.label_corruption import corrupt_labels, seed_of_corruption
 from rlp_sweeps.training.normalization import channel_statistics, normalize
-from rlp_sweeps.training.splits import sizes_of_split, split_ids, thins
+from rlp_sweeps.training.splits import num_train_samples, sizes_of_split, split_ids, thins
 from rlp_sweeps.training.synthetic import describe_synthetic, generate_synthetic, is_synthetic
 from rlp_sweeps.training.views import Views, draw_views
 
@@ -39,6 +39,7 @@ __all__ = [
     "check_dataset",
     "check_split",
     "check_thinned",
+    "count_train_samples",
     "describe_dataset",
     "load_image_arrays",
     "normalize",
@@ -145,6 +146,23 @@ def check_thinned(config: TrialConfig, *, data_dir: str) -> None:
     """
     if thins(config):
         split_ids(config, load_image_arrays(config.dataset, data_dir=data_dir))
+
+
+def count_train_samples(config: TrialConfig, *, data_dir: str) -> int | None:
+    """Return how many samples a trial is trained on, whatever its seed; None for a user's loader.
+
+    Labels are read where `train_fraction` or `imbalance_factor` thin them.
+
+    Raises:
+        DatasetError: The data set cannot be read, or is smaller than what is asked for.
+    """
+    info = describe_dataset(config.dataset, data_dir=data_dir)
+    if info is None:
+        return None
+    if not thins(config):
+        return num_train_samples(config, info, pool_labels_N=None)
+    arrays = load_image_arrays(config.dataset, data_dir=data_dir)
+    return num_train_samples(config, info, pool_labels_N=arrays.train_labels_N)
 
 
 def load_image_arrays(dataset: str, *, data_dir: str) -> ImageArrays:

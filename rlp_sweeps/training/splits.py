@@ -47,6 +47,25 @@ def split_ids(config: TrialConfig, arrays: ImageArrays) -> SplitIds:
     return SplitIds(train_ids_N, val_ids_N, test_ids_N)
 
 
+def num_train_samples(
+    config: TrialConfig, info: DatasetInfo, *, pool_labels_N: Tensor | None
+) -> int:
+    """Return how many samples `split_ids` gives a trial to train on; the same for all seeds.
+
+    Args:
+        config: The trial's.
+        info: Its data set.
+        pool_labels_N: Classes of the training pool, int64; needed where the trial `thins`.
+
+    Raises:
+        DatasetError: The parts do not fit.
+    """
+    num_train, _, _ = sizes_of_split(config, info)
+    if pool_labels_N is not None:
+        num_train = _num_thinned(config, num_train, pool_labels_N, info.num_classes)
+    return _num_shown(config, num_train)
+
+
 def thins(config: TrialConfig) -> bool:
     """Tell whether a trial trains on less than its training part."""
     return config.train_fraction < 1 or config.imbalance_factor > 1
@@ -131,20 +150,29 @@ def _permutation(seed: int, counter: int, num_samples: int) -> Tensor:
 
 
 def _thinned(config: TrialConfig, train_ids_N: Tensor, arrays: ImageArrays) -> Tensor:
-    """Return the training samples that `train_fraction` and `imbalance_factor` leave.
-
-    How many there are is told from the whole pool's classes, so that it is the same for all seeds.
-    """
+    """Return the training samples that `train_fraction` and `imbalance_factor` leave."""
     if not thins(config):
         return train_ids_N
     weights_K = long_tail(arrays.num_classes, config.imbalance_factor)
-    pool_K = arrays.train_labels_N.bincount(minlength=arrays.num_classes).double()
-    share = config.train_fraction * float((pool_K * weights_K).sum() / pool_K.sum())
-    num_kept = round(share * len(train_ids_N))
+    pool_N = arrays.train_labels_N
+    num_kept = _num_thinned(config, len(train_ids_N), pool_N, arrays.num_classes)
     labels_N = arrays.train_labels_N[train_ids_N]
     kept_N = kept_of_classes(labels_N, weights_K, num_kept=num_kept)
     _check_thinned(config, labels_N, kept_N)
     return train_ids_N[kept_N]
+
+
+def _num_thinned(
+    config: TrialConfig, num_train: int, pool_labels_N: Tensor, num_classes: int
+) -> int:
+    """Return how many training samples `train_fraction` and `imbalance_factor` leave.
+
+    That is told from the whole pool's classes, so that it is the same for all seeds.
+    """
+    weights_K = long_tail(num_classes, config.imbalance_factor)
+    pool_K = pool_labels_N.bincount(minlength=num_classes).double()
+    share = config.train_fraction * float((pool_K * weights_K).sum() / pool_K.sum())
+    return round(share * num_train)
 
 
 def _check_thinned(config: TrialConfig, labels_N: Tensor, kept_N: Tensor) -> None:

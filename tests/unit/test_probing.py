@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_info
 from rlp_sweeps.cli import main
 from rlp_sweeps.errors import ProbeError, SchemaError
 from rlp_sweeps.orchestration import probe_tasks
+from rlp_sweeps.orchestration.end_probes import check_probes
 from rlp_sweeps.orchestration.planner import SweepPlan, plan_sweep
 from rlp_sweeps.orchestration.probing import ProbedTrial, probe_sweep
 from rlp_sweeps.orchestration.progress import RunOptions
@@ -125,6 +126,21 @@ def test_further_probes_and_poolings_join_the_rows_that_are_there(directory: Run
         ("knn", "average"): 5,
         ("class_mean", "average"): 10,
         ("knn", "flatten"): 5,
+    }
+
+
+def test_observers_have_one_row_a_place_whatever_the_pooling(directory: RunDirectory) -> None:
+    trial_id = ids_of(directory)[0]
+
+    for pooling in ("flatten", "average"):
+        options = ProbeOptions(probes=("rlp_online", "knn"), pooling=pooling)
+        probe_sweep(directory.path, options=options, run_options=CPU, trial_ids=[trial_id])
+
+    rows = read_probes(directory).to_pylist()
+    assert Counter((row["probe"], row["pooling"]) for row in rows) == {
+        ("rlp_online", "average"): 1,
+        ("knn", "flatten"): 5,
+        ("knn", "average"): 5,
     }
 
 
@@ -310,6 +326,27 @@ def test_probes_that_no_trial_has_samples_for_are_refused(tmp_path: Path) -> Non
     with pytest.raises(ProbeError, match="20 neighbours of 16 training samples; leave 'knn' out"):
         probe_sweep(directory.path, options=KNN, run_options=CPU)
     assert not (directory.path / "probes").exists()
+
+
+@pytest.mark.parametrize(
+    "thinned",
+    [{"train_fraction": 0.25}, {"imbalance_factor": 8.0}, {"subset_share": 0.25}],
+    ids=str,
+)
+def test_probes_are_refused_by_the_samples_that_are_trained_on(thinned: dict[str, float]) -> None:
+    fixed = {**SPACE.fixed, "dataset": "synthetic:1,4,4,2,160", "batch_size": 8}
+    planned = [
+        plan_sweep(replace(SPACE, fixed={**fixed, **further}), name="demo", device="cpu")
+        for further in ({}, {**thinned, "train_samples": 32})
+    ]
+    few = planned[1].trials[0]
+
+    check_probes(planned[0], ("knn",))
+    with pytest.raises(ProbeError, match=r"20 neighbours of \d+ training samples") as raised:
+        check_probes(planned[1], ("knn",))
+
+    data = split_dataset(few, data_dir="", device=torch.device("cpu"))
+    assert f"of {len(data.train_labels_N)} training" in str(raised.value)
 
 
 def test_reused_trials_bring_their_probes(directory: RunDirectory, tmp_path: Path) -> None:
