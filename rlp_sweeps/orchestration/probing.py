@@ -26,6 +26,7 @@ from rlp_sweeps.orchestration.rows import Row
 from rlp_sweeps.probes import ProbeOptions, ProbeRow, check_fits, data_key
 from rlp_sweeps.tracking.kept_weights import drop_weights_of, kept_weights
 from rlp_sweeps.tracking.probe_rows import (
+    END_POOLING,
     asked_probes,
     clear_probe_error,
     read_probes,
@@ -251,7 +252,7 @@ class _Table:
             row for one in found for row in rows_of(trial_id, one)
         ]
         write_probes(self._directory, trial_id, rows)
-        there = {row["probe"] for row in rows}
+        there = {row["probe"] for row in rows if row["pooling"] == END_POOLING}
         if there.issuperset(asked_probes(self._directory)):
             clear_probe_error(self._directory, trial_id)
             drop_weights_of(self._directory, trial_id)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rlp_sweeps.tracking.kept_weights import take_weights
 from rlp_sweeps.tracking.parquet import read_files
-from rlp_sweeps.tracking.probe_rows import asked_probes, read_probes, take_probes
+from rlp_sweeps.tracking.probe_rows import END_POOLING, asked_probes, read_probes, take_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory
 from rlp_sweeps.tracking.sample_rows import has_samples, keeps_samples, take_samples
 
@@ -105,8 +105,10 @@ def _lacking(directory: RunDirectory, source: RunDirectory, rows: Collection[Row
     asked = set(asked_probes(directory))
     if asked and trial_ids:
         there: defaultdict[str, set[str]] = defaultdict(set)
-        for row in read_probes(source, trial_ids).select(["trial_id", "probe"]).to_pylist():
-            there[row["trial_id"]].add(row["probe"])
+        columns = ["trial_id", "probe", "pooling"]
+        for row in read_probes(source, trial_ids).select(columns).to_pylist():
+            if row["pooling"] == END_POOLING:
+                there[row["trial_id"]].add(row["probe"])
         lacking.update(i for i in trial_ids if not asked <= there[i])
     return lacking
 

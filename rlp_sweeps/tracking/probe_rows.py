@@ -20,6 +20,9 @@ from rlp_sweeps.tracking.run_directory import RunDirectory
 KEY = tuple(column.name for column in PROBES if column.role == "identity")
 """Columns that tell the rows of ``probes`` apart."""
 
+END_POOLING = "average"
+"""What becomes of maps and tokens where trials are probed as they end."""
+
 _ASKED = "asked.json"
 
 

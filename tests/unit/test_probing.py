@@ -367,7 +367,9 @@ def test_trials_that_lack_a_probe_that_is_asked_for_are_not_reused(
     directory: RunDirectory, tmp_path: Path
 ) -> None:
     first = ids_of(directory)[0]
-    probe_sweep(directory.path, options=KNN, run_options=CPU, trial_ids=[first])
+    flat = ProbeOptions(probes=("knn", "lda"), pooling="flatten")
+    for options in (KNN, flat):
+        probe_sweep(directory.path, options=options, run_options=CPU, trial_ids=[first])
     taken = {}
 
     for name, asked in (("one", ("knn",)), ("two", ("knn", "lda")), ("none", ())):
