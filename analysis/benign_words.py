@@ -45,7 +45,10 @@ def _without_verdict(row: dict[str, Any]) -> str:
     if row["reason"] == NO_SEEDS:
         seeds = "no seed" if row["num_seeds"] == 0 else "one seed"
         return f"no verdict from {seeds}"
-    way_out = "`rlp-sweeps probe DIR --probes knn` (networks kept by `run --keep-weights`)"
+    way_out = (
+        "train it with `run --probe knn`, or probe networks kept by `run --keep-weights` with "
+        "`rlp-sweeps probe DIR --probes knn`"
+    )
     lacking = "not probed" if row["reason"] == NO_PROBES else "probed in one seed only"
     return f"memorizing, but {lacking}, so that benign is not told from malign: {way_out}"
 

@@ -13,11 +13,13 @@ PROBES = (
     Column("attach_point", "str", "", "identity",
            "Layer that is read: one of the backbone's attach points, or pixels.", required=True),
     Column("pooling", "str", "", "identity",
-           "What becomes of maps and tokens: average over places, or flatten.", required=True),
+           "What becomes of maps and tokens: average over places, or flatten; rlp_online: average.",
+           required=True),
     Column("probe", "str", "", "identity",
            "rlp_online (an observer as trained beside the network, at each place with heads), "
-           "rlp_offline (a fresh RLP head at its optimum), knn, masc, class_mean, lda, linear "
-           "(docs/method.md).", required=True),
+           "rlp_offline (a fresh RLP head at its optimum; a linear one beside copies, whose "
+           "observer rlp_online is), knn, masc, class_mean, lda, linear (docs/method.md).",
+           required=True),
     Column("label_set", "str", "", "identity",
            "Labels the probe was fitted to: true classes, those trained on (trained), random.",
            required=True),
@@ -26,7 +28,8 @@ PROBES = (
     Column("num_features", "i64", "count", "provenance",
            "D at the attach point."),
     Column("num_train_samples", "i64", "count", "provenance",
-           "Samples the probe was fitted to, and train_accuracy is a share of."),
+           "Samples the probe was fitted to, and train_accuracy is a share of; rlp_online with "
+           "num_views = k: k a sample, all views."),
     Column("num_val_samples", "i64", "count", "provenance",
            "Samples that val_accuracy is a share of."),
     Column("num_test_samples", "i64", "count", "provenance",

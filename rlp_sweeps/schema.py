@@ -253,7 +253,8 @@ _ONE_ROW = {
     "trials": "One row a trial, whatever its end. Files: `trials/*.parquet`.",
     "epochs": "One row a trial and evaluation. Files: `epochs/*.parquet`.",
     "probes": "One row a trial, source, attach point, pooling, probe and label set, written by "
-    "`rlp-sweeps probe`. Files: `probes/*.parquet`.",
+    "`rlp-sweeps run --probe` and `rlp-sweeps probe`, and with every completed trial that has "
+    "heads at several places (rlp_online). Files: `probes/*.parquet`.",
     "samples": "One row a completed trial and sample, written by `rlp-sweeps run --keep-samples`; "
     "numbers in 32 bits. Files: `samples/*.parquet`.",
     "effects": "One row a cell, outcome, estimator and effect; further cell columns stand beside "

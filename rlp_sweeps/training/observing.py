@@ -28,8 +28,8 @@ class PlaceRecall:
 
     Attributes:
         place: Where it reads.
-        random_label_accuracy: Share of training samples, [0, 1]; None where an output of the head
-            is not finite.
+        random_label_accuracy: Share of training samples, or of all their fixed views, [0, 1]; None
+            where an output of the head is not finite.
     """
 
     place: HeadPlace
@@ -42,7 +42,8 @@ def recall_at_places(
 ) -> list[PlaceRecall]:
     """Return what the observers recall of the training samples, in forward order of the places.
 
-    In eval mode, without augmentation, in one pass; the network is left as it was.
+    In eval mode, in one pass over what `random_label_accuracy` is a share of: the images without
+    augmentation, or all their fixed views. The network is left as it was.
 
     Args:
         network: With its heads as they were trained.

@@ -134,6 +134,7 @@ def test_without_probes_benign_is_not_told_from_malign() -> None:
     assert (in_one["verdict"], in_one["reason"]) == (None, "probed in one seed")
     (said,) = tell_memorization(judge_memorization(trials, nothing))
     assert "memorizing, but not probed" in said.text
+    assert "`run --probe knn`" in said.text
     assert "rlp-sweeps probe DIR --probes knn" in said.text
 
 
