@@ -19,10 +19,17 @@ from rlp_sweeps.orchestration.planner import SweepPlan, plan_sweep
 from rlp_sweeps.orchestration.probing import ProbedTrial, probe_sweep
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.rows import take_over
+from rlp_sweeps.orchestration.sweep import resume_sweep
 from rlp_sweeps.probes import ProbeOptions, data_key, probe_references, reference_key
 from rlp_sweeps.spaces import ChoiceAxis, SearchSpace
 from rlp_sweeps.tracking.kept_weights import keep_weights, kept_weights, weights_folder
-from rlp_sweeps.tracking.probe_rows import ask_for_probes, asked_probes, read_probes, write_probes
+from rlp_sweeps.tracking.probe_rows import (
+    ask_for_probes,
+    asked_probes,
+    read_probes,
+    write_probe_error,
+    write_probes,
+)
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 from rlp_sweeps.training.datasets import split_dataset
 from rlp_sweeps.training.loop import GroupContext, train_group
@@ -347,6 +354,24 @@ def test_probes_are_refused_by_the_samples_that_are_trained_on(thinned: dict[str
 
     data = split_dataset(few, data_dir="", device=torch.device("cpu"))
     assert f"of {len(data.train_labels_N)} training" in str(raised.value)
+
+
+def test_a_resumed_sweep_names_the_ways_out_until_a_trial_is_probed(
+    directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlp_sweeps.orchestration.sweep.sync", lambda *args: None)
+    first = ids_of(directory)[0]
+    ask_for_probes(directory, ("knn",))
+    write_probe_error(directory, first, "a sentence.")
+
+    before = resume_sweep(directory.path, options=CPU)
+    probe_sweep(directory.path, options=KNN, run_options=CPU)
+    after = resume_sweep(directory.path, options=CPU)
+
+    (said,) = before.unprobed
+    assert f"`rlp-sweeps probe {directory.path} --probes knn --trials {first}` tries again" in said
+    assert f"remove {directory.path / 'probes' / first}.error" in said
+    assert (before.exit_status, after.exit_status, after.unprobed) == (1, 0, ())
 
 
 def test_reused_trials_bring_their_probes(directory: RunDirectory, tmp_path: Path) -> None:
