@@ -8,8 +8,8 @@ Source:
     Anagnostidis et al., ICLR 2023, arXiv:2210.14019 (fixed views, labels of their own).
 
 Deviations:
-    As in ``benign_memorization``. Crops of 8 × 8 digits have few values, so that eight views are
-    the most here.
+    As in ``benign_memorization``, for 400 epochs. Crops of 8 × 8 digits have few values, so that
+    eight views are the most here.
 """
 
 from rlp_sweeps.spaces import ChoiceAxis, Claim, SearchSpace
@@ -66,7 +66,7 @@ SPACE = SearchSpace(
     claim="More views that share a random label make memorizing it benign.",
     source=SOURCE,
     axes={
-        "num_views": ChoiceAxis(choices=(1, 2, 4, 8)),
+        "num_views": ChoiceAxis(choices=(1, 8)),
         "view_labels": ChoiceAxis(choices=("same", "random")),
     },
     arms=("control",),
@@ -79,9 +79,9 @@ SPACE = SearchSpace(
         "train_samples": 300,
         "backbone": "small_cnn",
         "num_random_labels": 10,
-        "num_epochs": 600,
+        "num_epochs": 400,
         "batch_size": 50,
-        "eval_every": 300,
+        "eval_every": 200,
     },
     claims=CLAIMS,
     probes=("knn",),
