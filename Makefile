@@ -22,13 +22,14 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup  ## the quickstart sweep on the embedded digits, and its report
 	$(BIN)/rlp-sweeps run quickstart --output $(DEMO_DIR)
 
-# Sweeps wait for Ray, command lines for their imports, most of their time: three runs side by side.
+# Sweeps wait for Ray most of their time: they run beside the others, which leave them a core and take turns with their workers.
 test: setup  ## every test but the GPU and fault ones (what README and CI run)
 	@$(BIN)/python -m pytest tests/integration -m "not gpu and not faults" >$(VENV)/sweeps.log 2>&1 & sweeps=$$!; \
-	$(BIN)/python -m pytest --ignore=tests/integration -m "slow and not gpu and not faults" >$(VENV)/slow.log 2>&1 & slow=$$!; \
-	$(BIN)/python -m pytest --ignore=tests/integration -m "not slow and not gpu and not faults" --cov --cov-report=term; \
-	fast=$$?; wait $$sweeps; sweeps=$$?; wait $$slow; slow=$$?; cat $(VENV)/sweeps.log $(VENV)/slow.log; \
-	echo "exit statuses: $$fast fast, $$sweeps sweeps, $$slow slow"; \
+	export OMP_NUM_THREADS=1; \
+	nice -n 15 $(BIN)/python -m pytest --ignore=tests/integration -m "not slow and not gpu and not faults" --cov --cov-report=term; fast=$$?; \
+	nice -n 15 $(BIN)/python -m pytest --ignore=tests/integration -m "slow and not gpu and not faults"; slow=$$?; \
+	wait $$sweeps; sweeps=$$?; cat $(VENV)/sweeps.log; \
+	echo "exit statuses: $$fast fast, $$slow slow, $$sweeps sweeps"; \
 	test $$fast -eq 0 -a $$sweeps -eq 0 -a $$slow -eq 0
 
 test-fast: setup  ## without the slow ones, while you work
