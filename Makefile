@@ -58,4 +58,4 @@ docs: setup  ## docs/results.md from schema.py
 	$(BIN)/python -m rlp_sweeps.schema > docs/results.md
 
 lock: setup  ## requirements.lock from pyproject.toml: hashes, no index addresses
-	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --quiet --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra postgresql --extra s3 --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --quiet --output-file requirements.lock
