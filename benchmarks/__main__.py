@@ -1,6 +1,7 @@
 """Measure the table of ratios and print it.
 
-    python -m benchmarks [--rows a,b,c] [--device cpu|cuda] [--output FILE] [--quick]
+    python -m benchmarks [--rows a,b,c] [--device cpu|cuda] [--only NETWORK] [--output FILE]
+        [--quick]
 
 Every row is made side by side in one run: alternatives take turns, ratios are paired within a
 round, the interval is that of the median over rounds. Run it on a machine that does nothing else.
@@ -59,10 +60,13 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--output", type=Path, help="JSON file; written after every row")
+    parser.add_argument(
+        "--only", default="", help="of row c, cases whose name holds this, for example WRN-16-4"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes: a dry run")
     given = sys.argv[1:] if arguments is None else arguments
     parsed = parser.parse_args(given)
-    options = Options(device=parsed.device, is_quick=parsed.quick)
+    options = Options(device=parsed.device, is_quick=parsed.quick, only=parsed.only)
     command = shlex.join(["python", "-m", "benchmarks", *given])
     machine = describe_machine(device=parsed.device, command=command)
     rows: list[Row] = []

@@ -108,6 +108,8 @@ def measure(options: Options) -> Iterator[Row]:
     """Yield one row a case and engine, and one for the engine that the planner picks."""
     cases = CASES if options.device == "cpu" else CUDA_CASES
     for case in QUICK_CASES if options.is_quick else cases:
+        if options.only not in case.name:
+            continue
         seconds = time_engines(case, options)
         for engine in seconds:
             if engine != SEQUENTIAL:

@@ -25,10 +25,12 @@ class Options:
     Attributes:
         device: ``cpu`` or ``cuda``.
         is_quick: Tiny sizes and few rounds, to see that everything runs; the figures mean nothing.
+        only: Part of the names of the networks that row c measures; empty for all.
     """
 
     device: str = "cpu"
     is_quick: bool = False
+    only: str = ""
 
     @property
     def clock(self) -> Callable[[], float]:
