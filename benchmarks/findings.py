@@ -1,11 +1,13 @@
 """Write what the recipes' claims came to into docs/findings.md, from run directories.
 
     rlp-sweeps run RECIPE --output DIR
+    rlp-sweeps run RECIPE:SIZE --output DIR
     python -m benchmarks.findings DIR [DIR ...]
 
-Each directory's claims, with every seed's value, are kept in ``docs/findings/RECIPE.json``; the
-table of the page is made from these files alone, between its markers. A directory whose space is
-not the recipe's, or that is not finished, is refused.
+Each directory's claims, with every seed's value, are kept in ``docs/findings/RECIPE.json``, those
+of another size than small in ``RECIPE_SIZE.json``; the table of the page is made from these files
+alone, between its markers. A directory whose space is not the recipe's, or that is not finished, is
+refused.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from analysis.claims import format_claim, format_expectation
 from analysis.tables import analyze
 from benchmarks.options import ROOT
 from rlp_sweeps.errors import RunDirectoryError
-from rlp_sweeps.recipes import load_space
+from rlp_sweeps.recipes import find_reference, load_space
 
 PAGE = ROOT / "docs" / "findings.md"
 FOLDER = ROOT / "docs" / "findings"
@@ -36,11 +38,13 @@ def evidence_of(directory: Path) -> dict[str, Any]:
     """Return what a finished run of a recipe found, JSON-ready; it is analyzed anew.
 
     Raises:
+        SearchSpaceError: It is no sweep of a recipe.
         RunDirectoryError: It is not finished, or was not the recipe as it stands.
     """
     manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-    recipe = str(manifest["sweep_name"])
-    described = as_json(load_space(recipe).space.to_dict())
+    recipe = find_reference(str(manifest["sweep_name"]))
+    recipe_space = load_space(recipe).space
+    described = as_json(recipe_space.to_dict())
     space = {**_ADDED, **manifest["space"]}
     changed = [name for name in (*_SPACE, *_ADDED) if described[name] != space.get(name)]
     if changed:
@@ -58,13 +62,14 @@ def evidence_of(directory: Path) -> dict[str, Any]:
             f"{num_planned} trials; `rlp-sweeps resume {directory}`."
         )
         raise RunDirectoryError(msg)
+    elsewhere = "" if space["data_dir"] == recipe_space.data_dir else " --set data_dir=FOLDER"
     analysis = analyze([directory])
     assert analysis.claims is not None
     assert analysis.claim_values is not None
     values = analysis.claim_values
     return {
         "recipe": recipe,
-        "command": f"rlp-sweeps run {recipe}",
+        "command": f"rlp-sweeps run {recipe}{elsewhere}",
         "code_version": str(manifest["code_version"]),
         "num_trials": counts,
         "claims": [
@@ -85,7 +90,7 @@ def as_json(value: Any) -> Any:
 
 
 def read_evidence(folder: Path = FOLDER) -> list[dict[str, Any]]:
-    """Return every recipe's evidence, by name."""
+    """Return the evidence of every recipe and size, by name."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
 
 
@@ -130,7 +135,8 @@ def main() -> None:
     for directory in arguments.directories:
         found = evidence_of(directory)
         text = json.dumps(found, ensure_ascii=False, indent=1)
-        (FOLDER / f"{found['recipe']}.json").write_text(f"{text}\n", encoding="utf-8")
+        name = load_space(found["recipe"]).name
+        (FOLDER / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
     page = with_table(PAGE.read_text(encoding="utf-8"), to_markdown(read_evidence()))
     PAGE.write_text(page, encoding="utf-8")
 

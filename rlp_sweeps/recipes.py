@@ -1,9 +1,9 @@
 """Find a search space by the name a user types.
 
 A reference is the bare name of a recipe in ``search_spaces``, a dotted module, or a path to a
-``.py`` file; either must define `SPACE`, and may define `PAPER`, the same study at the size of the
-paper, which ``:paper`` behind the name asks for. Recipes are found at run time, so that the library
-never depends on them.
+``.py`` file; either must define `SPACE`. Other upper-case names that hold a search space are the
+same study in other sizes: `PAPER`, that of the paper, is asked for by ``:paper`` behind the name,
+`FASHION` by ``:fashion``. Recipes are found at run time, so that the library never depends on them.
 """
 
 import difflib
@@ -28,8 +28,8 @@ from rlp_sweeps.spaces import SearchSpace
 RECIPES_PACKAGE = "search_spaces"
 """The package whose modules are known by their bare names."""
 
-SIZES = {"small": "SPACE", "paper": "PAPER"}
-"""Sizes of a study, and the name that each has in its module."""
+SMALL = "small"
+"""The size that every study has, `SPACE`; any other is called as its name in lower case."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,17 +37,17 @@ class NamedSpace:
     """A search space and where it stands.
 
     Attributes:
-        name: The module's last name, which names the sweep's folder and experiment; ``_paper``
-            behind it at that size.
+        name: The module's last name, which names the sweep's folder and experiment; ``_SIZE``
+            behind it at another size than small.
         space: The module's `SPACE`, or another size.
         doc: The module's docstring, dedented; empty without one.
-        sizes: Sizes that the module defines, out of `SIZES`.
+        sizes: Sizes that the module defines, small first.
     """
 
     name: str
     space: SearchSpace
     doc: str
-    sizes: tuple[str, ...] = ("small",)
+    sizes: tuple[str, ...] = (SMALL,)
 
     @property
     def num_trials(self) -> int:
@@ -68,14 +68,15 @@ def load_space(reference: str) -> NamedSpace:
 
     Args:
         reference: A recipe's bare name, a dotted module, or a path to a ``.py`` file; behind it
-            ``:paper`` for the study's other size. Dotted modules are also looked for in the working
-            directory, and what a file imports in its own folder.
+            ``:SIZE`` for another size of the study. Dotted modules are also looked for in the
+            working directory, and what a file imports in its own folder.
 
     Raises:
         SearchSpaceError: Nothing stands there, it cannot be imported, it defines no `SPACE` that is
             a `SearchSpace`, or it has no such size.
     """
-    reference, size = _split_size(reference)
+    reference, _, size = reference.partition(":")
+    size = size or SMALL
     if reference.endswith(".py") or "/" in reference or "\\" in reference:
         name, module = Path(reference).stem, _module_at(Path(reference))
     elif not all(part.isidentifier() for part in reference.split(".")):
@@ -87,21 +88,39 @@ def load_space(reference: str) -> NamedSpace:
     else:
         name = reference.rpartition(".")[2]
         module = _module_named(reference if "." in reference else f"{RECIPES_PACKAGE}.{reference}")
-    sizes = tuple(key for key, attribute in SIZES.items() if hasattr(module, attribute))
     return NamedSpace(
-        name=name if size == "small" else f"{name}_{size}",
-        space=_space_of(module, SIZES[size]),
+        name=name if size == SMALL else f"{name}_{size}",
+        space=_space_of(module, size),
         doc=inspect.getdoc(module) or "",
-        sizes=sizes,
+        sizes=_sizes_of(module),
     )
 
 
-def _split_size(reference: str) -> tuple[str, str]:
-    name, colon, size = reference.partition(":")
-    if colon and size not in SIZES:
-        msg = f"the size of a study must be one of {list(SIZES)}, but got {reference!r}."
-        raise SearchSpaceError(msg)
-    return name, size or "small"
+def find_reference(sweep_name: str) -> str:
+    """Return the recipe, with its size, whose sweeps have this name.
+
+    Raises:
+        SearchSpaceError: No recipe has a size of that name.
+    """
+    recipes = list_recipes()
+    if sweep_name in recipes:
+        return sweep_name
+    for recipe in (name for name in recipes if sweep_name.startswith(f"{name}_")):
+        size = sweep_name.removeprefix(f"{recipe}_")
+        if size in load_space(recipe).sizes[1:]:
+            return f"{recipe}:{size}"
+    msg = f"a sweep of a recipe must be named NAME or NAME_SIZE, but got {sweep_name!r}."
+    raise SearchSpaceError(msg)
+
+
+def _sizes_of(module: ModuleType) -> tuple[str, ...]:
+    """Return the sizes that a module defines, small first, others as they stand."""
+    others = [
+        name.lower()
+        for name, value in vars(module).items()
+        if isinstance(value, SearchSpace) and name.isupper() and name[0] != "_"
+    ]
+    return (SMALL, *(size for size in others if size not in {"space", SMALL}))
 
 
 def _module_at(path: Path) -> ModuleType:
@@ -186,19 +205,23 @@ def _sentence_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {text.rstrip('.')}." if text else f"{type(error).__name__}."
 
 
-def _space_of(module: ModuleType, attribute: str) -> SearchSpace:
+def _space_of(module: ModuleType, size: str) -> SearchSpace:
     origin = module.__file__ or module.__name__
+    attribute = "SPACE" if size == SMALL else size.upper()
     space = getattr(module, attribute, None)
-    if space is None and attribute != SIZES["small"]:
-        msg = f"the study {origin!r} has one size; a larger one would be defined as `{attribute}`."
-        raise SearchSpaceError(msg)
-    if space is None:
+    if space is None and size == SMALL:
         msg = f"a search space's module must define `SPACE`, but {origin!r} does not."
         raise SearchSpaceError(msg)
-    if not isinstance(space, SearchSpace):
+    if space is not None and not isinstance(space, SearchSpace):
         msg = (
             f"`{attribute}` must be a SearchSpace of rlp_sweeps.spaces, "
             f"but in {origin!r} it is a {type(space).__name__}."
+        )
+        raise SearchSpaceError(msg)
+    if space is None or size not in _sizes_of(module):
+        msg = (
+            f"the size of a study must be one that it defines, in lower case, but {origin!r} has "
+            f"{list(_sizes_of(module))}, not {size!r}."
         )
         raise SearchSpaceError(msg)
     return space

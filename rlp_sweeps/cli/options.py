@@ -24,7 +24,8 @@ Space = Annotated[
     typer.Argument(
         metavar="SPACE",
         help="A recipe's name (see `rlp-sweeps spaces`), a dotted module, or a path to a .py file; "
-        "it must define SPACE. `SPACE:paper`: the study at the size of its paper.",
+        "it must define SPACE. `SPACE:paper`: the study at the size of its paper, and "
+        "likewise any other size that `rlp-sweeps spaces` lists.",
     ),
 ]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]

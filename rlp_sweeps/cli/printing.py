@@ -42,9 +42,9 @@ def print_spaces(spaces: Sequence[NamedSpace]) -> None:
         space = named.space
         points = "" if space.search is None else f" at {space.search.num_points} sampled points"
         trials = f"{named.num_trials} trials{points} over {space.num_seeds} seeds"
-        if "paper" in named.sizes:
-            larger = load_space(f"{named.name}:paper")
-            trials += f" ({larger.num_trials} at the paper's size, {named.name}:paper)"
+        for size in named.sizes[1:]:
+            reference = f"{named.name}:{size}"
+            trials += f"; {load_space(reference).num_trials} as {reference}"
         console.print(Text(named.name, style="bold"))
         for text in (space.claim, f"{trials}; arms: {', '.join(space.arms)}"):
             console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))

@@ -18,7 +18,7 @@ SEPARATING = [
     and load_space(name).space.search is None
     and load_space(name).space.fixed.get("head") != "single"
 ]
-PAPER_SIZES = [f"{name}:paper" for name in NAMES if "paper" in load_space(name).sizes]
+SIZES = [f"{name}:{size}" for name in NAMES for size in load_space(name).sizes[1:]]
 SOURCE = r"arXiv:\d{4}\.\d{5}|ICLR \d{4}"
 OUTCOMES = ("train_accuracy", "val_accuracy", "test_accuracy", "changed_label_accuracy")
 ARMS = ("control", "full", "class_term", "uniform_term", "sham")
@@ -34,14 +34,14 @@ def test_the_recipes_are_the_studies_of_the_papers_and_a_quickstart() -> None:
     }
 
 
-@pytest.mark.parametrize("name", [*NAMES, *PAPER_SIZES])
+@pytest.mark.parametrize("name", [*NAMES, *SIZES])
 def test_every_grid_point_is_a_valid_trial_config_and_no_two_are_alike(name: str) -> None:
     configs = [TrialConfig.from_dict(trial) for trial in load_space(name).space.grid()]
 
     assert len({config.trial_id for config in configs}) == len(configs) > 0
 
 
-@pytest.mark.parametrize("name", [*NAMES, *PAPER_SIZES])
+@pytest.mark.parametrize("name", [*NAMES, *SIZES])
 def test_every_recipe_has_a_control_arm(name: str) -> None:
     space = load_space(name).space
 
@@ -57,7 +57,7 @@ def test_every_grid_over_lambda_separates_the_effects_over_three_seeds(name: str
     assert space.num_seeds >= 3
 
 
-@pytest.mark.parametrize("name", [*NAMES, *PAPER_SIZES])
+@pytest.mark.parametrize("name", [*NAMES, *SIZES])
 def test_claims_over_trials_alone_are_measured_on_the_recipes_grid(
     name: str, tmp_path: Path
 ) -> None:

@@ -18,16 +18,20 @@ from benchmarks.findings import (
     with_table,
 )
 from rlp_sweeps.claims import Claim
+from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import RunDirectoryError
 from rlp_sweeps.recipes import list_recipes, load_space
+from rlp_sweeps.schema import METRICS, TRIALS
 
 EVIDENCE = read_evidence()
 STUDIES = [name for name in list_recipes() if load_space(name).space.claims]
+SIZES = [f"{name}:{size}" for name in STUDIES for size in load_space(name).sizes[1:]]
 ROWS = [
     pytest.param(found, row, id=f"{found['recipe']}: {row['text']}")
     for found in EVIDENCE
     for row in found["claims"]
 ]
+MEASURED = [column.name for column in TRIALS if column.required and column.name in METRICS]
 SETTINGS = ("text", "source", "quantity", "measure", "expects", "bound", "unit")
 
 
@@ -36,8 +40,13 @@ def claim_of(recipe: str, text: str) -> Claim:
     return claim
 
 
-def test_every_study_with_claims_has_its_evidence_and_no_other_is_there():
-    assert sorted(path.stem for path in FOLDER.glob("*.json")) == STUDIES
+def test_every_study_with_claims_has_the_evidence_of_its_small_size_and_others_are_sizes():
+    names = {load_space(found["recipe"]).name for found in EVIDENCE}
+    references = {found["recipe"] for found in EVIDENCE}
+
+    assert {path.stem for path in FOLDER.glob("*.json")} == names
+    assert {reference for reference in references if ":" not in reference} == set(STUDIES)
+    assert references <= {*STUDIES, *SIZES}
 
 
 @pytest.mark.parametrize("found", EVIDENCE, ids=[found["recipe"] for found in EVIDENCE])
@@ -82,6 +91,30 @@ def test_a_run_with_other_settings_backs_nothing(tmp_path):
 
     with pytest.raises(RunDirectoryError, match=r"differs from 'rising_memorization' in \['fixed'"):
         evidence_of(tmp_path)
+
+
+def test_a_run_of_another_size_backs_rows_that_say_so(tmp_path):
+    named = load_space("depth_profile:paper")
+    trials = [TrialConfig.from_dict(trial) for trial in named.space.grid()]
+    manifest = {
+        "sweep_name": named.name,
+        "space": {**named.space.to_dict(), "data_dir": "elsewhere"},
+        "trials": [{"trial_id": trial.trial_id, **trial.to_dict()} for trial in trials],
+        "code_version": "1",
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "trials").mkdir()
+    rows = pl.DataFrame(
+        [{"trial_id": t.trial_id, "status": "completed", **t.to_dict()} for t in trials],
+        infer_schema_length=None,
+    ).with_columns(pl.lit(0.5).alias(name) for name in MEASURED)
+    rows.write_parquet(tmp_path / "trials" / "a.parquet")
+
+    found = evidence_of(tmp_path)
+
+    command = "rlp-sweeps run depth_profile:paper --set data_dir=FOLDER"
+    assert (found["recipe"], found["command"]) == ("depth_profile:paper", command)
+    assert "| `depth_profile:paper` |" in to_markdown([found])
 
 
 def test_an_unfinished_run_backs_nothing(tmp_path):

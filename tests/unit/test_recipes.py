@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rlp_sweeps.errors import SearchSpaceError
-from rlp_sweeps.recipes import list_recipes, load_space
+from rlp_sweeps.recipes import find_reference, list_recipes, load_space
 
 SPACE = """\"\"\"My study.\"\"\"
 from rlp_sweeps.spaces import ChoiceAxis, SearchSpace
@@ -144,28 +144,44 @@ def test_load_space_names_the_file_that_a_dotted_module_breaks_in(
         load_space("studies_broken.first")
 
 
-def test_a_study_is_loaded_at_the_size_of_its_paper(tmp_path: Path) -> None:
-    larger = SPACE + SPACE[SPACE.index("SPACE = ") :].replace("SPACE = ", "PAPER = ").replace(
-        "num_seeds=1", "num_seeds=7"
-    )
-    write(tmp_path / "study.py", larger)
-
-    small, paper = (load_space(f"{tmp_path}/study.py{end}") for end in ("", ":paper"))
-
-    assert (small.name, small.space.num_seeds, small.sizes) == ("study", 1, ("small", "paper"))
-    assert (paper.name, paper.space.num_seeds) == ("study_paper", 7)
+def sized(name: str, *, num_seeds: int) -> str:
+    """Return `SPACE` once more under another name, with other seeds."""
+    again = SPACE[SPACE.index("SPACE = ") :]
+    return again.replace("SPACE = ", f"{name} = ").replace("num_seeds=1", f"num_seeds={num_seeds}")
 
 
-@pytest.mark.parametrize(
-    ("reference", "match"),
-    [
-        (
-            "quickstart:huge",
-            r"size of a study must be one of \['small', 'paper'\], but got '.*:huge'",
-        ),
-        ("quickstart:paper", "has one size; a larger one would be defined as `PAPER`"),
-    ],
-)
-def test_a_size_that_a_study_has_not_is_refused(reference: str, match: str) -> None:
-    with pytest.raises(SearchSpaceError, match=match):
-        load_space(reference)
+def test_a_study_is_loaded_at_each_size_that_it_defines(tmp_path: Path) -> None:
+    sizes = sized("PAPER", num_seeds=7) + sized("FASHION", num_seeds=3)
+    write(tmp_path / "study.py", SPACE + sizes + sized("_DRAFT", num_seeds=2) + "N = 4\n")
+
+    found = [load_space(f"{tmp_path}/study.py{end}") for end in ("", ":paper", ":fashion")]
+
+    assert [named.sizes for named in found] == [("small", "paper", "fashion")] * 3
+    assert [named.name for named in found] == ["study", "study_paper", "study_fashion"]
+    assert [named.space.num_seeds for named in found] == [1, 7, 3]
+
+
+@pytest.mark.parametrize("size", ["huge", "paper", "Paper", "space", "_draft", "claims"])
+def test_a_size_that_a_study_has_not_is_refused(size: str, tmp_path: Path) -> None:
+    write(tmp_path / "study.py", SPACE + sized("_DRAFT", num_seeds=2))
+
+    with pytest.raises(SearchSpaceError, match=rf"study\.py' has \['small'\], not '{size}'\."):
+        load_space(f"{tmp_path}/study.py:{size}")
+
+
+def test_a_size_that_is_no_search_space_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "study.py", SPACE + "FASHION = 3\n")
+
+    with pytest.raises(SearchSpaceError, match=r"`FASHION` must be a SearchSpace .* is a int"):
+        load_space(f"{tmp_path}/study.py:fashion")
+
+
+@pytest.mark.parametrize("reference", ["depth_profile", "depth_profile:paper"])
+def test_a_sweeps_name_leads_back_to_its_recipe_and_size(reference: str) -> None:
+    assert find_reference(load_space(reference).name) == reference
+
+
+@pytest.mark.parametrize("name", ["depth_profile_huge", "my_study"])
+def test_a_sweep_of_no_recipe_leads_nowhere(name: str) -> None:
+    with pytest.raises(SearchSpaceError, match=f"must be named NAME or NAME_SIZE, but got '{name}"):
+        find_reference(name)
