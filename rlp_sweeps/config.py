@@ -19,6 +19,7 @@ from rlp_sweeps.attach_points import (
     check_attach_points,
     check_copies,
 )
+from rlp_sweeps.class_head import CLASS_HEAD_DEFAULTS, CLASS_HEAD_RULES, check_class_head
 from rlp_sweeps.data_settings import DATA_DEFAULTS, DATA_RULES, check_data_settings
 from rlp_sweeps.errors import ConfigError
 from rlp_sweeps.head_kinds import HEADS, check_head
@@ -42,6 +43,7 @@ _ADDED_SETTINGS: dict[str, Any] = {
     "matched_trajectory": None,
     **DATA_DEFAULTS,
     **PLACE_DEFAULTS,
+    **CLASS_HEAD_DEFAULTS,
 }
 """Settings that came after the first trials were named, with their defaults: left out of ids and
 group keys at these values, so that older trials keep their names and groups."""
@@ -93,6 +95,7 @@ class TrialConfig:
     backbone_depth: int | None = None
     backbone_width: int | None = None
     dropout: float = 0.0
+    projector_width: int = 0
     head: str = "nested_joint"
     num_random_labels: int = 10
     attach_points: str | None = None
@@ -118,6 +121,7 @@ class TrialConfig:
                 _check_rule(name, checked)
         _check_arm(self.arm, self.rlp_lambda)
         check_head(self.to_dict())
+        check_class_head(self.to_dict())
         check_attach_points(self.attach_points, self.observed_attach_points)
         _check_matched(self)
         _check_combinations(self)
@@ -228,6 +232,7 @@ _RULES: dict[str, _Rule] = {
     "eval_every": ("1 <= eval_every", lambda v: v >= 1),
     **DATA_RULES,
     **PLACE_RULES,
+    **CLASS_HEAD_RULES,
 }
 
 

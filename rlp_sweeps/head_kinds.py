@@ -54,10 +54,11 @@ def _check_single_output(values: Mapping[str, Any]) -> None:
         raise ConfigError(msg)
     only: dict[str, Any] = {"label_smoothing": 0.0, "extractor_scale": 1.0}
     only |= {"attach_points": None, "copy_depth": 1, "loss": "cross_entropy"}
+    only |= {"projector_width": 0}
     wrong = {name: values[name] for name, value in only.items() if values[name] != value}
     if wrong:
         msg = (
-            f"head {SINGLE_OUTPUT!r} has no class loss to smooth or scale and reads the last "
-            f"layer, so that {only} must hold, but got {wrong}."
+            f"head {SINGLE_OUTPUT!r} has no class loss to smooth or scale, no class head to put a "
+            f"projector into, and reads the last layer, so that {only} must hold, but got {wrong}."
         )
         raise ConfigError(msg)

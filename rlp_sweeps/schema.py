@@ -9,6 +9,7 @@ cells apart.
 from rlp_sweeps.attach_points import PLACE_COLUMNS
 from rlp_sweeps.benign_columns import BENIGN
 from rlp_sweeps.claim_columns import CLAIM_VALUES, CLAIMS
+from rlp_sweeps.class_head import CLASS_HEAD_COLUMNS
 from rlp_sweeps.column import Column
 from rlp_sweeps.data_settings import DATA_COLUMNS, LABEL_METRIC_COLUMNS
 from rlp_sweeps.effect_columns import (
@@ -79,6 +80,7 @@ CONFIG_COLUMNS = (
            "Width of the backbone; null: its default."),
     Column("dropout", "f64", "share, [0, 1)", "config",
            "Dropout inside the backbone."),
+    *CLASS_HEAD_COLUMNS,
     Column("head", "str", "", "config",
            "Kind of RLP head."),
     *PLACE_COLUMNS,

@@ -10,6 +10,7 @@ from rlp_sweeps.errors import ConfigError
 
 STREAMS = (
     "init",  # extractor's and class head's weights
+    "projector_init",  # a class head's that has a hidden layer
     "head_init",  # the adversary's weights
     "observer_init",  # the observer's weights
     "order",  # order of training samples, per epoch

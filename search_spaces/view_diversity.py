@@ -102,6 +102,7 @@ PAPER = SearchSpace(
         "augmentation": "p3",
         "dataset": "cifar10",
         "backbone": "resnet18",
+        "projector_width": 65_536,
         "num_random_labels": 10,
         "optimizer": "adamw",
         "loss": "mse",

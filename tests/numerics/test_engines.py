@@ -247,6 +247,8 @@ def test_a_projected_members_bits_do_not_depend_on_its_company(optimizer: str) -
         {"mixup_alpha": 0.4, "augmentation": "crop"},
         {"mixup_alpha": 0.4, "attach_points": "hidden1", "loss": "mse"},
         {"loss": "mse"},
+        {"loss": "mse", "projector_width": 24, "optimizer": "adamw"},
+        {"projector_width": 24, "mixup_alpha": 0.4, "dropout": 0.3},
         {"augmentation": "crop", "num_views": 3, "view_labels": "random", "label_corruption": 1.0},
     ],
     ids=str,
@@ -266,9 +268,12 @@ def companies_of(mine: TrialConfig, members: list[TrialConfig]) -> list[list[Tri
     return [members, members[::-1], [mine, members[0]], [diverging, mine, members[-1]]]
 
 
+@pytest.mark.parametrize("projector_width", [0, 24])
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_a_grouped_members_bits_do_not_depend_on_its_company(backbone: str) -> None:
-    members = arms_of(**BACKBONES[backbone])
+def test_a_grouped_members_bits_do_not_depend_on_its_company(
+    backbone: str, projector_width: int
+) -> None:
+    members = arms_of(**BACKBONES[backbone], projector_width=projector_width)
     mine = members[2]
 
     outcomes = [train("grouped", group)[mine.trial_id] for group in companies_of(mine, members)]

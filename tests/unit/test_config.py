@@ -185,6 +185,7 @@ CHANGES: dict[str, Any] = {
     "backbone_depth": 2,
     "backbone_width": 2,
     "dropout": 0.1,
+    "projector_width": 16,
     "num_random_labels": 2,
     "attach_points": "conv1,conv2",
     "observed_attach_points": "all",
@@ -334,3 +335,19 @@ def test_a_single_heads_strength_is_told_per_label_and_no_other_heads() -> None:
 
     assert single.rlp_lambda_per_label == 2.0
     assert make(arm="full", rlp_lambda=100.0).rlp_lambda_per_label is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"projector_width": -1}, "0 <= projector_width"),
+        (
+            {"projector_width": 8, "head": "single_output"},
+            r"class head to put .* got {\'projector_width\': 8}",
+        ),
+        ({"projector_width": 8, "copy_depth": 2}, r"no projector, but got .* copy_depth=2; use"),
+    ],
+)
+def test_a_projector_that_cannot_be_is_refused(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        make(**{"arm": "control", "rlp_lambda": 0.0, **settings})

@@ -318,6 +318,17 @@ def test_work_grows_with_batch_and_width():
     assert net_traits(configs[0], info).kind == "convolution"
 
 
+def test_work_counts_the_projector_of_a_class_head():
+    info = dataset_info("digits", data_dir="")
+    config = _config(backbone="mlp", backbone_depth=1, backbone_width=512, num_random_labels=2)
+    wide = dataclasses.replace(config, projector_width=65_536)
+
+    plain, projected = (net_traits(c, info).work * n for c, n in ((config, 3), (wide, 4)))
+
+    added = 512 * 65_536 + 65_536 * 10 - 512 * 10
+    assert projected - plain == (config.batch_size + 16) * added
+
+
 def test_engine_takes_every_setting_it_can_train():
     info = dataset_info("digits", data_dir="")
 

@@ -28,6 +28,7 @@ from rlp_sweeps.training.backbones.base import (
     pool_features,
 )
 from rlp_sweeps.training.backbones.mlp import build_mlp
+from rlp_sweeps.training.backbones.projector import ClassHead, ProjectedHead
 from rlp_sweeps.training.backbones.resnet18 import build_resnet18
 from rlp_sweeps.training.backbones.small_cnn import build_small_cnn
 from rlp_sweeps.training.backbones.vgg16 import build_vgg16, build_vgg16_bn
@@ -41,7 +42,9 @@ __all__ = [
     "PLAIN",
     "Backbone",
     "BackboneBuilder",
+    "ClassHead",
     "ImageShape",
+    "ProjectedHead",
     "build_backbone",
     "check_backbone",
     "get_builder",
@@ -86,11 +89,12 @@ def get_builder(name: str) -> BackboneBuilder:
 def build_backbone(config: TrialConfig, *, image_shape: ImageShape, num_classes: int) -> Backbone:
     """Return the trial's backbone on the CPU, with weights from its seed's ``init`` stream.
 
-    torch's global stream is left as it was. Every `nn.Dropout` of a user's backbone becomes our
-    own, whose masks do not depend on the memory format.
+    A projector takes the place of its class head, with weights from a stream of its own. torch's
+    global stream is left as it was. Every `nn.Dropout` of a user's backbone becomes our own, whose
+    masks do not depend on the memory format.
 
     Args:
-        config: Names backbone, depth, width, dropout and seed.
+        config: Names backbone, depth, width, dropout, projector and seed.
         image_shape: Channels, height, width.
         num_classes: K.
 
@@ -115,7 +119,15 @@ def build_backbone(config: TrialConfig, *, image_shape: ImageShape, num_classes:
         )
         raise BackboneError(msg)
     replace_dropout(backbone)
+    if config.projector_width:
+        backbone.classifier = _projector(config, backbone.num_features, num_classes)
     return backbone
+
+
+def _projector(config: TrialConfig, num_features: int, num_classes: int) -> ProjectedHead:
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(stream_seed(config.seed, "projector_init"))
+        return ProjectedHead(num_features, width=config.projector_width, num_classes=num_classes)
 
 
 def check_backbone(config: TrialConfig, *, image_shape: ImageShape, num_classes: int) -> None:

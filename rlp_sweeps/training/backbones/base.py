@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor, nn
 
 from rlp_sweeps.errors import BackboneError
+from rlp_sweeps.training.backbones.projector import ClassHead
 from rlp_sweeps.training.dropout import Dropout
 
 ImageShape = tuple[int, int, int]
@@ -51,7 +52,7 @@ class Backbone(nn.Module):
 
     Attributes:
         extractor: Normalized images ``[N, C, H, W]`` to features ``[N, D]``, float.
-        classifier: The class head, D → K.
+        classifier: The class head, D → K: a linear layer, or a projector in its place.
         attach_points: Submodules of `extractor` in forward order. The last one's output, pooled by
             `pool_features`, is what `classifier` reads.
         make_tail: Builds copies of the last layers in a plain network, where layers follow one
@@ -69,7 +70,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.make_tail = make_tail
         self.extractor = extractor
-        self.classifier = classifier
+        self.classifier: ClassHead = classifier
         self.attach_points = tuple(attach_points)
         known = {name for name, _ in extractor.named_modules() if name}
         absent = [name for name in self.attach_points if name not in known]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from rlp_sweeps.arms import Projection
+from rlp_sweeps.training.backbones import ClassHead, ProjectedHead
 from rlp_sweeps.training.heads import (
     ADVERSARY,
     ExtractorWeights,
@@ -109,6 +110,28 @@ class StackedLinear(nn.Module):
         """Return ``[M, N, K]``, in memory ``[M, K, N]``."""
         features_MDN = features_MND.transpose(1, 2)
         return torch.baddbmm(self.bias.unsqueeze(2), self.weight, features_MDN).transpose(1, 2)
+
+
+class StackedProjectedHead(nn.Module):
+    """M class heads D → W → K with a hidden layer, as `ProjectedHead`."""
+
+    def __init__(self, heads: Sequence[ProjectedHead]) -> None:
+        super().__init__()
+        self.hidden = StackedLinear([head.hidden for head in heads])
+        self.output = StackedLinear([head.output for head in heads])
+
+    def forward(self, features_MND: Tensor) -> Tensor:
+        """Return ``[M, N, K]``, in memory ``[M, K, N]``."""
+        logits_MNK: Tensor = self.output(self.hidden(features_MND).relu())
+        return logits_MNK
+
+
+def stack_class_heads(heads: Sequence[ClassHead]) -> StackedLinear | StackedProjectedHead:
+    """Return the members' class heads as one module; all are of one kind."""
+    projected = [head for head in heads if isinstance(head, ProjectedHead)]
+    if projected:
+        return StackedProjectedHead(projected)
+    return StackedLinear([head for head in heads if isinstance(head, nn.Linear)])
 
 
 def _bias_of(layer: nn.Linear) -> Tensor:

@@ -22,8 +22,8 @@ from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
 from rlp_sweeps.training.engines.layout import StackLayout
 from rlp_sweeps.training.engines.stacked_heads import (
     StackedHeads,
-    StackedLinear,
     StackedWeights,
+    stack_class_heads,
 )
 from rlp_sweeps.training.heads import ADVERSARY, RLPHeads, scale_gradient
 from rlp_sweeps.training.losses import RegularizerTerms, head_terms_per_sample
@@ -82,7 +82,7 @@ class StackedNetwork(nn.Module):
             image_shape=image_shape,
             taps=first.taps,
         )
-        self.classifier = StackedLinear([n.backbone.classifier for n in networks])
+        self.classifier = stack_class_heads([n.backbone.classifier for n in networks])
         self.places = first.places
         self.heads = StackedHeads(heads)
         further = zip(*(n.further_heads for n in networks), strict=True)
@@ -231,10 +231,13 @@ class StackedNetwork(nn.Module):
 
     def network_state(self, member: int) -> dict[str, Tensor]:
         """Return one member's parameters and buffers under the names of `RLPNetwork`."""
-        state = self.member_state(member)
-        if not self.classifier.bias.requires_grad:
-            del state["classifier.bias"]  # zeros in place of one that the members do not have
-        return {_name_alone(name): tensor for name, tensor in state.items()}
+        named = _named(self.classifier, "classifier")
+        absent = {name for name, parameter in named if not parameter.requires_grad}
+        return {  # without the zeros in place of biases that the members do not have
+            _name_alone(name): tensor
+            for name, tensor in self.member_state(member).items()
+            if name not in absent
+        }
 
     @torch.no_grad()
     def load_members(self, states: Sequence[Mapping[str, Tensor]]) -> None:

@@ -83,6 +83,7 @@ def engine_refusal(config: TrialConfig, info: DatasetInfo, *, engine: str) -> st
         val_samples=1,
         test_samples=1,
         batch_size=4,
+        projector_width=min(config.projector_width, 8),
     )
     return _refusal(tiny, engine)
 
