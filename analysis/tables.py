@@ -52,6 +52,26 @@ def analyze(
         SchemaError: A table breaks the schema.
     """
     paths = [Path(directory) for directory in directories]
+    result = read_analysis(
+        paths, outcome=outcome, diverged=diverged, margin=margin, memorized_above=memorized_above
+    )
+    write_analysis(result, Path(output) if output is not None else paths[0] / "analysis")
+    return result
+
+
+def read_analysis(
+    directories: Sequence[Path | str],
+    *,
+    outcome: str = "test_accuracy",
+    diverged: Diverged = "chance",
+    margin: float | None = None,
+    memorized_above: float = MEMORIZED_ABOVE,
+) -> Analysis:
+    """Analyze run directories together; nothing is written.
+
+    Arguments and errors as of `analyze`.
+    """
+    paths = [Path(directory) for directory in directories]
     trials, origin = load_sweep(paths)
     check_outcomes(trials, [outcome], diverged=diverged)
     columns = list(dict.fromkeys([*EPOCH_COLUMNS, outcome]))
@@ -67,9 +87,7 @@ def analyze(
     result = replace(result, benign=benign, further_paragraphs=said)
     result = with_probes(result, probes)
     result = with_memorization(result, find_samples(paths, trials, origin.kept))
-    result = _with_claims(result, paths, origin)
-    write_analysis(result, Path(output) if output is not None else paths[0] / "analysis")
-    return result
+    return _with_claims(result, paths, origin)
 
 
 def _with_claims(analysis: Analysis, directories: Sequence[Path], origin: Origin) -> Analysis:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import rlp_sweeps
-from rlp_sweeps.cli import following, probing, reading, sweeping
+from rlp_sweeps.cli import following, probing, reading, studies, sweeping
 from rlp_sweeps.cli.options import WRONG_REQUEST, say
 from rlp_sweeps.errors import RlpSweepsError
 
@@ -49,6 +49,7 @@ def _start(
 
 for _command in (
     sweeping.spaces,
+    studies.new,
     sweeping.plan,
     sweeping.run,
     sweeping.resume,
@@ -56,7 +57,10 @@ for _command in (
     sweeping.status,
     probing.probe,
     reading.analyze,
+    studies.show,
     reading.query,
+    studies.export,
+    studies.compare,
     reading.sync,
     reading.ui,
 ):

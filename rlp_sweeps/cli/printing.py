@@ -93,7 +93,7 @@ def print_plan(plan: "SweepPlan", estimate: "SweepEstimate", sensitivity: "Sensi
         f"{choice.describe()} ({number} trials)" for choice, number in plan.trials_by_choice.items()
     ]
     time = "unknown" if estimate.time_s is None else f"about {in_words(estimate.time_s)}"
-    _print_pairs(
+    print_pairs(
         console,
         {
             "sweep": plan.name,
@@ -114,7 +114,7 @@ def print_status(status: "SweepStatus") -> None:
     """Print how far a sweep is, and which trials failed."""
     remaining = "unknown" if status.remaining_s is None else f"about {in_words(status.remaining_s)}"
     counts = {name: str(status.counts.get(name, 0)) for name in STATUSES}
-    _print_pairs(
+    print_pairs(
         stdout(),
         {
             "sweep": status.name,
@@ -154,7 +154,7 @@ def print_analysis(analysis: "Analysis", report: Path) -> None:
         text = Text.assemble((f"{paragraph.lead}: ", "bold"), paragraph.text)
         console.print(text, end="\n\n")
     console.print(f"Effects on {analysis.outcome}, pooled over cells; 95 % intervals over seeds")
-    _print_whole(stdout(), _effects_table(analysis))
+    print_whole(stdout(), _effects_table(analysis))
     for note in analysis.notes:
         console.print(Text.assemble(("Note: ", "bold"), note))
     console.print(Text(f"report: {report}"), soft_wrap=True)
@@ -188,7 +188,7 @@ def _effect_cells(row: Mapping[str, Any]) -> list[str]:
     return [scope, row["estimator"], row["effect"], estimate, p_holm, *counts]
 
 
-def _print_whole(console: Console, table: Table) -> None:
+def print_whole(console: Console, table: Table) -> None:
     """Print a table at its full width, where need be beyond the terminal's: no cell is cut."""
     needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
     console.width = max(needed, console.width)
@@ -205,7 +205,8 @@ def in_bytes(size: int) -> str:
     return f"{value:.3g} TB"
 
 
-def _print_pairs(console: Console, pairs: Mapping[str, str]) -> None:
+def print_pairs(console: Console, pairs: Mapping[str, str]) -> None:
+    """Print names and texts in two columns."""
     table = Table.grid(padding=(0, 2))
     for name, text in pairs.items():
         table.add_row(name, Text(text))

@@ -16,7 +16,8 @@ from rlp_sweeps.orchestration.planner import SweepPlan
 from rlp_sweeps.orchestration.progress import FailedTrial, RunOptions, SweepOutcome
 
 COMMANDS = (
-    *("spaces", "plan", "run", "resume", "status", "probe", "analyze", "query", "sync", "ui"),
+    *("spaces", "new", "plan", "run", "resume", "status", "probe", "analyze", "show", "query"),
+    *("export", "compare", "sync", "ui"),
 )
 Capture = pytest.CaptureFixture[str]
 

@@ -1,0 +1,105 @@
+"""Commands around a study before and after its sweep: new, show, compare, export."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlp_sweeps.cli import options as opt
+from rlp_sweeps.errors import ArgumentError
+
+EXPORT_FORMATS = ("csv", "parquet", "markdown", "latex")
+
+
+def new(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The study's name: NAME.py is written.")
+    ],
+    *,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="RECIPE", help="Begin with a copy of a recipe (`rlp-sweeps spaces`)."
+        ),
+    ] = None,
+) -> None:
+    """Write the file of a new study: a recipe with comments, ready to run."""
+    from rlp_sweeps.new_study import write_study
+
+    path = write_study(name, recipe=from_)
+    print(f"{path} is written: edit it, then `rlp-sweeps plan {path}` and `rlp-sweeps run {path}`.")
+
+
+def show(
+    directory: opt.Directory,
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or how it begins.")],
+    *,
+    json: opt.AsJson = False,
+) -> None:
+    """Show one trial: settings, result, evaluations, probes, and the error that ended it."""
+    from analysis.one_trial import read_trial
+    from rlp_sweeps.cli.printing import print_json
+    from rlp_sweeps.cli.printing_trial import print_trial
+
+    found = read_trial(directory, trial)
+    if json:
+        print_json(found.to_json())
+    else:
+        print_trial(found)
+
+
+def compare(
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR DIR...", help="Run directories, two or more.")
+    ],
+    *,
+    outcome: Annotated[
+        str, typer.Option(metavar="NAME", help="The metric that effects are on.")
+    ] = "test_accuracy",
+    json: opt.AsJson = False,
+) -> None:
+    """Put the effects of several sweeps side by side, each with its difference from the first."""
+    from analysis.comparison import compare_sweeps
+    from rlp_sweeps.cli.printing import print_json
+    from rlp_sweeps.cli.printing_trial import print_comparison
+
+    comparison = compare_sweeps(directories, outcome=outcome)
+    if json:
+        print_json(comparison.to_json())
+    else:
+        print_comparison(comparison)
+
+
+def export(
+    directory: opt.Directory,
+    *,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="|".join(EXPORT_FORMATS),
+            help="csv and parquet: the tables as `query` sees them. markdown and latex: the "
+            "report's tables, ready to paste into a paper.",
+        ),
+    ] = "csv",
+    table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A table; repeatable. Default: all but samples."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to write. Default: DIR/export."),
+    ] = None,
+) -> None:
+    """Write a sweep's tables as CSV or Parquet, or the report's as Markdown or LaTeX."""
+    opt.check_choice("--format", format_, EXPORT_FORMATS)
+    from analysis.export import export_tables
+
+    written = export_tables(
+        directory, format_=format_, tables=table or (), output=output or directory / "export"
+    )
+    if not written:
+        msg = f"a sweep must have tables to export, but {directory} has none yet."
+        raise ArgumentError(msg)
+    for path in written:
+        print(path)
