@@ -3,7 +3,8 @@
 Polars' SQL can open any local file by a table function and accepts statements that change tables.
 The text is read here the way an SQL lexer does; a construct that two lexers could read differently
 (dollar quotes, prefixed or backslashed strings, nested comments) is refused, so that nothing hides
-in it.
+in it. Polars reads more than it documents: a comment that begins with ``/*!`` is code to it, and a
+string before a parenthesis is a function's name.
 """
 
 import re
@@ -24,7 +25,7 @@ _TOKEN = re.compile(
       | (?P<string>'(?:[^']|'')*')
       | (?P<quoted>"(?:[^"]|"")*"|`[^`]*`)
       | (?P<word>[A-Za-z_]\w*)
-      | (?P<number>\d\w*(?:\.\w*)?)
+      | (?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?(?!\w))
       | (?P<symbol>[-+*/%=<>!|&^~(),.;:?@\[\]{}])
     """,
     re.DOTALL | re.VERBOSE,
@@ -41,7 +42,7 @@ class _Token:
         """The word in lower case, without quotes; empty for what names nothing."""
         if self.kind == "word":
             return self.text.lower()
-        return self.text[1:-1].lower() if self.kind == "quoted" else ""
+        return self.text[1:-1].lower() if self.kind in {"quoted", "string"} else ""
 
 
 def check_reads_only(sql: str) -> None:
@@ -98,7 +99,7 @@ def _tokens(sql: str) -> list[_Token]:
         kind, text = str(match.lastgroup), match.group()
         is_ambiguous = (
             kind == "prefixed"
-            or (kind == "comment" and "/*" in text[2:])
+            or (kind == "comment" and ("/*" in text[2:] or text.startswith("/*!")))
             or (kind in {"string", "quoted"} and "\\" in text)
         )
         if is_ambiguous:
