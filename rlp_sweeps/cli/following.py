@@ -65,6 +65,7 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
     cpus_per_group: opt.CpusPerGroup = 1.0,
     gpus_per_group: opt.GpusPerGroup = None,
     tracking_uri: opt.TrackingUri = None,
+    trust_code: opt.TrustCode = False,
     no_analyze: opt.NoAnalyze = False,
 ) -> int:
     """Train what the analysis lacks, in the same directory.
@@ -82,6 +83,7 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
         cpus_per_group=cpus_per_group,
         gpus_per_group=gpus_per_group,
         tracking_uri=tracking_uri,
+        trusts_code=trust_code,
     )
     stage = _Stage(directory, matched_to, num_seeds, _cap_of(replay, cap))
     found = stage.plan()

@@ -95,6 +95,14 @@ Pilot = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="An analyzed run whose largest seed spread is taken instead."),
 ]
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Import and call the data set or backbone of one's own that the run directory names, "
+        "though this user did not begin it. Without it such a directory is refused.",
+    ),
+]
 NoAnalyze = Annotated[bool, typer.Option("--no-analyze", help="Train only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -47,6 +47,7 @@ def probe(  # noqa: PLR0913  # one parameter an option
         float, typer.Option(metavar="X", help="CPU cores, and threads, that probe one network.")
     ] = 1.0,
     gpus_per_group: opt.GpusPerGroup = None,
+    trust_code: opt.TrustCode = False,
 ) -> int:
     """Probe the networks of a sweep that kept its weights (run --keep-weights).
 
@@ -71,6 +72,7 @@ def probe(  # noqa: PLR0913  # one parameter an option
                 max_concurrent=max_concurrent,
                 cpus_per_group=cpus_per_group,
                 gpus_per_group=gpus_per_group,
+                trusts_code=trust_code,
             ),
             trial_ids=_split(trials or []),
             on_trial=_print_trial,

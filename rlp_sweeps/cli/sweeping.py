@@ -180,6 +180,7 @@ def resume(  # noqa: PLR0913  # one parameter an option
     cpus_per_group: opt.CpusPerGroup = 1.0,
     gpus_per_group: opt.GpusPerGroup = None,
     tracking_uri: opt.TrackingUri = None,
+    trust_code: opt.TrustCode = False,
     no_analyze: opt.NoAnalyze = False,
 ) -> int:
     """Go on where a sweep stopped.
@@ -196,6 +197,7 @@ def resume(  # noqa: PLR0913  # one parameter an option
         cpus_per_group=cpus_per_group,
         gpus_per_group=gpus_per_group,
         tracking_uri=tracking_uri,
+        trusts_code=trust_code,
     )
     return watch(
         lambda progress: resume_sweep(directory, options=run_options, progress=progress),

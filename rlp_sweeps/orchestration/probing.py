@@ -17,6 +17,7 @@ import torch
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import CheckpointError, DatasetError, ProbeError
 from rlp_sweeps.orchestration.data_identity import data_fingerprints
+from rlp_sweeps.orchestration.named_code import check_code
 from rlp_sweeps.orchestration.planner import plan_from_manifest, resolve_device
 from rlp_sweeps.orchestration.probe_tasks import Found, ProbeJob, ProbeTask, rows_of
 from rlp_sweeps.orchestration.probe_workers import Place, work_on
@@ -103,7 +104,8 @@ def probe_sweep(
     Raises:
         ProbeError: No weights were kept, a trial that was asked for has none, or no trial can be
             probed as asked.
-        RunDirectoryError: It is no run directory, was trained on other data, or is not writable.
+        RunDirectoryError: It is no run directory, was trained on other data, names code of unknown
+            origin, or is not writable.
         DatasetError, BackboneError, DeviceError: What was trained cannot be had here.
         ClusterError: The Ray cluster does not answer, or has no room for a task.
     """
@@ -120,6 +122,7 @@ def probe_sweep(
     table = _Table(directory, options)
     left = [i for i in chosen if table.missing(i)]
     read, unreadable = _readable(left, weights)
+    check_code(directory, plan, is_trusted=run_options.trusts_code, further=read)
     refuse_if_none_fits(read, options, data_dir=plan.data_dir)
     read.sort(key=lambda config: (repr(data_key(config)), config.trial_id))
     for dataset in dict.fromkeys(config.dataset for config in read):

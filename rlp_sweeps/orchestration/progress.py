@@ -31,6 +31,7 @@ class RunOptions:
         keep_samples: The same of what the networks say of every sample, in ``samples/``.
         probes: Probes of trials that end from now on, and of what is trained later in the same
             directory; empty: none, or those that the directory was asked for before.
+        trusts_code: Import and call the code that a run directory names, whoever began it.
     """
 
     address: str | None = None
@@ -46,6 +47,7 @@ class RunOptions:
     keep_weights: bool = False
     keep_samples: bool = False
     probes: tuple[str, ...] = ()
+    trusts_code: bool = False
 
     def gpus_of_group(self, device: str) -> float:
         """Return the GPUs of one group on that device, the default filled in."""

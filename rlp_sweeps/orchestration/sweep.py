@@ -13,10 +13,12 @@ from rlp_sweeps.orchestration.attempt_state import remove_attempt
 from rlp_sweeps.orchestration.best_points import best_points
 from rlp_sweeps.orchestration.data_identity import data_fingerprints
 from rlp_sweeps.orchestration.farewell import farewell
+from rlp_sweeps.orchestration.named_code import check_code, trust_code
 from rlp_sweeps.orchestration.planner import (
     Group,
     SweepPlan,
     check_plan,
+    group_representatives,
     plan_from_manifest,
     remaining_groups,
     resolve_device,
@@ -101,6 +103,8 @@ def run_sweep(
     )
     directory = RunDirectory.create(output, manifest)
     recorded = plan_from_manifest(directory.manifest)
+    trust_code(directory, group_representatives(plan))  # the recipe is the user's own
+    check_code(directory, recorded)
     here = replace(recorded, device=plan.device, data_dir=plan.data_dir)
     return _Sweep(here, directory, options, progress or SilentProgress()).run()
 
@@ -119,7 +123,7 @@ def resume_sweep(
         progress: Is told how it goes.
 
     Raises:
-        RunDirectoryError: It is no run directory, or is in use.
+        RunDirectoryError: It is no run directory, is in use, or names code of unknown origin.
         DatasetError, DeviceError, BackboneError, ConfigError: What it trains cannot be had here.
         ClusterError: The Ray cluster does not answer, or has no room for a group.
         TrackingError: The MLflow store does not answer.
@@ -144,6 +148,7 @@ def check_resume(
         RlpSweepsError: As `resume_sweep` raises before it starts.
     """
     plan = plan_from_manifest(directory.manifest)
+    check_code(directory, plan, is_trusted=options.trusts_code)
     if further:
         plan = with_trials(plan, further)
     device = resolve_device(plan.device if options.device == "auto" else options.device)
