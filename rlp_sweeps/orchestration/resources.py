@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlp_sweeps.errors import ClusterError
+from rlp_sweeps.orchestration.loopback import LOOPBACK, on_loopback
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.worker_environment import TUNE_ENVIRONMENT
 
@@ -138,14 +139,16 @@ def _init_ray(options: RunOptions, folder: Path) -> None:
     import ray
 
     if options.address is None:
-        ray.init(
-            address="local",
-            num_cpus=options.num_cpus or os.cpu_count() or 1,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=str(folder),
-        )
+        with on_loopback():
+            ray.init(
+                address="local",
+                num_cpus=options.num_cpus or os.cpu_count() or 1,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=str(folder),
+                _node_ip_address=LOOPBACK,
+            )
         return
     try:
         ray.init(
