@@ -19,6 +19,7 @@ from analysis.result import EPOCH_COLUMNS, Analysis, build_analysis
 from analysis.samples import find_samples
 from analysis.secondary import with_secondary
 from rlp_sweeps.benign_columns import MEMORIZED_ABOVE
+from rlp_sweeps.containment import check_links
 
 __all__ = ["Analysis", "analyze", "build_analysis"]
 
@@ -48,7 +49,7 @@ def analyze(
         ArgumentError: The outcome or the treatment of divergence is unknown, the margin is not
             above 0, or the bound is no share.
         RunDirectoryError: A directory is absent, empty or of a newer version, or the output cannot
-            be written.
+            be written or is a link that leads out of its directory.
         SchemaError: A table breaks the schema.
     """
     paths = [Path(directory) for directory in directories]
@@ -73,6 +74,8 @@ def read_analysis(
     """
     paths = [Path(directory) for directory in directories]
     trials, origin = load_sweep(paths)
+    if output is None:
+        check_links(paths[0])
     check_outcomes(trials, [outcome], diverged=diverged)
     columns = list(dict.fromkeys([*EPOCH_COLUMNS, outcome]))
     drawn = drawn_trials(trials)["trial_id"]

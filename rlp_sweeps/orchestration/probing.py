@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.containment import check_links
 from rlp_sweeps.errors import CheckpointError, DatasetError, ProbeError
 from rlp_sweeps.orchestration.data_identity import data_fingerprints
 from rlp_sweeps.orchestration.named_code import check_code
@@ -111,6 +112,7 @@ def probe_sweep(
     """
     run_options = run_options or RunOptions()
     directory = RunDirectory.open(path)
+    check_links(directory.path)
     weights, finished = kept_weights(directory), directory.finished_trials()
     kept = {i: finished[i] for i in weights if i in finished}
     chosen = _chosen(directory, kept, trial_ids)

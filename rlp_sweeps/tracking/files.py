@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rlp_sweeps.errors import RunDirectoryError
+from rlp_sweeps.errors import RunDirectoryError, SchemaError
 
 _TEMPORARY_SUFFIX = ".tmp"
 
@@ -71,6 +71,18 @@ def copy_atomically(source: Path, path: Path) -> None:
         shutil.copyfile(source, temporary)
 
     write_atomically(path, write)
+
+
+def checked_name(name: str) -> str:
+    """Return an id that a file is named after.
+
+    Raises:
+        SchemaError: It would name another folder, a hidden file or that of a whole table.
+    """
+    if not name or name.startswith((".", "0-")) or set(name) & set("/\\\0"):
+        msg = f"an id must be usable as a file name, but got {name!r}."
+        raise SchemaError(msg)
+    return name
 
 
 def fingerprint(path: Path) -> tuple[int, int, int]:

@@ -42,12 +42,12 @@ def drop_weights_of(directory: RunDirectory, trial_id: str) -> None:
 
 
 def _unprobed(directory: RunDirectory, trial_id: str) -> Path:
-    return directory.path / "probes" / f"{trial_id}.pt"
+    return directory.path / "probes" / f"{files.checked_name(trial_id)}.pt"
 
 
 def take_weights(directory: RunDirectory, source: RunDirectory, trial_id: str) -> None:
     """Copy a trial's weights from another sweep, where it has them and this one keeps any."""
-    kept = _folder(source) / f"{trial_id}.pt"
+    kept = _folder(source) / f"{files.checked_name(trial_id)}.pt"
     folder = weights_folder(directory)
     if folder is not None and kept.exists():
         files.copy_atomically(kept, folder / kept.name)

@@ -5,6 +5,7 @@ It holds no environment variables and no command line, because either may carry 
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import uuid
@@ -32,6 +33,7 @@ _PACKAGES = (
     "numpy",
 )
 _GIT_TIMEOUT_S = 10
+_SWEEP_ID = re.compile("[0-9a-f]{32}")
 
 
 def build_manifest(
@@ -73,6 +75,31 @@ def build_manifest(
         "space": dict(space),
         "trials": [_entry(config) for config in configs],
     }
+
+
+def check_manifest(manifest: Mapping[str, Any], *, where: Path) -> None:
+    """Refuse a manifest that cannot be read; keys that it does not know are passed over.
+
+    Raises:
+        RunDirectoryError: It states no version or a newer one, or names its sweep otherwise than
+            `build_manifest`: folders of the MLflow store are named after it.
+    """
+    version, sweep_id = manifest.get("schema_version"), manifest.get("sweep_id")
+    if type(version) is not int:
+        msg = f"{where} must state `schema_version`, but got {version!r}."
+        raise RunDirectoryError(msg)
+    if version > SCHEMA_VERSION:
+        msg = (
+            f"`schema_version <= {SCHEMA_VERSION}` must hold, but {where.parent} was written with "
+            f"schema_version={version}; use a newer rlp-sweeps."
+        )
+        raise RunDirectoryError(msg)
+    if not (isinstance(sweep_id, str) and _SWEEP_ID.fullmatch(sweep_id)):
+        msg = (
+            f"`sweep_id` of {where} must be 32 hexadecimal digits, but got {sweep_id!r}; write new "
+            "ones there if the sweep is yours."
+        )
+        raise RunDirectoryError(msg)
 
 
 def extend_manifest(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlp_sweeps.containment import check_contained
 from rlp_sweeps.errors import TrackingError
 from rlp_sweeps.tracking.mlflow_run import PARENT_TAG
 from rlp_sweeps.tracking.mlflow_store import (
@@ -54,12 +55,14 @@ def log_sweep_artifacts(target: MlflowTarget, run_directory: RunDirectory) -> li
     """Store manifest, report and figures at the parent run, and return those that there were.
 
     Raises:
+        RunDirectoryError: One of them is a link to a file elsewhere.
         TrackingError: The store does not answer, or refuses.
     """
     root = run_directory.path
     names = [name for name in _ARTIFACTS if (root / name).is_file()]
     figures = sorted(path for path in (root / _FIGURES).glob("*") if path.is_file())
     names += [path.relative_to(root).as_posix() for path in figures]
+    check_contained(root, (root / name for name in names))
     with translated_errors(target.tracking_uri):
         client = connect(target.tracking_uri)
         for name in names:

@@ -49,7 +49,7 @@ def write_probes(directory: RunDirectory, trial_id: str, rows: Sequence[Mapping[
     folder = directory.path / "probes"
     try:
         folder.mkdir(exist_ok=True)
-        parquet.write_part(table, folder / f"{trial_id}.parquet")
+        parquet.write_part(table, folder / f"{files.checked_name(trial_id)}.parquet")
     except OSError as error:
         msg = f"{folder} must be writable, but it is not ({error.strerror or error})."
         raise RunDirectoryError(msg) from error
@@ -109,7 +109,7 @@ def clear_probe_error(directory: RunDirectory, trial_id: str) -> None:
 
 def probe_error_path(directory: RunDirectory, trial_id: str) -> Path:
     """Return where it stands why a trial could not be probed."""
-    return directory.path / "probes" / f"{trial_id}.error"
+    return directory.path / "probes" / f"{files.checked_name(trial_id)}.error"
 
 
 def read_probe_errors(directory: RunDirectory) -> dict[str, str]:

@@ -24,11 +24,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.containment import check_links
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
-from rlp_sweeps.schema import SCHEMA_VERSION
 from rlp_sweeps.tracking import files, parquet
 from rlp_sweeps.tracking.data_fingerprint import check_same_data, data_of
-from rlp_sweeps.tracking.manifest import build_manifest, code_version, extend_manifest
+from rlp_sweeps.tracking.manifest import (
+    build_manifest,
+    check_manifest,
+    code_version,
+    extend_manifest,
+)
 from rlp_sweeps.tracking.parquet import COMPACTED_NAME
 
 __all__ = ["COMPACTED_NAME", "FOLDERS", "RunDirectory", "build_manifest", "code_version"]
@@ -77,6 +82,7 @@ class RunDirectory:
         try:
             if (folder / _MANIFEST_NAME).exists():
                 directory = cls.open(folder)
+                check_links(folder)
                 directory._check_same_plan(manifest)
             else:
                 _check_free(folder)
@@ -151,7 +157,7 @@ class RunDirectory:
             msg = f"a run directory must exist, but there is no folder {folder}."
             raise RunDirectoryError(msg)
         directory = cls(folder)
-        _check_version(folder, directory.manifest)
+        check_manifest(directory.manifest, where=folder / _MANIFEST_NAME)
         return directory
 
     @cached_property
@@ -180,8 +186,9 @@ class RunDirectory:
         """Hold the directory for the driver of its sweep; readers are not kept out.
 
         Raises:
-            RunDirectoryError: The driver of another process holds it.
+            RunDirectoryError: The driver of another process holds it, or a link leads out of it.
         """
+        check_links(self.path)
         with files.locked(self.path / _LOCK_NAME) as is_ours:
             if not is_ours:
                 msg = f"another process is running this sweep in {self.path}; wait for its end."
@@ -206,7 +213,7 @@ class RunDirectory:
         """
         trial_table = parquet.to_table("trials", [trial])
         epoch_table = parquet.to_table("epochs", epochs)
-        trial_id = _checked_id(trial["trial_id"])
+        trial_id = files.checked_name(trial["trial_id"])
         strangers = {row["trial_id"] for row in epochs} - {trial_id}
         if strangers:
             msg = f"epochs of trial {trial_id!r} must carry its id, but got {sorted(strangers)}."
@@ -305,14 +312,14 @@ class RunDirectory:
 
     def checkpoint_path(self, group_id: str) -> Path:
         """Return where the checkpoint of a group of trials is kept."""
-        return self.path / "checkpoints" / f"{_checked_id(group_id)}.pt"
+        return self.path / "checkpoints" / f"{files.checked_name(group_id)}.pt"
 
     def remove_checkpoint(self, group_id: str) -> None:
         """Remove the checkpoint of a group that needs it no more; none is fine."""
         self.checkpoint_path(group_id).unlink(missing_ok=True)
 
     def _part(self, table: str, trial_id: str) -> Path:
-        return self.path / table / f"{trial_id}.parquet"
+        return self.path / table / f"{files.checked_name(trial_id)}.parquet"
 
     def _compacted(self, table: str) -> Path:
         return self.path / table / COMPACTED_NAME
@@ -368,27 +375,7 @@ def _is_ours(path: Path) -> bool:
     return files.is_temporary(path)
 
 
-def _check_version(folder: Path, manifest: Mapping[str, Any]) -> None:
-    version = manifest.get("schema_version")
-    if type(version) is not int:
-        msg = f"{folder / _MANIFEST_NAME} must state `schema_version`, but got {version!r}."
-        raise RunDirectoryError(msg)
-    if version > SCHEMA_VERSION:
-        msg = (
-            f"`schema_version <= {SCHEMA_VERSION}` must hold, but {folder} was written with "
-            f"schema_version={version}; use a newer rlp-sweeps."
-        )
-        raise RunDirectoryError(msg)
-
-
 def _not_writable(folder: Path, error: OSError) -> RunDirectoryError:
     reason = error.strerror or str(error)
     msg = f"{folder} must be writable, but it is not ({reason}); choose another --output."
     return RunDirectoryError(msg)
-
-
-def _checked_id(name: str) -> str:
-    if not name or name.startswith((".", "0-")) or set(name) & set("/\\\0"):
-        msg = f"an id must be usable as a file name, but got {name!r}."
-        raise SchemaError(msg)
-    return name

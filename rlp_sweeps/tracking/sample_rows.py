@@ -52,7 +52,8 @@ def write_samples(
     if len(keys.group_by(["split", "sample_id"]).aggregate([])) < len(keys):
         msg = f"samples of trial {trial_id!r} must each stand once, but some stand twice."
         raise SchemaError(msg)
-    parquet.write_part(table, _folder(directory) / f"{trial_id}.parquet")
+    name = f"{files.checked_name(trial_id)}.parquet"
+    parquet.write_part(table, _folder(directory) / name)
 
 
 def read_samples(directory: RunDirectory, trial_ids: Sequence[str] | None = None) -> pa.Table:

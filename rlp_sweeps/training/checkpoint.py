@@ -5,6 +5,7 @@ Read with ``weights_only=True``, so that a checkpoint can never run code.
 
 import os
 import pickle
+import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from rlp_sweeps.errors import CheckpointError
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint; a reader sees the old one or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    with temporary.open("xb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
