@@ -44,7 +44,13 @@ def load_checkpoint(
         raise CheckpointError(msg)
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+    except pickle.UnpicklingError as error:  # torch's own words advise to load it all the same
+        msg = (
+            f"checkpoint {path} must hold tensors and plain values alone, but it holds something "
+            f"else, which may run code when it is read, and was not read; {way_out}."
+        )
+        raise CheckpointError(msg) from error
+    except (RuntimeError, EOFError, OSError) as error:
         reason = str(error).splitlines()[0]
         msg = f"checkpoint {path} must be whole, but {reason}; {way_out}."
         raise CheckpointError(msg) from error
