@@ -67,6 +67,7 @@ _STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9.0,
+    "text.parse_math": False,  # a dollar in a name of the data is no formula
     "text.color": INK,
     "axes.labelcolor": MUTED,
     "axes.edgecolor": GRID,
@@ -134,14 +135,15 @@ def canvas(*, width: float, height: float, name: str) -> Iterator[tuple["Canvas"
 def inline_svg(figure: Figure) -> str:
     """Return the drawing as an element of a page: theme colours, own ids, no address.
 
-    Ids get the figure's name in front, so that several drawings can stand in one page.
+    Ids get the figure's name in front, so that several drawings can stand in one page. No
+    replacement reaches over a tag's end, so that a text, whatever it says, changes no element.
     """
     svg = figure.svg[figure.svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"\s*xmlns(:\w+)?=\"[^\"]*\"", "", svg).replace("xlink:href", "href")
+    svg = re.sub(r"\s*xmlns(:\w+)?=\"[^\"<>]*\"", "", svg).replace("xlink:href", "href")
     svg = re.sub(r"\bid=\"", f'id="{figure.name}-', svg)
     svg = svg.replace("url(#", f"url(#{figure.name}-").replace('href="#', f'href="#{figure.name}-')
-    svg = re.sub(r"font: ([^;\"]*?)(\d+(?:\.\d+)?px) [^;\"]*", r"font: \1\2 var(--sans)", svg)
+    svg = re.sub(r"font: ([^;\"<>]*?)(\d+(?:\.\d+)?px) [^;\"<>]*", r"font: \1\2 var(--sans)", svg)
     for color, variable in _THEME.items():
         svg = svg.replace(color, variable)
     return svg
@@ -153,6 +155,30 @@ def share_axis(axes: "Axes", *, which: str = "y") -> None:
 
     axis = axes.yaxis if which == "y" else axes.xaxis
     axis.set_major_locator(MaxNLocator(nbins=5))
+
+
+def log_axis(axes: "Axes", *, which: str = "x", linear_below: float | None = None) -> None:
+    """Make an axis logarithmic, with ticks written as numbers.
+
+    Args:
+        axes: Where.
+        which: ``x`` or ``y``.
+        linear_below: Absolute values below it, 0 among them, are drawn linearly; None: there are
+            none.
+    """
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    scale = {} if linear_below is None else {"linthresh": linear_below}
+    set_scale = axes.set_xscale if which == "x" else axes.set_yscale
+    set_scale("symlog" if scale else "log", **scale)
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(Plain())
+    if not scale:
+        axis.set_minor_formatter(Plain())
 
 
 def draw_legend(drawing: "Canvas", handles: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import polars as pl
 
-from analysis.canvas import MUTED, PAPER, Figure, canvas, spread_out
+from analysis.canvas import MUTED, PAPER, Figure, canvas, log_axis, spread_out
 from analysis.figure_contours import CONTOURS, DARK, draw_contours, tell_contours
 from analysis.intervals import Floats
 from analysis.optimizers import normalizing_optimizers
@@ -191,8 +191,8 @@ def _draw_points(
         edgecolors=MUTED,
         linewidths=0.4,
     )
-    axes.set_xscale("log")
-    axes.set_yscale("symlog", linthresh=smallest)
+    log_axis(axes)
+    log_axis(axes, which="y", linear_below=smallest)
     return points
 
 

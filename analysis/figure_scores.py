@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from analysis.canvas import ARM_COLORS, Figure, canvas
+from analysis.canvas import ARM_COLORS, Figure, canvas, log_axis
 from analysis.memorization import Memorization, controls_first, name_cell, varying_names
 from analysis.result import Analysis
 
@@ -92,7 +92,7 @@ def _draw_counts(axes: "Axes", rows: pl.DataFrame) -> None:
                 color=_color(is_planted=is_planted),
                 label=label,
             )
-    axes.set_yscale("log")
+    log_axis(axes, which="y")
     axes.set_ylim(bottom=0.5)
     axes.set_xlabel("memorization score")
     axes.set_ylabel("samples")

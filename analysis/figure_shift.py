@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from analysis.canvas import ARM_COLORS, Figure, canvas, spread_out
+from analysis.canvas import ARM_COLORS, Figure, canvas, log_axis, spread_out
 from analysis.pairing import CONTROL, EXTRACTOR_SCALE
 from analysis.result import Analysis
 from analysis.wording import format_short, quantity_of
@@ -71,7 +71,7 @@ def _draw_panel(axes: "Axes", control: pl.DataFrame, full: pl.DataFrame) -> None
         linestyle="",
         label="full at κ · lr",
     )
-    axes.set_xscale("log")
+    log_axis(axes)
 
 
 def shift_data(analysis: Analysis) -> pl.DataFrame:
