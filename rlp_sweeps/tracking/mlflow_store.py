@@ -16,9 +16,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 from rlp_sweeps.errors import TrackingError
+from rlp_sweeps.tracking.addresses import without_password, without_secrets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -145,27 +145,13 @@ def translated_errors(tracking_uri: str) -> Iterator[None]:
 
 def store_error(tracking_uri: str, error: BaseException) -> TrackingError:
     """Return the sentence that says why a store does not answer, without passwords."""
-    reason = without_password(str(error).strip().splitlines()[0] if str(error).strip() else "")
-    secret = urlsplit(tracking_uri).password
-    if secret:
-        reason = reason.replace(secret, "***")
+    said = str(error).strip().splitlines()
+    reason = without_secrets(said[0] if said else "", tracking_uri)
     msg = (
         f"the MLflow store must answer, but {without_password(tracking_uri)} does not "
         f"({type(error).__name__}: {reason}); check --tracking-uri, or leave it out."
     )
     return TrackingError(msg)
-
-
-def without_password(uri: str) -> str:
-    """Return an address as it may be shown and stored: user and password taken out."""
-    try:
-        parts = urlsplit(uri)
-        has_login = "@" in parts.netloc
-    except ValueError:
-        return uri
-    if not has_login:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def sqlite_path(tracking_uri: str) -> Path:
@@ -189,7 +175,7 @@ def _absolute(tracking_uri: str) -> str:
     if tracking_uri.startswith("file:") or not is_address or "?" in str(path):
         msg = (
             "an MLflow store must be a SQLite file, a database or a server, but got "
-            f"{tracking_uri!r}; use for example sqlite:////data/mlflow.db or http://host:5000."
+            f"{without_password(tracking_uri)!r}; use for example sqlite:////data/mlflow.db or http://host:5000."
         )
         raise TrackingError(msg)
     return f"{_SQLITE}{path.expanduser().absolute()}"

@@ -7,6 +7,7 @@
 ``sync`` can rebuild every run at any time, so that nothing here may stop a trial.
 """
 
+from rlp_sweeps.tracking.addresses import without_password
 from rlp_sweeps.tracking.mlflow_feed import MlflowFeed
 from rlp_sweeps.tracking.mlflow_logger import LoggingOutcome, TrialLogger
 from rlp_sweeps.tracking.mlflow_store import (
@@ -14,7 +15,6 @@ from rlp_sweeps.tracking.mlflow_store import (
     check_store,
     default_tracking_uri,
     open_store,
-    without_password,
 )
 from rlp_sweeps.tracking.mlflow_sweep import finish_sweep, log_sweep_artifacts, prepare_sweep
 from rlp_sweeps.tracking.mlflow_sync import SyncReport, sync

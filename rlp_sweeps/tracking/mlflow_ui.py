@@ -15,7 +15,8 @@ from types import FrameType
 from typing import IO
 
 from rlp_sweeps.errors import TrackingError
-from rlp_sweeps.tracking.mlflow_store import is_server, open_store, sqlite_path, without_password
+from rlp_sweeps.tracking.addresses import without_password
+from rlp_sweeps.tracking.mlflow_store import is_server, open_store, sqlite_path
 
 HOST = "127.0.0.1"
 _START_TIMEOUT_S = 60.0
