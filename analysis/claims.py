@@ -71,8 +71,9 @@ def check_claims(
         tables = {name: _of_trials(frame, own) for name, frame in parts.items()}
         tables |= {name: table.lazy() for name, table in (results or {}).items()}
         tables["trials"] = _scored(own, diverged).lazy()
+        mixed = _mixed(own, plan.added_axes)
         for claim in claims:
-            row, found = _check(claim, tables, num_seeds=own["seed"].n_unique())
+            row, found = _check(claim, tables, num_seeds=own["seed"].n_unique(), mixed=mixed)
             if num_left_out and found and row["reason"] is None:
                 row["reason"] = f"{num_left_out} seed(s) left out: not every trial has an outcome"
             rows.append(row)
@@ -174,11 +175,28 @@ def _of_trials(frame: pl.LazyFrame, trials: pl.DataFrame) -> pl.LazyFrame:
     return frame.join(trials.lazy().select("trial_id"), on="trial_id", how="semi")
 
 
+def _mixed(trials: pl.DataFrame, added_axes: Sequence[str]) -> str | None:
+    """Return why claims cannot be asked of trials that vary in what the claims do not know of."""
+    regularized = trials.filter(pl.col("arm") != "control")
+    counts = {
+        name: (regularized if name == "rlp_lambda" else trials)[name].n_unique()
+        for name in added_axes
+        if name in trials.columns
+    }
+    varying = [f"`{name}` ({count} values)" for name, count in counts.items() if count > 1]
+    if not varying:
+        return None
+    return (
+        f"not judged: {', '.join(varying)} did not vary where the claim was written, so that its "
+        "query would mix cells; run the recipe with one value of each (`--set NAME=VALUE`)"
+    )
+
+
 _Values = list[tuple[int, float]]
 
 
 def _check(
-    claim: Claim, tables: Mapping[str, pl.LazyFrame], *, num_seeds: int
+    claim: Claim, tables: Mapping[str, pl.LazyFrame], *, num_seeds: int, mixed: str | None
 ) -> tuple[dict[str, Any], _Values]:
     row: dict[str, Any] = {
         **{name: getattr(claim, name) for name in ("text", "source", "quantity")},
@@ -186,8 +204,10 @@ def _check(
         **dict.fromkeys(("estimate", "ci_low", "ci_high")),
         "num_replicates": 0,
         "result": "not measured",
-        "reason": None,
+        "reason": mixed,
     }
+    if mixed is not None:
+        return row, []
     try:
         answer = run_sql(claim.measure, tables)
     except QueryError as error:

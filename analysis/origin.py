@@ -23,6 +23,7 @@ class Plan:
             searches and foreign tables.
         seeds: Seed of each planned trial by its id, where the plan says so.
         claims: What the recipe expects.
+        added_axes: Axes of the sweep that did not vary when the claims were written.
     """
 
     directory: Path
@@ -30,6 +31,7 @@ class Plan:
     arms: Mapping[str, str | None] = field(default_factory=dict)
     seeds: Mapping[str, int] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
+    added_axes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,7 +111,13 @@ def _read_plan(directory: Path) -> Plan:
             if isinstance(config, dict) and isinstance(config.get("seed"), int)
         },
         claims=_read_claims(manifest, directory),
+        added_axes=_added_axes(manifest.get("space")),
     )
+
+
+def _added_axes(space: Any) -> tuple[str, ...]:
+    claimed = space.get("claimed_axes") if isinstance(space, dict) else None
+    return () if claimed is None else tuple(sorted(set(space.get("axes", ())) - set(claimed)))
 
 
 def _read_claims(manifest: Mapping[str, Any], directory: Path) -> tuple[Claim, ...]:

@@ -102,6 +102,8 @@ class SearchSpace:
         claims: What the analysis checks by an interval; no part of what is trained.
         probes: Probes of every trial at the end of its training, see ``rlp-sweeps probe``.
         keep_samples: Keep what every network says of every sample, as ``run --keep-samples`` does.
+        claimed_axes: What varied when the claims were written, where settings were replaced since;
+            None: they were not, and the claims know the axes as they are.
 
     Raises:
         SearchSpaceError: The space cannot be rendered.
@@ -120,6 +122,7 @@ class SearchSpace:
     claims: tuple[Claim, ...] = ()
     probes: tuple[str, ...] = ()
     keep_samples: bool = False
+    claimed_axes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "axes", dict(self.axes))
@@ -127,6 +130,8 @@ class SearchSpace:
         has_lambda = "rlp_lambda" in self.axes or "rlp_lambda" in self.fixed
         object.__setattr__(self, "claims", tuple(self.claims))
         object.__setattr__(self, "probes", tuple(self.probes))
+        if self.claimed_axes is not None:
+            object.__setattr__(self, "claimed_axes", tuple(self.claimed_axes))
         arms = self.arms or (self._main_arms() if has_lambda else ("control",))
         object.__setattr__(self, "arms", as_values("arms", arms))
         _check_design(self)
@@ -205,7 +210,18 @@ class SearchSpace:
             control = 0.0 if old is None and name == "rlp_lambda" else getattr(old, "control", None)
             axes[name] = ChoiceAxis(choices=values, control=control)
             fixed.pop(name, None)
-        return dataclasses.replace(self, axes=axes, fixed=fixed, data_dir=data_dir)
+        claimed_axes = self._varying() if self.claimed_axes is None else self.claimed_axes
+        return dataclasses.replace(
+            self, axes=axes, fixed=fixed, data_dir=data_dir, claimed_axes=claimed_axes
+        )
+
+    def _varying(self) -> tuple[str, ...]:
+        """Return the axes of more than one value; all of a search."""
+        return tuple(
+            name
+            for name, axis in self.axes.items()
+            if self.search is not None or len(_grid_values(name, axis)) > 1
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the space as JSON-ready values, for the manifest."""

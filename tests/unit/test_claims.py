@@ -255,6 +255,54 @@ def test_claims_survive_the_manifest(tmp_path):
     assert read_plans([tmp_path])[0].claims == (claim(),)
 
 
+def written(folder, space):
+    manifest = {"schema_version": 1, "space": json.loads(json.dumps(space.to_dict())), "trials": []}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return read_plans([folder])[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "added"),
+    [
+        ({"lr": "0.1,0.2"}, ("lr",)),  # an axis of one value
+        ({"label_smoothing": "0,0.1", "batch_size": "32"}, ("label_smoothing", "lr")),
+        ({"dropout": "0,0.1,0.2", "num_epochs": "3"}, ("lr",)),
+    ],
+)
+def test_a_plan_tells_which_axes_its_claims_do_not_know(settings, added, tmp_path):
+    axes = {"lr": ChoiceAxis(choices=(0.1,)), "dropout": ChoiceAxis(choices=(0.0, 0.1))}
+    space = SearchSpace(axes=axes, num_seeds=2, claims=(claim(),))
+
+    assert written(tmp_path, space).added_axes == ()
+    again = space.override(settings).override({"num_epochs": "2"})
+    assert written(tmp_path, again).added_axes == added
+
+
+def test_a_claim_is_not_judged_over_an_axis_that_it_does_not_know(folder):
+    mean = "SELECT seed, AVG(test_accuracy) AS value FROM trials GROUP BY seed"
+    frame = trials([0.01, 0.02, 0.04])
+    cells = pl.concat(
+        [frame, frame.with_columns(pl.col("trial_id") + "b", pl.lit(0.3).alias("lr"))]
+    )
+    claims = (claim(measure=mean), claim(text="Other."))
+    plan = Plan(directory=folder, claims=claims, added_axes=("lr", "batch_size"))
+
+    checked = check_claims([folder], cells, origin=Origin(plans=(plan,)))
+
+    assert checked.table["result"].to_list() == ["not measured"] * 2
+    assert checked.table["reason"][0].startswith("not judged: `lr` (2 values) did not vary where")
+    assert checked.values.is_empty()
+
+
+def test_a_claim_is_judged_where_an_added_axis_has_one_value(folder):
+    frame = trials([0.01, 0.02, 0.04])
+    plan = Plan(directory=folder, claims=(claim(),), added_axes=("lr", "rlp_lambda"))
+
+    checked = check_claims([folder], frame, origin=Origin(plans=(plan,)))
+
+    assert checked.table["num_replicates"].to_list() == [3]
+
+
 def test_a_manifest_whose_claims_are_none_is_refused(tmp_path):
     manifest = {"schema_version": 1, "space": {"claims": [{"text": "x"}]}, "trials": []}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
