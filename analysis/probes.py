@@ -1,6 +1,6 @@
 """What probes found, over seeds: every layer's profile, and the layer that validates best."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,6 +63,7 @@ def with_probes(analysis: Analysis, probes: pl.DataFrame) -> Analysis:
     )
     if joined.is_empty():
         return analysis
+    analysis = replace(analysis, notes=(*analysis.notes, *_lost_heads(joined)))
     known = joined.with_columns(
         pl.lit(None, pl.Float64).alias(name)
         for name in ("val_accuracy", "test_accuracy", "memorization")
@@ -78,6 +79,23 @@ def with_probes(analysis: Analysis, probes: pl.DataFrame) -> Analysis:
     profile = over_seeds(rows, [*cell, "arm", *_PLACE])
     probed = Probed(rows=rows, profile=profile, layers=_choose_layers(rows, profile, cell))
     return replace(analysis, probed=probed)
+
+
+def _lost_heads(probes: pl.DataFrame) -> Iterator[str]:
+    """Yield which observers blew up in trials that did not: they have a row, and no number."""
+    if "memorization" not in probes.columns:
+        return
+    has_number = pl.col("memorization").is_finite().fill_null(value=False)
+    lost = probes.filter(pl.col("probe") == "rlp_online", ~has_number).sort("layer")
+    if lost.is_empty():
+        return
+    counts = lost.group_by("attach_point", maintain_order=True).len()
+    places = ", ".join(f"{name} ({number})" for name, number in counts.iter_rows())
+    num_trials = lost["trial_id"].n_unique()
+    yield (
+        f"{num_trials} completed trial(s) have observers that blew up, at {places}: what they "
+        "recall is missing. The networks, which no observer touches, stand as they are."
+    )
 
 
 def over_seeds(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:

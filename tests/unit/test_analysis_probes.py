@@ -190,6 +190,32 @@ def test_probes_of_stopped_trials_are_left_out(tmp_path):
     assert probed(tmp_path, trials, make_probes(trials)).probed is None
 
 
+def test_observers_that_blew_up_are_counted_in_a_note(tmp_path):
+    trials = make_trials()
+    ids = trials["trial_id"].to_list()
+    online = pl.DataFrame(
+        {
+            "trial_id": [*ids[:2], ids[1], ids[2]],
+            "attach_point": ["conv2", "conv2", "conv1", "conv1"],
+            "layer": [2, 2, 1, 1],
+            "memorization": [None, None, math.nan, 0.5],
+        }
+    ).with_columns(
+        source=pl.lit("trained"),
+        pooling=pl.lit("average"),
+        probe=pl.lit("rlp_online"),
+        label_set=pl.lit("random"),
+    )
+
+    analysis = probed(tmp_path, trials, online)
+
+    assert analysis.notes[-1].startswith(
+        "2 completed trial(s) have observers that blew up, at conv1 (1), conv2 (2): what they"
+    )
+    assert analysis.probed.rows.height == 1
+    assert not [n for n in probed(tmp_path, trials, online[3:]).notes if "blew up, at" in n]
+
+
 def test_probes_without_a_column_of_their_key_are_refused(tmp_path):
     trials = make_trials()
     directory = write_probed(tmp_path / "run", trials, make_probes(trials).drop("layer"))
