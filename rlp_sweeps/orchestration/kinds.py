@@ -168,16 +168,14 @@ def check_config(config: TrialConfig, data_dir: str, *, arms: Sequence[str]) -> 
         BackboneError: The backbone is unknown, cannot read these images, or has not the places
             where heads shall read.
     """
+    from rlp_sweeps.orchestration.evidence import dataset_info
     from rlp_sweeps.training.augmentation import build_augmentation
-    from rlp_sweeps.training.backbones import check_backbone, get_builder
-    from rlp_sweeps.training.datasets import check_split, check_thinned, describe_dataset
+    from rlp_sweeps.training.backbones import check_backbone
+    from rlp_sweeps.training.datasets import check_split, check_thinned
     from rlp_sweeps.training.places import check_places
 
     build_augmentation(config.augmentation)
-    info = describe_dataset(config.dataset, data_dir=data_dir)
-    if info is None:
-        get_builder(config.backbone)
-        return
+    info = dataset_info(config.dataset, data_dir=data_dir)
     check_split(config, info)
     check_thinned(config, data_dir=data_dir)
     check_backbone(config, image_shape=info.image_shape, num_classes=info.num_classes)

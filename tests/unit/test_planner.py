@@ -28,6 +28,7 @@ from rlp_sweeps.orchestration.planner import (
 from rlp_sweeps.spaces import ChoiceAxis, LinearAxis, LogAxis, Search, SearchSpace
 from rlp_sweeps.tracking.run_directory import build_manifest
 from rlp_sweeps.training.backbones import Backbone
+from rlp_sweeps.training.image_arrays import ImageArrays
 
 FIXED = {"dataset": "digits", "train_samples": 200, "backbone": "mlp", "num_epochs": 2}
 
@@ -291,6 +292,34 @@ def test_plan_refuses_what_cannot_be_had(fixed, error, match, tmp_path):
 
     with pytest.raises(error, match=match):
         _plan(space)
+
+
+def load_noise(data_dir):
+    """Stand for a user's loader."""
+    del data_dir
+    images_NCHW = torch.randint(256, (300, 1, 4, 4)).byte()
+    return ImageArrays(
+        train_images_NCHW=images_NCHW, train_labels_N=torch.arange(300) % 3, num_classes=3
+    )
+
+
+@pytest.mark.parametrize("engine", ["auto", "sequential"])
+@pytest.mark.parametrize(
+    ("fixed", "error", "match"),
+    [
+        ({"attach_points": "conv9"}, BackboneError, r"no attach point\(s\) \['conv9'\]"),
+        ({"copy_depth": 9}, BackboneError, "copy_depth"),
+        ({"train_samples": 1000}, DatasetError, "train_samples"),
+        ({"backbone": "resnet18", "backbone_depth": 3}, BackboneError, "depth"),
+    ],
+)
+def test_plan_refuses_what_cannot_be_had_with_a_loader_of_the_users_own(
+    fixed, error, match, engine
+):
+    space = _space(fixed={**FIXED, "dataset": f"{__name__}.load_noise", **fixed})
+
+    with pytest.raises(error, match=match):
+        _plan(space, engine=engine)
 
 
 def test_plan_checks_every_backbone_of_a_search():
