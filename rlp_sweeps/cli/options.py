@@ -83,6 +83,13 @@ Settings = Annotated[
         help="Replace a fixed setting, or an axis by the value(s): --set lr=0.01,0.1. Repeatable.",
     ),
 ]
+KeepSamples = Annotated[
+    bool,
+    typer.Option(
+        "--keep-samples",
+        help="Keep what is predicted of every sample, for memorization scores.",
+    ),
+]
 SeedSpread = Annotated[
     float | None,
     typer.Option(

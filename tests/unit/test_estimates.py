@@ -1,13 +1,17 @@
 """The estimate of a sweep: its groups, their engine, and as many at once as there is room for."""
 
+import numpy as np
 import pytest
 
 from rlp_sweeps.errors import BackboneError
 from rlp_sweeps.orchestration.engine_choice import Room
 from rlp_sweeps.orchestration.estimates import estimate_sweep
+from rlp_sweeps.orchestration.evidence import dataset_info
 from rlp_sweeps.orchestration.planner import plan_sweep
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.spaces import LogAxis, Search, SearchSpace
+from rlp_sweeps.tracking.run_directory import RunDirectory
+from rlp_sweeps.tracking.sample_rows import keep_samples, write_samples
 from rlp_sweeps.training.engines.probing import EngineProbe, Prober
 
 
@@ -81,3 +85,42 @@ def test_estimate_refuses_a_group_that_does_not_fit(monkeypatch):
 
     with pytest.raises(BackboneError, match=r"'grouped' must train 2 trial.* cannot: out of mem"):
         estimate_sweep(_plan(engine="grouped", group_size=4))
+
+
+def test_disk_counts_the_samples_that_are_kept(probed):
+    plan = _plan(engine="sequential")
+
+    plain, kept = (
+        estimate_sweep(plan, options=RunOptions(keep_samples=keeps)).disk_bytes
+        for keeps in (False, True)
+    )
+
+    info = dataset_info(plan.trials[0].dataset, data_dir="")
+    rows = info.num_train + info.num_test
+    assert kept - plain == 8 * rows * 12
+
+
+@pytest.mark.parametrize(("num_pool", "num_test"), [(1000, 0), (4000, 1000)])
+def test_a_kept_sample_takes_about_what_is_counted(num_pool, num_test, tmp_path):
+    rng = np.random.default_rng(0)
+    directory = RunDirectory.create(tmp_path / "run", {"plan_id": "p"})
+    keep_samples(directory)
+    blocks = [
+        {
+            "split": np.full(size, split),
+            "sample_id": np.arange(size),
+            "is_trained": rng.random(size) < (0.7 if split == "pool" else 0.0),
+            "label": rng.integers(10, size=size),
+            "true_label": rng.integers(10, size=size),
+            "is_correct": rng.random(size) < 0.9,
+            "class_confidence": rng.random(size, dtype=np.float32),
+        }
+        for split, size in (("pool", num_pool), ("test", num_test))
+    ]
+    blocks[0]["random_label"] = rng.integers(10, size=num_pool)
+    blocks[0]["rlp_confidence"] = rng.random(num_pool, dtype=np.float32)
+
+    write_samples(directory, "a", [block for block in blocks if len(block["split"])])
+
+    size = (directory.path / "samples" / "a.parquet").stat().st_size
+    assert size == pytest.approx(12 * (num_pool + num_test), rel=0.15)
