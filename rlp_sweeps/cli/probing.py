@@ -127,7 +127,7 @@ def _print_trial(trial: "ProbedTrial") -> None:
 
 
 def _print_outcome(outcome: "ProbingOutcome", directory: Path) -> None:
-    for sentence in (*outcome.unreadable, *outcome.failed):
+    for sentence in (*outcome.left_out, *outcome.unreadable, *outcome.failed):
         say(sentence)
     parts = [f"{outcome.num_probed} trials probed", f"{outcome.num_complete} had their rows"]
     if outcome.num_without_weights:

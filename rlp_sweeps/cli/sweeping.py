@@ -41,6 +41,7 @@ def plan(  # noqa: PLR0913  # one parameter an option
     gpus_per_group: opt.GpusPerGroup = None,
     seed_spread: opt.SeedSpread = None,
     pilot: opt.Pilot = None,
+    keep_samples: opt.KeepSamples = False,
     json: opt.AsJson = False,
 ) -> None:
     """Show what a sweep would train; start nothing.
@@ -66,6 +67,7 @@ def plan(  # noqa: PLR0913  # one parameter an option
         max_concurrent=max_concurrent,
         cpus_per_group=cpus_per_group,
         gpus_per_group=gpus_per_group,
+        keep_samples=keep_samples or named.space.keep_samples,
     )
     request = partial(
         plan_sweep,
@@ -114,13 +116,7 @@ def run(  # noqa: PLR0913  # one parameter an option
     keep_weights: Annotated[
         bool, typer.Option("--keep-weights", help="Keep trained weights, for `rlp-sweeps probe`.")
     ] = False,
-    keep_samples: Annotated[
-        bool,
-        typer.Option(
-            "--keep-samples",
-            help="Keep what is predicted of every sample, for memorization scores.",
-        ),
-    ] = False,
+    keep_samples: opt.KeepSamples = False,
     probe: Annotated[
         str | None,
         typer.Option(
@@ -160,6 +156,11 @@ def run(  # noqa: PLR0913  # one parameter an option
         group_size=size,
         room=room_for(run_options, device=resolve_device(device)),
     )
+    if run_options.probes:
+        from rlp_sweeps.orchestration.probe_fit import left_out_of_plan
+
+        for sentence in left_out_of_plan(planned, run_options.probes):
+            say(sentence)
     directory = output or Path("runs") / f"{named.name}-{datetime.now():%Y%m%d-%H%M%S}"
     return watch(
         lambda progress: run_sweep(

@@ -13,25 +13,13 @@ from pathlib import Path
 
 import torch
 
-from rlp_sweeps.orchestration.planner import SweepPlan, group_representatives
 from rlp_sweeps.orchestration.probe_tasks import Bench, Found, ProbeJob, ProbeTask, rows_of
-from rlp_sweeps.orchestration.probing import refuse_if_none_fits
 from rlp_sweeps.orchestration.rows import Row
 from rlp_sweeps.probes import ProbeOptions
 from rlp_sweeps.tracking.kept_weights import drop_weights_of, keep_weights_of, weights_folder
 from rlp_sweeps.tracking.probe_rows import clear_probe_error, write_probe_error, write_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory
 from rlp_sweeps.training.weights import load_weights, weights_path
-
-
-def check_probes(plan: SweepPlan, names: tuple[str, ...]) -> None:
-    """Refuse probes that are unknown, or that no planned trial can be probed by.
-
-    Raises:
-        ProbeError: They are.
-    """
-    configs = group_representatives(plan)
-    refuse_if_none_fits(configs, ProbeOptions(probes=names), data_dir=plan.data_dir)
 
 
 class EndProbes:

@@ -5,7 +5,7 @@ Weights travel with the task, so that a machine that works on it reads no file b
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -21,6 +21,7 @@ from rlp_sweeps.probes import (
     probe_references,
     probe_trained,
     reference_key,
+    unfit_probes,
 )
 from rlp_sweeps.tracking.run_directory import code_version
 from rlp_sweeps.training.datasets import SplitDataset, split_dataset
@@ -107,10 +108,13 @@ class Bench:
 
     def _probe(self, task: ProbeTask) -> list[ProbeRow]:
         data = self._data_of(task.config)
+        options = _fitting(task, num_samples=len(data.train_labels_N))
+        if options is None:
+            return []
         if task.weights is None:
-            return probe_references(task.config, data, options=task.options)
+            return probe_references(task.config, data, options=options)
         network = restore_network(task.weights, data, self._device)
-        return probe_trained(network, task.config, data, options=task.options)
+        return probe_trained(network, task.config, data, options=options)
 
     def _data_of(self, config: TrialConfig) -> SplitDataset:
         if self._data is None or self._key != data_key(config):
@@ -118,3 +122,11 @@ class Bench:
             self._data = split_dataset(config, data_dir=self._job.data_dir, device=self._device)
             self._key = data_key(config)
         return self._data
+
+
+def _fitting(task: ProbeTask, *, num_samples: int) -> ProbeOptions | None:
+    """Return what the trial can be probed by of what is asked; None where that is nothing."""
+    asked = task.options.probes
+    unfit = unfit_probes(asked, num_samples=num_samples, view_labels=task.config.view_labels)
+    names = tuple(name for name in asked if name not in unfit)
+    return replace(task.options, probes=names) if names else None

@@ -16,16 +16,17 @@ import torch
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.containment import check_links
-from rlp_sweeps.errors import CheckpointError, DatasetError, ProbeError
+from rlp_sweeps.errors import CheckpointError, ProbeError
 from rlp_sweeps.orchestration.data_identity import data_fingerprints
 from rlp_sweeps.orchestration.named_code import check_code
 from rlp_sweeps.orchestration.planner import plan_from_manifest, resolve_device
+from rlp_sweeps.orchestration.probe_fit import UNFIT_COLUMNS, sentences_of, unfit_trials
 from rlp_sweeps.orchestration.probe_tasks import Found, ProbeJob, ProbeTask, rows_of
 from rlp_sweeps.orchestration.probe_workers import Place, work_on
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.resources import GroupResources, check_cluster
 from rlp_sweeps.orchestration.rows import Row
-from rlp_sweeps.probes import ProbeOptions, ProbeRow, check_fits, data_key
+from rlp_sweeps.probes import ProbeOptions, ProbeRow, data_key
 from rlp_sweeps.tracking.kept_weights import drop_weights_of, kept_weights
 from rlp_sweeps.tracking.probe_rows import (
     END_POOLING,
@@ -35,7 +36,7 @@ from rlp_sweeps.tracking.probe_rows import (
     write_probes,
 )
 from rlp_sweeps.tracking.run_directory import RunDirectory
-from rlp_sweeps.training.datasets import check_dataset, count_train_samples
+from rlp_sweeps.training.datasets import check_dataset
 from rlp_sweeps.training.weights import load_weights
 
 
@@ -64,6 +65,7 @@ class ProbingOutcome:
         num_probed: Trials probed now.
         num_complete: Trials that had all their rows before.
         num_without_weights: Finished trials whose weights were not kept.
+        left_out: Which probes some trials go without, and why, one sentence each.
         unreadable: Why weights could not be read, one sentence a trial.
         failed: Why trials could not be probed, one sentence each.
     """
@@ -71,6 +73,7 @@ class ProbingOutcome:
     num_probed: int
     num_complete: int
     num_without_weights: int
+    left_out: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
 
@@ -103,8 +106,8 @@ def probe_sweep(
         How it went; a trial whose probes raise is named there and raises nothing.
 
     Raises:
-        ProbeError: No weights were kept, a trial that was asked for has none, or no trial can be
-            probed as asked.
+        ProbeError: No weights were kept, a trial that was asked for has none, or a probe fits no
+            trial.
         RunDirectoryError: It is no run directory, was trained on other data, names code of unknown
             origin, or is not writable.
         DatasetError, BackboneError, DeviceError: What was trained cannot be had here.
@@ -122,10 +125,10 @@ def probe_sweep(
     resources = GroupResources.of(run_options, device=device)
     check_cluster(run_options, resources)
     table = _Table(directory, options)
+    left_out = sentences_of([table.unfit[i] for i in chosen], options.probes, of="trials")
     left = [i for i in chosen if table.missing(i)]
     read, unreadable = _readable(left, weights)
     check_code(directory, plan, is_trusted=run_options.trusts_code, further=read)
-    refuse_if_none_fits(read, options, data_dir=plan.data_dir)
     read.sort(key=lambda config: (repr(data_key(config)), config.trial_id))
     for dataset in dict.fromkeys(config.dataset for config in read):
         check_dataset(dataset, data_dir=plan.data_dir)
@@ -141,39 +144,10 @@ def probe_sweep(
         num_probed=len(read) - len(walk.failed),
         num_complete=len(chosen) - len(left),
         num_without_weights=len(set(finished) - set(weights)),
+        left_out=left_out,
         unreadable=tuple(unreadable),
         failed=tuple(walk.failed),
     )
-
-
-def refuse_if_none_fits(
-    configs: Sequence[TrialConfig], options: ProbeOptions, *, data_dir: str
-) -> None:
-    """Refuse probes that no trial can be probed by, as far as can be told beforehand.
-
-    Raises:
-        ProbeError: Why the first one cannot.
-    """
-    reasons = []
-    for config in configs:
-        try:
-            check_fits(config, options, num_samples=_num_samples(config, options, data_dir))
-        except ProbeError as error:
-            reasons.append(error)
-        else:
-            return
-    if reasons:
-        raise reasons[0]
-
-
-def _num_samples(config: TrialConfig, options: ProbeOptions, data_dir: str) -> int | None:
-    """Return how many samples a trial is trained on where a probe asks, and the data are here."""
-    if "knn" not in options.probes:
-        return None
-    try:
-        return count_train_samples(config, data_dir=data_dir)
-    except DatasetError:
-        return None
 
 
 def _chosen(
@@ -219,6 +193,9 @@ def _readable(
 class _Table:
     """The rows of a run directory's probes.
 
+    Attributes:
+        unfit: Why finished trials cannot be probed by some of what is asked, by id.
+
     Raises:
         SchemaError: A part file of ``probes`` is corrupt.
     """
@@ -227,11 +204,14 @@ class _Table:
         self._directory = directory
         self._options = options
         self._rows: dict[str, list[Row]] = {}
+        self.unfit = unfit_trials(
+            directory.read_trials().select(UNFIT_COLUMNS).to_pylist(), options.probes
+        )
         for row in read_probes(directory).to_pylist():
             self._rows.setdefault(row["trial_id"], []).append(row)
 
     def missing(self, trial_id: str) -> tuple[str, ...]:
-        """Return the probes that were asked for and have no rows yet.
+        """Return the probes that were asked for, fit, and have no rows yet.
 
         Heads read averages alone, so that ``rlp_online`` has one row a place, whatever the pooling.
         """
@@ -242,6 +222,7 @@ class _Table:
             for row in rows
             if row["pooling"] == pooling or row["probe"] == "rlp_online"
         }
+        there.update(self.unfit[trial_id])
         return tuple(name for name in self._options.probes if name not in there)
 
     def options_of(self, trial_id: str) -> ProbeOptions:
@@ -258,7 +239,7 @@ class _Table:
         ]
         write_probes(self._directory, trial_id, rows)
         there = {row["probe"] for row in rows if row["pooling"] == END_POOLING}
-        if there.issuperset(asked_probes(self._directory)):
+        if there.issuperset(set(asked_probes(self._directory)) - set(self.unfit[trial_id])):
             clear_probe_error(self._directory, trial_id)
             drop_weights_of(self._directory, trial_id)
 

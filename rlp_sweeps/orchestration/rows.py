@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+from rlp_sweeps.orchestration.probe_fit import unfit_trials
 from rlp_sweeps.tracking.kept_weights import take_weights
 from rlp_sweeps.tracking.parquet import read_files
 from rlp_sweeps.tracking.probe_rows import END_POOLING, asked_probes, read_probes, take_probes
@@ -62,7 +63,8 @@ def take_over(
 
     Where `directory` keeps weights, theirs are copied as well, if they were kept; what probes found
     in them always is. A completed trial without samples is left to be trained where `directory`
-    keeps samples, and one without rows of all probes that trials are probed by as they end there.
+    keeps samples, and one without rows of all probes that trials are probed by as they end there
+    and that fit it.
 
     Args:
         directory: The sweep that takes them.
@@ -109,7 +111,8 @@ def _lacking(directory: RunDirectory, source: RunDirectory, rows: Collection[Row
         for row in read_probes(source, trial_ids).select(columns).to_pylist():
             if row["pooling"] == END_POOLING:
                 there[row["trial_id"]].add(row["probe"])
-        lacking.update(i for i in trial_ids if not asked <= there[i])
+        unfit = unfit_trials(rows, sorted(asked))
+        lacking.update(i for i in trial_ids if not asked - set(unfit[i]) <= there[i])
     return lacking
 
 

@@ -164,9 +164,9 @@ def _check_request(plan: SweepPlan, options: RunOptions) -> None:
     check_early_stopping(plan)
     check_cluster(options, GroupResources.of(options, device=plan.device))
     if options.probes:
-        from rlp_sweeps.orchestration.end_probes import check_probes
+        from rlp_sweeps.orchestration.probe_fit import left_out_of_plan
 
-        check_probes(plan, options.probes)
+        left_out_of_plan(plan, options.probes)
     if options.tracking_uri is not None:
         check_store(options.tracking_uri)
     if plan.is_search and options.reuse:

@@ -12,12 +12,12 @@ Probes read features; they never train a network, and leave the one they read as
 from rlp_sweeps.probes.layer_choice import best_layer
 from rlp_sweeps.probes.network_probes import (
     ProbeOptions,
-    check_fits,
     data_key,
     probe_network,
     probe_references,
     probe_trained,
     reference_key,
+    unfit_probes,
 )
 from rlp_sweeps.probes.rows import PROBES, ProbeRow
 
@@ -26,10 +26,10 @@ __all__ = [
     "ProbeOptions",
     "ProbeRow",
     "best_layer",
-    "check_fits",
     "data_key",
     "probe_network",
     "probe_references",
     "probe_trained",
     "reference_key",
+    "unfit_probes",
 ]

@@ -3,6 +3,7 @@
 Shapes: N samples, D features, K classes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rlp_sweeps.config import SCALARS, TrialConfig
@@ -32,6 +33,7 @@ from rlp_sweeps.training.random_labels import random_labels_of
 _ONLY_FOR_TRAINING = {
     *(set(SCALARS) - {"seed"}),
     *("attach_points", "observed_attach_points", "copy_depth", "copy_width", "mixup_alpha", "loss"),
+    "projector_width",
     *("augmentation", "head_lr", "head_weight_decay", "optimizer", "nesterov", "schedule"),
     *("warmup_epochs", "num_epochs", "batch_size", "eval_every"),
 }
@@ -93,7 +95,7 @@ def probe_trained(
     options: ProbeOptions,
 ) -> list[ProbeRow]:
     """Return the rows of the network itself; see `probe_network`."""
-    check_fits(config, options, num_samples=len(data.train_labels_N))
+    _check_fits(config, options, num_samples=len(data.train_labels_N))
     samples = _samples_of(config, data)
     rows = _probe_layers(network, data, samples, source="trained", options=options)
     if "rlp_online" in options.probes:
@@ -112,7 +114,7 @@ def probe_references(
     Trials of one `reference_key` have the same. Gaussian features are read by the offline head
     alone, for which they are the floor: of classes they tell nothing.
     """
-    check_fits(config, options, num_samples=len(data.train_labels_N))
+    _check_fits(config, options, num_samples=len(data.train_labels_N))
     samples = _samples_of(config, data)
     place = Place("pixels", PIXELS, 0, options.pooling)
     rows = probe_place(pixel_features(data), samples, place, options.probes)
@@ -137,30 +139,39 @@ def data_key(config: TrialConfig) -> tuple[object, ...]:
     return *reference_key(config), augmentation
 
 
-def check_fits(
-    config: TrialConfig, options: ProbeOptions, *, num_samples: int | None = None
-) -> None:
-    """Refuse probes that a trial's configuration rules out.
+def unfit_probes(
+    names: Sequence[str], *, num_samples: int | None, view_labels: str = "same"
+) -> dict[str, str]:
+    """Return why a trial cannot be probed by some of these probes, by name; none that fits.
+
+    ``knn`` takes as many training samples as neighbours, and RLP probes samples of one label, whose
+    views have none, and so no blocks, of their own.
 
     Args:
-        config: The trial's.
-        options: What is probed.
-        num_samples: Samples that it is trained on; where missing, `train_samples` are taken.
-
-    Raises:
-        ProbeError: Its samples are fewer than the neighbours of ``knn``, or RLP probes are asked
-            for where a sample's views have labels, and so blocks, of their own.
+        names: Probes that are asked for.
+        num_samples: Samples that it is trained on; None where that is not known.
+        view_labels: The trial's.
     """
-    num_samples = config.train_samples if num_samples is None else num_samples
-    if "knn" in options.probes and num_samples is not None:
-        check_neighbours(num_samples, NUM_NEIGHBOURS)
-    asked = [name for name in options.probes if name.startswith("rlp_")]
-    if asked and config.view_labels == "random":
+    unfit = {}
+    if "knn" in names and num_samples is not None:
+        try:
+            check_neighbours(num_samples, NUM_NEIGHBOURS)
+        except ProbeError as error:
+            unfit["knn"] = str(error)
+    asked = [name for name in names if name.startswith("rlp_")]
+    if view_labels == "random":
         msg = (
             f"the probes {asked} read the block of a sample's label, but with view_labels='random' "
             "a sample has one for each view; leave them out."
         )
-        raise ProbeError(msg)
+        unfit |= dict.fromkeys(asked, msg)
+    return unfit
+
+
+def _check_fits(config: TrialConfig, options: ProbeOptions, *, num_samples: int) -> None:
+    unfit = unfit_probes(options.probes, num_samples=num_samples, view_labels=config.view_labels)
+    for reason in unfit.values():
+        raise ProbeError(reason)
 
 
 def _samples_of(config: TrialConfig, data: SplitDataset) -> Samples:

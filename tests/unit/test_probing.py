@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_info
 from rlp_sweeps.cli import main
 from rlp_sweeps.errors import ProbeError, SchemaError
 from rlp_sweeps.orchestration import probe_tasks
-from rlp_sweeps.orchestration.end_probes import check_probes
 from rlp_sweeps.orchestration.planner import SweepPlan, plan_sweep
+from rlp_sweeps.orchestration.probe_fit import left_out_of_plan
 from rlp_sweeps.orchestration.probing import ProbedTrial, probe_sweep
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.rows import take_over
@@ -348,12 +348,58 @@ def test_probes_are_refused_by_the_samples_that_are_trained_on(thinned: dict[str
     ]
     few = planned[1].trials[0]
 
-    check_probes(planned[0], ("knn",))
+    assert left_out_of_plan(planned[0], ("knn",)) == ()
     with pytest.raises(ProbeError, match=r"20 neighbours of \d+ training samples") as raised:
-        check_probes(planned[1], ("knn",))
+        left_out_of_plan(planned[1], ("knn",))
 
     data = split_dataset(few, data_dir="", device=torch.device("cpu"))
     assert f"of {len(data.train_labels_N)} training" in str(raised.value)
+
+
+MIXED = replace(
+    SPACE,
+    axes={"lr": ChoiceAxis(choices=(0.1,)), "train_samples": ChoiceAxis(choices=(16, 64))},
+    arms=("control",),
+    fixed={**{k: v for k, v in SPACE.fixed.items() if k != "train_samples"}, "batch_size": 8},
+)
+VIEWED = replace(
+    SPACE,
+    axes={"lr": ChoiceAxis(choices=(0.1,)), "view_labels": ChoiceAxis(choices=("same", "random"))},
+    arms=("control",),
+    fixed={**SPACE.fixed, "label_corruption": 1.0, "num_views": 2, "augmentation": "crop"},
+)
+
+
+def test_a_probe_that_fits_some_kinds_of_trials_leaves_the_others_out_in_a_sentence() -> None:
+    sentences = [
+        left_out_of_plan(plan_sweep(space, name="demo", device="cpu"), ("knn", "rlp_offline"))
+        for space in (MIXED, VIEWED)
+    ]
+
+    assert sentences[0] == (
+        "1 of 2 kinds of trial go without 'knn': `neighbours <= training samples` must hold for "
+        "the probe 'knn', but got 20 neighbours of 16 training samples.",
+    )
+    assert sentences[1][0].startswith("1 of 2 kinds of trial go without 'rlp_offline': the probes")
+
+
+@pytest.mark.parametrize("space", [MIXED, VIEWED], ids=["samples", "views"])
+def test_trials_are_probed_by_what_fits_them_and_then_have_all_their_rows(
+    space: SearchSpace, tmp_path: Path, capsys: Capture
+) -> None:
+    directory = train_into(tmp_path / "sweep", space=space)
+    command = ["probe", str(directory.path), "--probes", "knn,rlp_offline", "--device", "cpu"]
+
+    first, (out, err) = main(command), capsys.readouterr()
+    second, (again, _) = main(command), capsys.readouterr()
+
+    assert (first, second) == (0, 0)
+    assert "(4 trials probed, 0 had their rows)" in out
+    assert "(0 trials probed, 4 had their rows)" in again
+    assert "2 of 4 trials go without" in err
+    found = Counter((r["trial_id"], r["probe"]) for r in read_probes(directory).to_pylist())
+    rare, common = ("knn", "rlp_offline") if space is MIXED else ("rlp_offline", "knn")
+    assert Counter(probe for _, probe in found) == {rare: 2, common: 4}
 
 
 def test_a_resumed_sweep_names_the_ways_out_until_a_trial_is_probed(
