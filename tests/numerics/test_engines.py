@@ -262,6 +262,43 @@ def test_every_setting_means_the_same_in_a_group(settings, engine: str) -> None:
         assert_close(together[config.trial_id], alone[config.trial_id], rel=1e-9)
 
 
+def single_outputs(**settings: object) -> list[TrialConfig]:
+    """Members without class loss, over two seeds, with scalars that differ."""
+    base = dataclasses.replace(BASE, head="single_output", lr=0.1, **settings)
+    rates = [(0.1, 0.9, 1), (0.05, 0.9, 1), (0.2, 0.5, 1), (0.1, 0.9, 2)]
+    return [dataclasses.replace(base, lr=lr, momentum=m, seed=seed) for lr, m, seed in rates]
+
+
+@pytest.mark.usefixtures("_float64")
+@pytest.mark.parametrize("engine", STACKED)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        BACKBONES["mlp"],
+        BACKBONES["small_cnn"],
+        {**BACKBONES["mlp"], "mixup_alpha": 0.4, "dropout": 0.3},
+        {**BACKBONES["mlp"], "optimizer": "adamw", "observed_attach_points": "hidden1"},
+    ],
+    ids=str,
+)
+def test_single_outputs_in_a_group_equal_themselves_alone(settings, engine: str) -> None:
+    configs = single_outputs(**settings)
+
+    alone, together = train("sequential", configs), train(engine, configs)
+
+    for config in configs:
+        assert_close(together[config.trial_id], alone[config.trial_id], rel=1e-9)
+
+
+def test_the_bits_of_a_grouped_single_output_do_not_depend_on_its_company() -> None:
+    members = single_outputs(**BACKBONES["mlp"])
+    mine = members[1]
+
+    outcomes = [train("grouped", group)[mine.trial_id] for group in companies_of(mine, members)]
+
+    assert all(numbers(outcome) == numbers(outcomes[0]) for outcome in outcomes)
+
+
 def companies_of(mine: TrialConfig, members: list[TrialConfig]) -> list[list[TrialConfig]]:
     """Other neighbours, positions, numbers of members and seeds; a neighbour that diverges."""
     diverging = dataclasses.replace(mine, lr=1e30)

@@ -9,9 +9,8 @@ from torch import Tensor
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import ConfigError
 from rlp_sweeps.training.datasets import split_dataset
-from rlp_sweeps.training.engines.traits import engine_refusal
+from rlp_sweeps.training.engines import get_engine
 from rlp_sweeps.training.heads import ADVERSARY
-from rlp_sweeps.training.image_arrays import DatasetInfo
 from rlp_sweeps.training.loop import GroupContext, train_group
 from rlp_sweeps.training.losses import random_label_loss, regularizer_terms
 from rlp_sweeps.training.member import Member
@@ -117,9 +116,14 @@ def test_what_it_does_not_have_is_refused(settings, says: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ["grouped", "vmap"])
-def test_engines_that_stack_heads_refuse_it_in_a_sentence(engine: str) -> None:
-    info = DatasetInfo(image_shape=(1, 8, 8), num_classes=10, num_train=8, num_test=8)
+def test_the_unused_class_heads_of_a_group_stay_as_they_were(engine: str) -> None:
+    configs = [dataclasses.replace(CONFIG, weight_decay=0.1, lr=lr) for lr in (0.05, 0.1)]
+    group = get_engine(engine)(configs, data_dir="", device=CPU)
 
-    reason = engine_refusal(CONFIG, info, engine=engine)
+    group.advance(1, evaluates=False)
 
-    assert f"engine '{engine}' trains a class head beside the RLP heads" in str(reason)
+    for config in configs:
+        fresh = Member(config, split_dataset(config, data_dir="", device=CPU), CPU).network
+        state = group.network_state(config.trial_id)
+        assert torch.equal(state["backbone.classifier.weight"], fresh.backbone.classifier.weight)
+        assert not torch.equal(state["heads.weight_HJD"], fresh.heads.weight_HJD)

@@ -329,7 +329,12 @@ class StackedGroup:
         return batches
 
     def _probe(self, half_batches: Sequence[StackedBatch], epoch: int) -> None:
-        """Measure the extractors' gradients; the probe stands for the steps of this epoch."""
+        """Measure the extractors' gradients; the probe stands for the steps of this epoch.
+
+        Without a class loss there is nothing to measure along.
+        """
+        if self._network.is_single_output:
+            return
         with self._dropout("probe", epoch), restored_buffers(self._network):
             on_halves = [self._gradients(batch) for batch in half_batches]
         self._probe_5M = probe_products(*on_halves, dot=_member_dot)
@@ -393,6 +398,6 @@ def _describe(network: RLPNetwork, seed: SeedData) -> dict[str, Any]:
     return {
         "num_classes": seed.data.num_classes,
         "num_train_samples": seed.num_samples,
-        "num_parameters": sum(p.numel() for p in network.backbone.parameters()),
+        "num_parameters": sum(p.numel() for p in network.class_parameters),
         "num_features": network.places[0].num_features,
     }

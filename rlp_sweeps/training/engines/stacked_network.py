@@ -75,6 +75,7 @@ class StackedNetwork(nn.Module):
         self.layout = layout
         self.is_bf16 = first.is_bf16
         self.loss = first.loss
+        self.is_single_output = first.is_single_output
         heads = [_linear_heads(network, stack.engine) for network in networks]
         self.extractor = stack(
             [n.backbone.extractor for n in networks],
@@ -135,12 +136,14 @@ class StackedNetwork(nn.Module):
         return RegularizerTerms(*(term.view_as(labels_MN).mean(1) for term in sums))
 
     def classify(self, features_MND: Tensor, scale_M: Tensor | None = None) -> Tensor:
-        """Return class scores, ``[M, N, K]``.
+        """Return class scores, ``[M, N, K]``; with `single_output` those of the adversaries.
 
         Args:
             features_MND: From `features`.
             scale_M: Factor on what flows back to the features.
         """
+        if self.is_single_output:
+            return self.heads.adversary(features_MND).logsumexp(3)
         if scale_M is not None:
             features_MND = scale_gradient(features_MND, scale_M.view(-1, 1, 1))
         with self._autocast(features_MND.device):
@@ -168,7 +171,8 @@ class StackedNetwork(nn.Module):
             taps: From `read`.
         """
         scale_M = weights.class_loss_M if weights.scales_any else None
-        logits_MNK = self.classify(features_MND, scale_M)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_single_output):
+            logits_MNK = self.classify(features_MND, scale_M)
         class_loss_M = self.class_losses(logits_MNK, labels_MN, label_smoothing_M)
         heads_losses = [
             heads.one_pass_loss(
@@ -194,8 +198,13 @@ class StackedNetwork(nn.Module):
         return nullcontext()
 
     def backbone_parameters(self) -> dict[str, nn.Parameter]:
-        """Return what is trained of extractors and class heads, by name."""
-        named = [*_named(self.extractor, "extractor"), *_named(self.classifier, "classifier")]
+        """Return what is trained of extractors and class heads, by name.
+
+        With `single_output` class heads are not.
+        """
+        named = _named(self.extractor, "extractor")
+        if not self.is_single_output:
+            named += _named(self.classifier, "classifier")
         return {name: parameter for name, parameter in named if parameter.requires_grad}
 
     @property
@@ -247,12 +256,6 @@ class StackedNetwork(nn.Module):
 
 
 def _linear_heads(network: RLPNetwork, engine: str) -> RLPHeads:
-    if network.is_single_output:
-        msg = (
-            f"engine {engine!r} trains a class head beside the RLP heads, which head "
-            "'single_output' has not; use engine 'sequential'."
-        )
-        raise BackboneError(msg)
     if isinstance(network.heads, RLPHeads):
         return network.heads
     msg = (
