@@ -35,6 +35,7 @@ __all__ = [
     "Record",
     "Report",
     "Row",
+    "TrainingPaused",
     "TrialResult",
     "resolve_device",
     "train_group",
@@ -49,12 +50,17 @@ Record = Callable[[TrialResult], object]
 _log = logging.getLogger(__name__)
 
 
+class TrainingPaused(Exception):  # noqa: N818  caught by the caller, who has asked for it
+    """A group was asked to pause: its checkpoint holds all that it has trained."""
+
+
 def train_group(
     configs: Sequence[TrialConfig],
     *,
     context: GroupContext,
     report: Report,
     record: Record | None = None,
+    pauses: Callable[[], bool] | None = None,
 ) -> list[TrialResult]:
     """Train a group to its end and return every member's rows.
 
@@ -69,8 +75,10 @@ def train_group(
         report: Called once an epoch; returns ids out of `GroupProgress.live` of members to stop,
             which then end as ``stopped``.
         record: Called with each result before a checkpoint is written that lacks its member.
+        pauses: Asked after each epoch's report whether the members that go on shall do so later.
 
     Raises:
+        TrainingPaused: They shall; what they have trained is in the checkpoint.
         ConfigError: The trials do not form a group.
         DeviceError: torch does not see the device.
         CheckpointError: The checkpoint is truncated or of another group.
@@ -81,7 +89,11 @@ def train_group(
     if len({c.group_key for c in configs}) > 1:
         msg = "trials of a group must share all settings but scalars; split them by `group_key`."
         raise ConfigError(msg)
-    return _Training(configs, context, report, record).run()
+    return _Training(configs, context, report, record, pauses or _never).run()
+
+
+def _never() -> bool:
+    return False
 
 
 class _Training:
@@ -93,6 +105,7 @@ class _Training:
         context: GroupContext,
         report: Report,
         record: Record | None,
+        pauses: Callable[[], bool],
     ) -> None:
         self._configs = {config.trial_id: config for config in configs}
         self._num_epochs = configs[0].num_epochs
@@ -100,6 +113,7 @@ class _Training:
         self._device = resolve_device(context.device)
         self._report = report
         self._record = record
+        self._pauses = pauses
         self._results: list[TrialResult] = []
         self._waiting: list[State] = []
         self._saved_at = time.monotonic()
@@ -121,17 +135,23 @@ class _Training:
         return self._results
 
     def _first_parts(self) -> list[State]:
-        """Return the parts of the checkpoint, if there is one, or the whole group as one part."""
+        """Return the parts of the checkpoint, if there is one, or the whole group as one part.
+
+        Members that the checkpoint does not know were not asked for when it was written: they are a
+        part of their own and start from the beginning.
+        """
         path = self._context.checkpoint_path
         if path is None or not path.exists():
             return [fresh_state({i: Ledger(config=c) for i, c in self._configs.items()})]
         parts = _read_parts(load_checkpoint(path, torch.device("cpu")))
-        missing = sorted(set(self._configs).difference(*(part["members"] for part in parts)))
-        if missing:
-            msg = f"checkpoint {path} must hold every member of its group, but lacks {missing}."
+        known = set[str]().union(*(part["members"] for part in parts))
+        missing = {i: Ledger(config=c) for i, c in self._configs.items() if i not in known}
+        if len(missing) == len(self._configs):
+            msg = f"checkpoint {path} must hold members of its group, but lacks {sorted(missing)}."
             raise CheckpointError(msg)
         left = [[i for i in part["members"] if i in self._configs] for part in parts]
-        return [restricted(part, ids) for part, ids in zip(parts, left, strict=True) if ids]
+        found = [restricted(part, ids) for part, ids in zip(parts, left, strict=True) if ids]
+        return [*found, fresh_state(missing)] if missing else found
 
     def _train(self, state: State) -> None:
         """Train a part to its end."""
@@ -149,6 +169,9 @@ class _Training:
             for trial_id in progress.live:
                 if trial_id in stopped:
                     self._end(part.end(trial_id, "stopped"))
+            if part.live and self._pauses():
+                self._save(part)
+                raise TrainingPaused
             self._save_if_due(part)
 
     def _end(self, result: TrialResult) -> None:
@@ -158,9 +181,13 @@ class _Training:
 
     def _save_if_due(self, part: Part) -> None:
         """Write a checkpoint if the last one is old enough and members are left."""
-        path = self._context.checkpoint_path
         waited = time.monotonic() - self._saved_at
-        if path is None or not part.live or waited < self._context.checkpoint_interval_s:
+        if part.live and waited >= self._context.checkpoint_interval_s:
+            self._save(part)
+
+    def _save(self, part: Part) -> None:
+        path = self._context.checkpoint_path
+        if path is None:
             return
         save_checkpoint(path, {"parts": [part.state_dict(), *self._waiting]})
         self._saved_at = time.monotonic()

@@ -11,7 +11,13 @@ import torch
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import CheckpointError, ConfigError, DeviceError
 from rlp_sweeps.schema import EPOCHS, TRIALS
-from rlp_sweeps.training.loop import GroupContext, GroupProgress, TrialResult, train_group
+from rlp_sweeps.training.loop import (
+    GroupContext,
+    GroupProgress,
+    TrainingPaused,
+    TrialResult,
+    train_group,
+)
 
 CONTROL = TrialConfig(
     arm="control",
@@ -126,6 +132,32 @@ def test_members_that_are_done_need_not_be_in_the_resumed_group(tmp_path: Path) 
     assert numbers(resumed) == numbers(train_group([SHAM], context=CONTEXT, report=go_on))
 
 
+def test_members_that_the_checkpoint_does_not_know_start_from_the_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "g.pt"
+    context = dataclasses.replace(CONTEXT, checkpoint_path=path)
+    with pytest.raises(TrainingPaused):
+        train_group([CONTROL], context=context, report=go_on, pauses=lambda: True)
+    seen = Seen()
+
+    whole = train_group([CONTROL, SHAM], context=context, report=seen)
+
+    assert [progress.epoch for progress in seen] == [2, 3, 4, 1, 2, 3, 4]
+    assert numbers(whole) == numbers(train_group([CONTROL, SHAM], context=CONTEXT, report=go_on))
+
+
+def test_a_paused_group_goes_on_from_the_epoch_it_was_paused_in(tmp_path: Path) -> None:
+    context = dataclasses.replace(CONTEXT, checkpoint_path=tmp_path / "g.pt")
+    answers = iter([False, True])
+    with pytest.raises(TrainingPaused):
+        train_group([CONTROL, SHAM], context=context, report=go_on, pauses=lambda: next(answers))
+    seen = Seen()
+
+    resumed = train_group([CONTROL, SHAM], context=context, report=seen)
+
+    assert [progress.epoch for progress in seen] == [3, 4]
+    assert numbers(resumed) == numbers(train_group([CONTROL, SHAM], context=CONTEXT, report=go_on))
+
+
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "g.pt"
     path.write_bytes(b"PK\x03\x04 half")
@@ -141,7 +173,7 @@ def test_a_checkpoint_of_another_group_is_refused(tmp_path: Path) -> None:
     )
     train_group([CONTROL], context=context, report=go_on)
 
-    with pytest.raises(CheckpointError, match="must hold every member"):
+    with pytest.raises(CheckpointError, match="must hold members of its group"):
         train_group([SHAM], context=context, report=go_on)
 
 
