@@ -5,11 +5,12 @@ the analysis relies on is checked here once, so that no later step meets a missi
 column.
 """
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import polars as pl
 
@@ -31,6 +32,34 @@ COMPACTED = "0-compacted"
 _READ_PROVENANCE = ("num_classes",)
 
 
+_READ_ATTEMPTS = 10
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class PartVanishedError(SchemaError):
+    """A part file has gone or was replaced since its folder was listed: a sweep at work compacts.
+
+    A scan reads a file's footer before its rows, and would take those of another file for its own.
+    """
+
+
+def rereads(read: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Return a reader that begins again where part files have changed while it was at work."""
+
+    @functools.wraps(read)
+    def wrapped(*arguments: _P.args, **options: _P.kwargs) -> _R:
+        for _ in range(_READ_ATTEMPTS - 1):
+            try:
+                return read(*arguments, **options)
+            except PartVanishedError:
+                continue
+        return read(*arguments, **options)
+
+    return wrapped
+
+
 @dataclass(frozen=True, slots=True)
 class PartFiles:
     """Files of one table that share the same columns and types.
@@ -38,10 +67,12 @@ class PartFiles:
     Attributes:
         paths: The files, sorted by name.
         schema: Column names and types, as written.
+        states: What tells each file from a later one of its name.
     """
 
     paths: tuple[Path, ...]
     schema: dict[str, pl.DataType]
+    states: tuple[tuple[int, int, int], ...] = ()
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
@@ -83,11 +114,39 @@ def find_parts(directory: Path, table: str) -> list[PartFiles]:
     if not directory.is_dir():
         msg = f"a run directory must exist, but {str(directory)!r} is none. Check the path."
         raise RunDirectoryError(msg)
-    groups: dict[tuple[tuple[str, pl.DataType], ...], list[Path]] = {}
+    groups: dict[tuple[tuple[str, pl.DataType], ...], dict[Path, tuple[int, int, int]]] = {}
     for path in sorted((directory / table).glob("*.parquet")):
         if not path.name.startswith("."):
-            groups.setdefault(tuple(_read_schema(path).items()), []).append(path)
-    return [PartFiles(tuple(paths), dict(schema)) for schema, paths in groups.items()]
+            state = _state(path)
+            groups.setdefault(tuple(_read_schema(path).items()), {})[path] = state
+    return [
+        PartFiles(tuple(states), dict(schema), tuple(states.values()))
+        for schema, states in groups.items()
+    ]
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    try:
+        state = path.stat()
+    except FileNotFoundError as error:
+        raise _unreadable(path, error) from error
+    return state.st_ino, state.st_mtime_ns, state.st_size
+
+
+def check_unchanged(groups: Iterable[PartFiles]) -> None:
+    """Refuse what was read of files that are others by now.
+
+    Raises:
+        PartVanishedError: One has gone, or another one stands in its place.
+    """
+    for group in groups:
+        for path, state in zip(group.paths, group.states, strict=True):
+            if _state(path) != state:
+                msg = (
+                    f"the files of {path.parent} must stay as they are while they are read, but "
+                    f"{path.name} was written again; read them again."
+                )
+                raise PartVanishedError(msg)
 
 
 def _read_schema(path: Path) -> dict[str, pl.DataType]:
@@ -98,6 +157,11 @@ def _read_schema(path: Path) -> dict[str, pl.DataType]:
 
 
 def _unreadable(path: Path, error: Exception) -> SchemaError:
+    if not path.exists():
+        return PartVanishedError(
+            f"the files of {path.parent} must stay while they are read, but {path.name} has gone; "
+            "read them again."
+        )
     reason = str(error).splitlines()[0].rstrip(".")
     return SchemaError(
         f"every part file must be whole, but {path} cannot be read: {reason}; {_way_out(path)}."
@@ -196,17 +260,20 @@ def collect(frames: Sequence[pl.LazyFrame], groups: Sequence[PartFiles]) -> pl.D
         SchemaError: A file's content cannot be read, or a column has types that do not meet.
     """
     try:
-        return pl.concat(frames, how="diagonal_relaxed").collect()
-    except pl.exceptions.PolarsError as error:
+        rows = pl.concat(frames, how="diagonal_relaxed").collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        check_unchanged(groups)
         for path in (path for group in groups for path in group.paths):
             _check_content(path)
         reason = str(error).splitlines()[0]
         msg = f"a column must have the same type in every part file, but: {reason}."
         raise SchemaError(msg) from error
+    check_unchanged(groups)
+    return rows
 
 
 def _check_content(path: Path) -> None:
     try:
         pl.read_parquet(path)
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise _unreadable(path, error) from error

@@ -11,6 +11,7 @@ from analysis.border import (
     check_columns,
     collect,
     find_parts,
+    rereads,
     scan,
 )
 from analysis.duplicates import DIRECTORY, PART, one_row_a_trial
@@ -49,6 +50,7 @@ def load_trials(directories: Sequence[Path]) -> pl.DataFrame:
     return load_sweep(directories)[0]
 
 
+@rereads
 def load_sweep(directories: Sequence[Path]) -> tuple[pl.DataFrame, Origin]:
     """Return what `load_trials` does, and what the directories tell beside the rows.
 
@@ -83,6 +85,7 @@ def load_sweep(directories: Sequence[Path]) -> tuple[pl.DataFrame, Origin]:
     return _with_derived(trials.drop(DIRECTORY)), origin
 
 
+@rereads
 def load_epochs(
     directories: Sequence[Path],
     *,

@@ -10,7 +10,14 @@ from typing import Any, Literal
 
 import polars as pl
 
-from analysis.border import find_parts, read_manifest, scan_raw
+from analysis.border import (
+    PartFiles,
+    check_unchanged,
+    find_parts,
+    read_manifest,
+    rereads,
+    scan_raw,
+)
 from analysis.sql_guard import check_reads_only
 from rlp_sweeps.errors import QueryError, RunDirectoryError, SchemaError
 
@@ -38,6 +45,7 @@ RESULT_TABLES = (
 _RESOLUTION_LINE = "Resolved plan until failure"
 
 
+@rereads
 def query(directory: Path | str, sql: str) -> pl.DataFrame:
     """Return the result of one SELECT (or WITH) over the tables of a run directory.
 
@@ -51,7 +59,11 @@ def query(directory: Path | str, sql: str) -> pl.DataFrame:
         SchemaError: A file is unreadable.
     """
     check_reads_only(sql)  # before any file is opened
-    return run_sql(sql, scan_tables(Path(directory)))
+    found: list[PartFiles] = []
+    try:
+        return run_sql(sql, scan_tables(Path(directory), found))
+    finally:
+        check_unchanged(found)  # whatever was found wrong with files that are others by now
 
 
 def run_sql(sql: str, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
@@ -67,8 +79,12 @@ def run_sql(sql: str, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
         raise _explained(error, sql, tables) from error
 
 
-def scan_tables(directory: Path) -> dict[str, pl.LazyFrame]:
+def scan_tables(directory: Path, found: list[PartFiles] | None = None) -> dict[str, pl.LazyFrame]:
     """Return every table of a run directory that has files, by name.
+
+    Args:
+        directory: The run directory.
+        found: Takes the part files that are scanned.
 
     Raises:
         RunDirectoryError: The directory does not exist, holds no tables or is of a newer version.
@@ -78,6 +94,8 @@ def scan_tables(directory: Path) -> dict[str, pl.LazyFrame]:
     tables: dict[str, pl.LazyFrame] = {}
     for table, key in PART_TABLES.items():
         groups = find_parts(directory, table)
+        if found is not None:
+            found += groups
         if groups:
             frame = pl.concat([scan_raw(group) for group in groups], how="diagonal_relaxed")
             schema = _schema_of(frame, directory / table)
