@@ -6,6 +6,7 @@
     checkpoints/        kept while a trial can still need them
     weights/*.pt        trained weights, where they are kept (`kept_weights`)
     probes/*.parquet    what probes found in them (`probe_rows`)
+    driver.json         who is at work here, while somebody is (`holder`)
     samples/*.parquet   what networks say of every sample, where that is kept (`sample_rows`)
 
 A trial's epochs are written before its row in ``trials``, so that the row is the mark that the
@@ -26,8 +27,9 @@ import pyarrow.compute as pc
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.containment import check_links
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
-from rlp_sweeps.tracking import files, parquet
+from rlp_sweeps.tracking import files, holder, parquet
 from rlp_sweeps.tracking.data_fingerprint import check_same_data, data_of
+from rlp_sweeps.tracking.holder import Holder
 from rlp_sweeps.tracking.manifest import (
     build_manifest,
     check_manifest,
@@ -45,7 +47,7 @@ _FURTHER_FOLDERS = ("probes", "weights", "samples")
 _MANIFEST_NAME = "manifest.json"
 _LOCK_NAME = ".driver.lock"
 _STALE_AFTER_S = 600.0
-_READ_ATTEMPTS = 5
+_READ_ATTEMPTS = 10
 
 
 class RunDirectory:
@@ -182,8 +184,11 @@ class RunDirectory:
         return content
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Iterator[Holder]:
         """Hold the directory for the driver of its sweep; readers are not kept out.
+
+        Yields:
+            This process, as the directory names it.
 
         Raises:
             RunDirectoryError: The driver of another process holds it, or a link leads out of it.
@@ -191,13 +196,33 @@ class RunDirectory:
         check_links(self.path)
         with files.locked(self.path / _LOCK_NAME) as is_ours:
             if not is_ours:
-                msg = f"another process is running this sweep in {self.path}; wait for its end."
-                raise RunDirectoryError(msg)
-            yield
+                raise self._in_use(f"`rlp-sweeps cancel {self.path}` asks it to stop")
+            if self._is_held_elsewhere(is_writing=True):
+                wait_s = holder.LOST_AFTER_S
+                raise self._in_use(f"where it was killed, this is known {wait_s:g} s afterwards")
+            with holder.signed(self.path) as this:
+                yield this
 
     def is_held(self) -> bool:
         """Return whether a driver, of this or another process, holds the directory now."""
-        return files.is_locked(self.path / _LOCK_NAME)
+        return files.is_locked(self.path / _LOCK_NAME) or self._is_held_elsewhere()
+
+    def _is_held_elsewhere(self, *, is_writing: bool = False) -> bool:
+        """Return whether a machine that does not share this one's locks is at work here."""
+        signed = holder.read_holder(self.path)
+        if signed is None or signed.is_here:
+            return False
+        now = holder.time_there(self.path) if is_writing else None
+        return holder.lost_holder(self.path, now=now) is None
+
+    def _in_use(self, way_out: str) -> RunDirectoryError:
+        signed = holder.read_holder(self.path)
+        who = "another process" if signed is None else str(signed)
+        msg = (
+            f"one process at a time runs a sweep, but {who} runs the one in {self.path}; wait for "
+            f"its end: {way_out}."
+        )
+        return RunDirectoryError(msg)
 
     def write_trial(self, trial: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> None:
         """Write one finished trial, whatever its end; it is visible at once and whole.
