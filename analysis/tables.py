@@ -53,6 +53,8 @@ def analyze(
         SchemaError: A table breaks the schema.
     """
     paths = [Path(directory) for directory in directories]
+    if output is None:
+        check_links(paths[0])
     result = read_analysis(
         paths, outcome=outcome, diverged=diverged, margin=margin, memorized_above=memorized_above
     )
@@ -74,8 +76,6 @@ def read_analysis(
     """
     paths = [Path(directory) for directory in directories]
     trials, origin = load_sweep(paths)
-    if output is None:
-        check_links(paths[0])
     check_outcomes(trials, [outcome], diverged=diverged)
     columns = list(dict.fromkeys([*EPOCH_COLUMNS, outcome]))
     drawn = drawn_trials(trials)["trial_id"]

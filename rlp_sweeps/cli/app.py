@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import rlp_sweeps
-from rlp_sweeps.cli import following, probing, reading, studies, sweeping
+from rlp_sweeps.cli import cancelling, following, probing, reading, studies, sweeping
 from rlp_sweeps.cli.options import WRONG_REQUEST, say
 from rlp_sweeps.errors import RlpSweepsError
 
@@ -22,7 +22,8 @@ app = typer.Typer(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit status: 0 done; 1 some trials failed; 2 the request is wrong and nothing was "
-    "started; 130 interrupted, what is finished is kept.",
+    "started; 3 the budget is used up and trials are left; 130 interrupted or cancelled, what is "
+    "finished is kept.",
 )
 
 
@@ -54,6 +55,7 @@ for _command in (
     sweeping.run,
     sweeping.resume,
     following.follow_up,
+    cancelling.cancel,
     sweeping.status,
     probing.probe,
     reading.analyze,
@@ -74,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process where missing.
 
     Returns:
-        0: done. 1: some trials failed. 2: the request is wrong, nothing was started. 130:
-        interrupted.
+        0: done. 1: some trials failed. 2: the request is wrong, nothing was started. 3: the budget
+        is used up and trials are left. 130: interrupted or cancelled.
     """
     try:
         status = app(

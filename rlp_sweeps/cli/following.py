@@ -1,5 +1,6 @@
 """The command that trains what a finished sweep's analysis lacks."""
 
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
@@ -66,6 +67,8 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
     gpus_per_group: opt.GpusPerGroup = None,
     tracking_uri: opt.TrackingUri = None,
     trust_code: opt.TrustCode = False,
+    max_hours: opt.MaxHours = None,
+    max_trials: opt.MaxTrials = None,
     no_analyze: opt.NoAnalyze = False,
 ) -> int:
     """Train what the analysis lacks, in the same directory.
@@ -84,13 +87,19 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
         gpus_per_group=gpus_per_group,
         tracking_uri=tracking_uri,
         trusts_code=trust_code,
+        max_hours=max_hours,
+        max_trials=max_trials,
     )
+    budget = _Budget(run_options)
     stage = _Stage(directory, matched_to, num_seeds, _cap_of(replay, cap))
     found = stage.plan()
     if dry_run or found.is_empty:
         return opt.DONE
     for is_first in (True, False):
-        options = replace(run_options, retry_failed=found.num_retried > 0)
+        if budget.is_used_up:
+            say(f"the budget is used up; `rlp-sweeps follow-up {directory}` again goes on.")
+            return opt.OUT_OF_BUDGET
+        options = replace(budget.options, retry_failed=found.num_retried > 0)
         stage.write(found, options)
         is_last = not (is_first and (found.num_further or found.num_retried))
         status = watch(
@@ -99,10 +108,36 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
             is_analyzed=is_last and not no_analyze,
             tracking_uri=tracking_uri,
         )
+        budget.spend(len(found.trials) + found.num_retried)
         if is_last or status not in {opt.DONE, opt.SOME_FAILED}:
             return status
         found = replace(stage.plan(), num_retried=0)
     return status
+
+
+class _Budget:
+    """What both stages of a follow-up may take together.
+
+    Attributes:
+        options: With what is left of the budget.
+        is_used_up: Whether nothing is.
+    """
+
+    def __init__(self, options: "RunOptions") -> None:
+        self.options = options
+        self.is_used_up = False
+        self._started_at = time.monotonic()
+
+    def spend(self, num_trials: int) -> None:
+        """Take off the trials of a stage, and its time."""
+        now = time.monotonic()
+        hours, trials = self.options.max_hours, self.options.max_trials
+        hours = None if hours is None else hours - (now - self._started_at) / 3600
+        trials = None if trials is None else trials - num_trials
+        self._started_at = now
+        self.is_used_up = any(left is not None and left <= 0 for left in (hours, trials))
+        if not self.is_used_up:
+            self.options = replace(self.options, max_hours=hours, max_trials=trials)
 
 
 def _cap_of(replay: bool, cap: float | None) -> float | None:

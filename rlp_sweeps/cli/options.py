@@ -16,7 +16,7 @@ from rlp_sweeps.errors import ArgumentError
 from rlp_sweeps.recipes import NamedSpace, load_space
 from rlp_sweeps.settings import example_setting
 
-DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+DONE, SOME_FAILED, WRONG_REQUEST, OUT_OF_BUDGET, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit status of every command."""
 
 Space = Annotated[
@@ -108,6 +108,21 @@ TrustCode = Annotated[
         "--trust-code",
         help="Import and call the data set or backbone of one's own that the run directory names, "
         "though this user did not begin it. Without it such a directory is refused.",
+    ),
+]
+MaxHours = Annotated[
+    float | None,
+    typer.Option(
+        metavar="H",
+        help="Stop this call after H hours: no group starts any more, those at work go on to the "
+        "end of their epoch (five minutes at most) and keep a checkpoint. `resume` goes on.",
+    ),
+]
+MaxTrials = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Train N trials in this call at most, of a search whole groups of points.",
     ),
 ]
 NoAnalyze = Annotated[bool, typer.Option("--no-analyze", help="Train only.")]

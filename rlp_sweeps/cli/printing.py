@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from analysis.sensitivity import Sensitivity
     from analysis.tables import Analysis
     from rlp_sweeps.orchestration.best_points import BestPoint
+    from rlp_sweeps.orchestration.budget import Reach
     from rlp_sweeps.orchestration.estimates import SweepEstimate
     from rlp_sweeps.orchestration.planner import SweepPlan
     from rlp_sweeps.orchestration.progress import RunOptions
@@ -83,8 +84,20 @@ def plan_as_dict(
     }
 
 
-def print_plan(plan: "SweepPlan", estimate: "SweepEstimate", sensitivity: "Sensitivity") -> None:
-    """Print what a sweep would train, where, how long it would take, and what it could see."""
+def print_plan(
+    plan: "SweepPlan",
+    estimate: "SweepEstimate",
+    sensitivity: "Sensitivity",
+    reached: "Reach | None" = None,
+) -> None:
+    """Print what a sweep would train, where, how long it would take, and what it could see.
+
+    Args:
+        plan: The sweep.
+        estimate: What it costs.
+        sensitivity: Which effects it can see.
+        reached: How far one call comes with its budget; None without one.
+    """
     console = stdout()
     arms = ", ".join(f"{arm} {count}" for arm, count in plan.trials_by_arm.items())
     points = f", {plan.num_points} sampled points" if plan.num_points is not None else ""
@@ -103,10 +116,20 @@ def print_plan(plan: "SweepPlan", estimate: "SweepEstimate", sensitivity: "Sensi
             "groups": groups,
             "engine": "\n".join(engines) or plan.engine,
             "time": time,
+            **({} if reached is None else {"budget": _reach_in_words(reached, plan.num_trials)}),
             "disk": f"about {in_bytes(estimate.disk_bytes)}",
             "basis": estimate.basis,
             "power": str(sensitivity),
         },
+    )
+
+
+def _reach_in_words(reached: "Reach", num_trials: int) -> str:
+    if reached.num_trials is None or reached.share is None:
+        return "its reach is unknown, because no time is"
+    return (
+        f"reaches about {reached.num_trials} of {num_trials} trials ({reached.share:.0%}); about "
+        f"{reached.num_calls} such call(s) to the end"
     )
 
 
@@ -118,17 +141,39 @@ def print_status(status: "SweepStatus") -> None:
         stdout(),
         {
             "sweep": status.name,
-            "state": "at work" if status.is_running else "not at work",
+            "state": _state_of(status),
             "planned": str(status.num_planned),
             **counts,
             "running": str(status.num_running),
             "remaining": str(status.num_remaining),
             "time left": remaining if status.num_remaining else "none",
+            "device time": f"{in_words(status.device_hours * 3600)} so far",
         },
     )
     for trial in status.failed:
         print(f"failed: trial {trial.trial_id} ({trial.arm}, seed {trial.seed}): {trial.error}")
     print_best_points(status.best)
+
+
+_ENDS = {
+    "hours": "the budget of hours is used up",
+    "trials": "the budget of trials is used up",
+    "cancel": "cancelled",
+    "signal": "interrupted",
+    "lost": "its driver was killed",
+}
+"""What ended an attempt that left trials, in words."""
+
+
+def _state_of(status: "SweepStatus") -> str:
+    if status.is_running:
+        return "at work" if status.holder is None else f"at work: {status.holder}"
+    if not status.num_remaining:
+        return "not at work"
+    if status.holder is not None:
+        return f"not at work: {status.holder} was killed; `rlp-sweeps resume` goes on"
+    why = _ENDS.get(status.ended_by or "")
+    return "not at work" if why is None else f"not at work: {why}; `rlp-sweeps resume` goes on"
 
 
 def print_best_points(best: "Sequence[BestPoint]") -> None:

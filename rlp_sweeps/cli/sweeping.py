@@ -1,5 +1,6 @@
 """Commands that plan, start, resume and watch a sweep."""
 
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,8 @@ def plan(  # noqa: PLR0913  # one parameter an option
     max_concurrent: opt.MaxConcurrent = None,
     cpus_per_group: opt.CpusPerGroup = 1.0,
     gpus_per_group: opt.GpusPerGroup = None,
+    max_hours: opt.MaxHours = None,
+    max_trials: opt.MaxTrials = None,
     seed_spread: opt.SeedSpread = None,
     pilot: opt.Pilot = None,
     keep_samples: opt.KeepSamples = False,
@@ -46,8 +49,8 @@ def plan(  # noqa: PLR0913  # one parameter an option
 ) -> None:
     """Show what a sweep would train; start nothing.
 
-    Trials by arm, groups, resources, estimated time and disk, and the smallest effect that its
-    seeds can see.
+    Trials by arm, groups, resources, estimated time and disk, how far a budget reaches, and the
+    smallest effect that its seeds can see.
     """
     size = opt.parse_group_size(group_size)
     named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds, first_seed=first_seed)
@@ -57,6 +60,7 @@ def plan(  # noqa: PLR0913  # one parameter an option
     sensitivity = judge_sensitivity(named.space.num_seeds, seed_spread=seed_spread, pilot=pilot)
 
     from rlp_sweeps.cli.printing import plan_as_dict, print_json, print_plan
+    from rlp_sweeps.orchestration.budget import reach
     from rlp_sweeps.orchestration.estimates import estimate_sweep, estimate_without_data
     from rlp_sweeps.orchestration.planner import plan_sweep, resolve_device
     from rlp_sweeps.orchestration.progress import RunOptions
@@ -68,6 +72,8 @@ def plan(  # noqa: PLR0913  # one parameter an option
         cpus_per_group=cpus_per_group,
         gpus_per_group=gpus_per_group,
         keep_samples=keep_samples or named.space.keep_samples,
+        max_hours=max_hours,
+        max_trials=max_trials,
     )
     request = partial(
         plan_sweep,
@@ -84,11 +90,13 @@ def plan(  # noqa: PLR0913  # one parameter an option
     except DatasetFilesError as error:
         planned = request(checks_data=False)
         estimate = estimate_without_data(planned, f"not timed: {error}")
+    reached = reach(planned, estimate, run_options)
     if json:
         power = {"power": sensitivity.to_json()}
-        print_json(plan_as_dict(planned, estimate, run_options) | power)
+        budget = {} if reached is None else {"budget": asdict(reached)}
+        print_json(plan_as_dict(planned, estimate, run_options) | budget | power)
     else:
-        print_plan(planned, estimate, sensitivity)
+        print_plan(planned, estimate, sensitivity, reached)
 
 
 def run(  # noqa: PLR0913  # one parameter an option
@@ -106,6 +114,8 @@ def run(  # noqa: PLR0913  # one parameter an option
     cpus_per_group: opt.CpusPerGroup = 1.0,
     gpus_per_group: opt.GpusPerGroup = None,
     tracking_uri: opt.TrackingUri = None,
+    max_hours: opt.MaxHours = None,
+    max_trials: opt.MaxTrials = None,
     num_seeds: opt.NumSeeds = None,
     first_seed: opt.FirstSeed = None,
     set_: opt.Settings = None,
@@ -147,6 +157,8 @@ def run(  # noqa: PLR0913  # one parameter an option
         keep_weights=keep_weights,
         keep_samples=keep_samples or named.space.keep_samples,
         probes=probe_names(",".join(named.space.probes) if probe is None else probe),
+        max_hours=max_hours,
+        max_trials=max_trials,
     )
     planned = plan_sweep(
         named.space,
@@ -182,6 +194,8 @@ def resume(  # noqa: PLR0913  # one parameter an option
     gpus_per_group: opt.GpusPerGroup = None,
     tracking_uri: opt.TrackingUri = None,
     trust_code: opt.TrustCode = False,
+    max_hours: opt.MaxHours = None,
+    max_trials: opt.MaxTrials = None,
     no_analyze: opt.NoAnalyze = False,
 ) -> int:
     """Go on where a sweep stopped.
@@ -199,6 +213,8 @@ def resume(  # noqa: PLR0913  # one parameter an option
         gpus_per_group=gpus_per_group,
         tracking_uri=tracking_uri,
         trusts_code=trust_code,
+        max_hours=max_hours,
+        max_trials=max_trials,
     )
     return watch(
         lambda progress: resume_sweep(directory, options=run_options, progress=progress),
@@ -233,6 +249,7 @@ def watch(
     from rlp_sweeps.cli.live_view import open_view
     from rlp_sweeps.cli.printing import print_best_points
 
+    say_lost_driver(directory)
     try:
         with open_view(Console(stderr=True, highlight=False), directory=directory) as view:
             outcome = train(view)
@@ -243,9 +260,9 @@ def watch(
     print(f"results: {directory} ({counts or 'no trial ended'})", flush=True)
     print_best_points(outcome.best)
     _say_failures(outcome)
-    if outcome.exit_status == opt.INTERRUPTED:
-        _say_interrupted(directory)
-        return opt.INTERRUPTED
+    if outcome.exit_status in {opt.INTERRUPTED, opt.OUT_OF_BUDGET}:
+        _say_stopped(directory, outcome)
+        return outcome.exit_status
     if outcome.tracking_error:
         say(f"{outcome.tracking_error} `rlp-sweeps sync {directory}` completes MLflow.")
     if not is_analyzed:
@@ -286,10 +303,42 @@ def _say_interrupted(directory: Path) -> None:
     )
 
 
+def _say_stopped(directory: Path, outcome: "SweepOutcome") -> None:
+    """Say why a sweep ended with trials left, how many, and how it goes on."""
+    words = {
+        "hours": "the budget of hours is used up",
+        "trials": "the budget of trials is used up",
+        "cancel": "stopped, as `rlp-sweeps cancel` asked",
+    }
+    if outcome.stopped_by is None:
+        _say_interrupted(directory)
+        return
+    num_left = outcome.num_planned - sum(outcome.counts.values())
+    left = f"{num_left} of {outcome.num_planned} trials"
+    if outcome.num_points_left:
+        left = f"{outcome.num_points_left} points, {left} at most,"
+    say(
+        f"{words[outcome.stopped_by]}; {left} are left, what is finished is kept, and "
+        f"`rlp-sweeps resume {directory}` goes on from there."
+    )
+
+
+def say_lost_driver(directory: Path) -> None:
+    """Say that a driver was killed in this directory, where it was and nobody is at work."""
+    from rlp_sweeps.tracking.holder import lost_holder
+    from rlp_sweeps.tracking.run_directory import RunDirectory
+
+    opened = RunDirectory(Path(directory).absolute())  # perhaps there is none yet
+    lost = None if opened.is_held() else lost_holder(opened.path)
+    if lost is not None:
+        say(f"{lost} was killed while it ran this sweep; what it finished is kept.")
+
+
 def _say_failures(outcome: "SweepOutcome") -> None:
     for trial in outcome.failed:
         say(f"trial {trial.trial_id} ({trial.arm}, seed {trial.seed}) failed: {trial.error}")
     for sentence in (*outcome.lost, *outcome.unprobed):
         say(sentence)
-    if outcome.missing and outcome.exit_status != opt.INTERRUPTED:
+    stopped = outcome.exit_status in {opt.INTERRUPTED, opt.OUT_OF_BUDGET}
+    if outcome.missing and not stopped:
         say(f"{len(outcome.missing)} planned trial(s) have no row: {', '.join(outcome.missing)}.")

@@ -14,12 +14,18 @@ from typing import Any
 from ray import tune
 
 from rlp_sweeps.orchestration.attempt_state import write_attempt
-from rlp_sweeps.orchestration.early_stopping import PoliteASHA
+from rlp_sweeps.orchestration.brake import Brake, BrakedASHA, BrakedFIFO
 from rlp_sweeps.orchestration.planner import Group, SweepPlan, group_representatives
 from rlp_sweeps.orchestration.progress import AttemptLog, ProgressListener, last_line
 from rlp_sweeps.orchestration.resources import GroupResources
 from rlp_sweeps.orchestration.search import SweepOptunaSearch, tune_grid
-from rlp_sweeps.orchestration.trainable import NEWS, REPORTED_METRICS, SweepJob, rlp_trainable
+from rlp_sweeps.orchestration.trainable import (
+    NEWS,
+    PAUSED,
+    REPORTED_METRICS,
+    SweepJob,
+    rlp_trainable,
+)
 from rlp_sweeps.orchestration.worker_environment import inherited_environment
 from rlp_sweeps.schema import STATUSES
 from rlp_sweeps.tracking.mlflow_feed import MlflowFeed
@@ -30,6 +36,7 @@ MAX_LOST_PROCESSES = 2
 
 _FOLDER_PREFIX = ".attempt-"
 _WRITE_EVERY_S = 1.0
+_BUSY_EVERY_S = 10.0  # the time of groups at work is written down as often
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +52,7 @@ class Attempt:
         max_concurrent: Groups at once.
         feed: Tells MLflow.
         is_own_cluster: The cluster was started for this sweep.
+        brake: Ends the attempt before its groups are done.
     """
 
     plan: SweepPlan
@@ -55,6 +63,7 @@ class Attempt:
     max_concurrent: int
     feed: MlflowFeed
     is_own_cluster: bool
+    brake: Brake
 
 
 def run_attempt(attempt: Attempt, progress: ProgressListener) -> AttemptLog:
@@ -86,6 +95,7 @@ def run_attempt(attempt: Attempt, progress: ProgressListener) -> AttemptLog:
             tuner.fit()
     finally:
         remove_attempt_folders(directory)
+        listener.close()
     return listener.log
 
 
@@ -108,12 +118,13 @@ def _tune_config(attempt: Attempt) -> tune.TuneConfig:
     )
 
 
-def _scheduler(attempt: Attempt) -> PoliteASHA | None:
+def _scheduler(attempt: Attempt) -> BrakedASHA | BrakedFIFO:
     search = attempt.plan.space.search
     if search is None or not search.early_stopping or attempt.job.halved_space is not None:
-        return None  # inside a group, points are compared with each other
+        return BrakedFIFO(attempt.brake)  # inside a group, points are compared with each other
     num_epochs = max(c.num_epochs for c in group_representatives(attempt.plan))
-    scheduler = PoliteASHA(search, num_epochs=num_epochs)
+    scheduler = BrakedASHA(search, num_epochs=num_epochs)
+    scheduler.brake = attempt.brake
     scheduler.replay(attempt.job.directory.read_epochs().to_pylist())
     return scheduler
 
@@ -130,9 +141,12 @@ class _Listener(tune.Callback):
         self._progress = progress
         self._directory = attempt.job.directory.path
         self._slots = attempt.max_concurrent
+        self._devices_per_group = attempt.resources.num_gpus or attempt.resources.num_cpus
         self._job = attempt.job
         self._feed = attempt.feed
+        self._brake = attempt.brake
         self._names: dict[str, str] = {}
+        self._started_at: dict[str, float] = {}
         self._written: frozenset[str] | None = None
         self._written_at = 0.0
 
@@ -143,6 +157,7 @@ class _Listener(tune.Callback):
         group = self._job.group_of(trial.config)
         self._names[trial.trial_id] = group.group_id
         self.log.running.add(group.group_id)
+        self._started_at[group.group_id] = time.monotonic()
         self._progress.on_group_start(group.group_id, len(group.trials))
         self._feed.start(group.group_id, group.trials)
 
@@ -159,8 +174,10 @@ class _Listener(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         result = trial.last_result or {}
+        goes_on = PAUSED in result or self._brake.has_stopped(trial.trial_id)
         counts = {status: result.get(f"num_{status}", 0) for status in STATUSES}
-        self._end(trial, {status: number for status, number in counts.items() if number})
+        ended = {status: number for status, number in counts.items() if number}
+        self._end(trial, ended, goes_on=goes_on)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         reason = last_line(str(trial.get_error() or ""))
@@ -170,15 +187,35 @@ class _Listener(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         running = frozenset(self.log.running)
         now = time.monotonic()
-        if running != self._written and now - self._written_at >= _WRITE_EVERY_S:
-            write_attempt(self._directory, running=running, slots=self._slots)
+        is_due = running != self._written or now - self._written_at >= _BUSY_EVERY_S
+        if is_due and now - self._written_at >= _WRITE_EVERY_S:
+            busy_s = self.log.busy_s + sum(now - begun for begun in self._started_at.values())
+            write_attempt(
+                self._directory,
+                running=running,
+                slots=self._slots,
+                busy_s=busy_s,
+                devices_per_group=self._devices_per_group,
+            )
             self._written, self._written_at = running, now
 
-    def _end(self, trial: Any, counts: Mapping[str, int]) -> None:
+    def close(self) -> None:
+        """Count the time of groups that were cut off, and take over why the attempt ended."""
+        for name in list(self._started_at):
+            self._count_time(name)
+        self.log.stopped_by = self._brake.reason
+
+    def _end(self, trial: Any, counts: Mapping[str, int], *, goes_on: bool = False) -> None:
         name = self._name(trial)
         self.log.running.discard(name)
-        self.log.num_ended += 1
+        self.log.num_ended += not goes_on
+        self._count_time(name)
         self._progress.on_group_finished(name, counts)
+
+    def _count_time(self, name: str) -> None:
+        begun = self._started_at.pop(name, None)
+        if begun is not None:
+            self.log.busy_s += time.monotonic() - begun
 
     def _name(self, trial: Any) -> str:
         if trial.trial_id not in self._names:  # lost before it was started

@@ -20,6 +20,8 @@ class AttemptState:
         hostname: Its machine.
         slots: Groups that it trains at once.
         running: Groups being trained.
+        busy_s: Seconds that groups have held their place in this attempt, summed over groups.
+        devices_per_group: GPUs of a group, or CPU cores where it is trained on a CPU.
         written_at_ms: When, in ms since 1970.
     """
 
@@ -28,15 +30,26 @@ class AttemptState:
     slots: int
     running: tuple[str, ...]
     written_at_ms: int
+    busy_s: float = 0.0
+    devices_per_group: float = 0.0
 
 
-def write_attempt(directory: Path, *, running: Collection[str], slots: int) -> None:
+def write_attempt(
+    directory: Path,
+    *,
+    running: Collection[str],
+    slots: int,
+    busy_s: float = 0.0,
+    devices_per_group: float = 0.0,
+) -> None:
     """Write down what the driver trains, whole or not at all; takes well below a millisecond."""
     state = {
         "pid": os.getpid(),
         "hostname": platform.node(),
         "slots": slots,
         "running": sorted(running),
+        "busy_s": busy_s,
+        "devices_per_group": devices_per_group,
         "written_at_ms": time.time_ns() // 1_000_000,
     }
     temporary = directory / f".{_ATTEMPT_NAME}.tmp"

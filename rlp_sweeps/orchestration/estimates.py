@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import BackboneError
 from rlp_sweeps.orchestration.engine_choice import SEQUENTIAL
-from rlp_sweeps.orchestration.grouping import makespan, shared_settings
+from rlp_sweeps.orchestration.grouping import group_ends, makespan, shared_settings
 from rlp_sweeps.orchestration.planner import SweepPlan, group_representatives
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.resources import GroupResources
@@ -45,11 +45,19 @@ class SweepEstimate:
         disk_bytes: Run directory and MLflow store together, without checkpoints; kept samples
             where the data are at hand to count them.
         basis: Where the figures come from, one sentence.
+        ends: When each group would end, in s, with its number of trials, in the order of the ends.
     """
 
     time_s: float | None
     disk_bytes: int
     basis: str
+    ends: tuple[tuple[float, float], ...] = ()
+
+    def trials_within(self, time_s: float) -> float | None:
+        """Return how many trials would have ended by then; None where no time is known."""
+        if self.time_s is None:
+            return None
+        return sum(num_trials for end_s, num_trials in self.ends if end_s <= time_s)
 
 
 def estimate_sweep(plan: SweepPlan, *, options: RunOptions | None = None) -> SweepEstimate:
@@ -71,9 +79,11 @@ def estimate_sweep(plan: SweepPlan, *, options: RunOptions | None = None) -> Swe
     mean_s = sum(timed) / len(timed)
     times = [*timed, *(mean_s for _ in kinds[len(timed) :])]
     slots = room_for(options, device=plan.device).slots
+    durations = _durations(plan, kinds, times)
     where = "as many as fit" if options.max_concurrent is None else "as asked for"
     return SweepEstimate(
-        time_s=makespan(_durations(plan, kinds, times), slots),
+        time_s=makespan(durations, slots),
+        ends=tuple(sorted(zip(group_ends(durations, slots), _group_trials(plan), strict=True))),
         disk_bytes=_disk_bytes(plan, kinds) + _bytes_of_samples(plan, kinds, options),
         basis=(
             f"{len(timed)} of {len(kinds)} kind(s) of trial timed for a few steps in groups as "
@@ -179,6 +189,13 @@ def _durations(
         return [len(g.trials) * time_s[shared_settings(g.trials[0])] for g in plan.groups]
     mean_s = sum(times) / len(times)
     return [plan.num_trials / plan.num_groups * mean_s] * plan.num_groups
+
+
+def _group_trials(plan: SweepPlan) -> list[float]:
+    """Return the trials of each group, in the order they start; of a search their mean."""
+    if not plan.is_search:
+        return [float(len(group.trials)) for group in plan.groups]
+    return [plan.num_trials / plan.num_groups] * plan.num_groups
 
 
 def num_evaluations(config: TrialConfig) -> int:

@@ -141,10 +141,17 @@ def group_by_seed(trials: Iterable[TrialConfig], size: int) -> list[tuple[TrialC
 
 def makespan(durations: Iterable[float], slots: int) -> float:
     """Return when the last of some groups ends, each started in turn as soon as a slot is free."""
-    ends = [0.0] * slots
+    return max(group_ends(durations, slots), default=0.0)
+
+
+def group_ends(durations: Iterable[float], slots: int) -> list[float]:
+    """Return when each group ends, each started in turn as soon as a slot is free."""
+    free_at = [0.0] * slots
+    ends = []
     for duration in durations:
-        heapq.heapreplace(ends, ends[0] + duration)
-    return max(ends)
+        ends.append(free_at[0] + duration)
+        heapq.heapreplace(free_at, ends[-1])
+    return ends
 
 
 def digest(value: Any) -> str:

@@ -1,5 +1,6 @@
 """What goes into a sweep, what comes out of it, and who is told meanwhile."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,9 @@ from rlp_sweeps.errors import ArgumentError, ClusterError
 from rlp_sweeps.orchestration.best_points import BestPoint
 from rlp_sweeps.orchestration.planner import SweepPlan
 from rlp_sweeps.schema import STATUSES
+
+BUDGETS = ("hours", "trials")
+"""What a budget is given in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +36,9 @@ class RunOptions:
         probes: Probes of trials that end from now on, and of what is trained later in the same
             directory; empty: none, or those that the directory was asked for before.
         trusts_code: Import and call the code that a run directory names, whoever began it.
+        max_hours: Hours from the start of this call after which no group starts and those at work
+            pause at the end of their epoch; None: no limit.
+        max_trials: Trials that this call trains at most; None: no limit.
     """
 
     address: str | None = None
@@ -48,6 +55,8 @@ class RunOptions:
     keep_samples: bool = False
     probes: tuple[str, ...] = ()
     trusts_code: bool = False
+    max_hours: float | None = None
+    max_trials: int | None = None
 
     def gpus_of_group(self, device: str) -> float:
         """Return the GPUs of one group on that device, the default filled in."""
@@ -67,6 +76,8 @@ class RunOptions:
             "0 <= gpus_per_group": self.gpus_per_group is None or self.gpus_per_group >= 0,
             "1 <= num_cpus": self.num_cpus is None or self.num_cpus >= 1,
             "0 <= checkpoint_interval_s": self.checkpoint_interval_s >= 0,
+            "0 < max_hours": self.max_hours is None or 0 < self.max_hours < math.inf,
+            "1 <= max_trials": self.max_trials is None or self.max_trials >= 1,
         }
         for rule, holds in rules.items():
             if not holds:
@@ -106,7 +117,9 @@ class SweepOutcome:
         lost: One sentence for each group whose process was lost once too often.
         num_points_left: Points of a search that are not told yet.
         best: Points of a search that no other one beats so far; several with two objectives.
-        interrupted: The sweep was stopped by a signal.
+        interrupted: The sweep was stopped before its end.
+        stopped_by: What it was stopped by: ``hours`` or ``trials`` of its budget, ``cancel``; None:
+            a signal.
         wall_time_s: Seconds from start to end of this attempt.
         unprobed: Why trials could not be probed as they ended, one sentence each.
         tracking_error: Why MLflow does not hold everything; `sync` completes it.
@@ -121,6 +134,7 @@ class SweepOutcome:
     num_points_left: int = 0
     best: tuple[BestPoint, ...] = ()
     interrupted: bool = False
+    stopped_by: str | None = None
     wall_time_s: float = 0.0
     unprobed: tuple[str, ...] = ()
     tracking_error: str | None = None
@@ -132,9 +146,12 @@ class SweepOutcome:
 
     @property
     def exit_status(self) -> int:
-        """0: done; 1: trials failed, are missing or were not probed; 130: interrupted."""
+        """0: done; 1: trials failed, are missing or not probed; 3: out of budget; 130: stopped.
+
+        The last two where trials are left.
+        """
         if self.interrupted and not self.is_complete:
-            return 130
+            return 3 if self.stopped_by in BUDGETS else 130
         return 0 if self.is_complete and not (self.failed or self.unprobed) else 1
 
 
@@ -231,10 +248,14 @@ class AttemptLog:
 
     Attributes:
         running: Groups that were started and have not ended.
-        num_ended: Groups that ended, lost ones included.
+        num_ended: Groups that ended, lost ones included, those that go on later left out.
         lost: One sentence for each group whose process was lost for good.
+        busy_s: Seconds that groups held their place, summed over groups.
+        stopped_by: Why it ended before its groups were done; None where it did not, or by a signal.
     """
 
     running: set[str] = field(default_factory=set)
     num_ended: int = 0
     lost: list[str] = field(default_factory=list)
+    busy_s: float = 0.0
+    stopped_by: str | None = None

@@ -1,7 +1,7 @@
 """Rows of finished trials: read for a few trials, or taken over from older sweeps."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +123,16 @@ def _epochs_of(source: RunDirectory, trial_ids: set[str]) -> defaultdict[str, li
             if row["trial_id"] in trial_ids:
                 epochs[row["trial_id"]].append(row)
     return epochs
+
+
+class RowReader:
+    """Reads finished trials for a search: those of the start from memory, later ones from parts."""
+
+    def __init__(self, directory: RunDirectory, rows: Mapping[str, Row]) -> None:
+        self._directory = directory
+        self._rows = rows
+
+    def __call__(self, trial_ids: Collection[str]) -> dict[str, Row]:
+        """Return the rows of those of these trials that have one."""
+        known = {i: self._rows[i] for i in trial_ids if i in self._rows}
+        return known | read_parts(self._directory, [i for i in trial_ids if i not in known])

@@ -103,6 +103,10 @@ class SweepOptunaSearch(OptunaSearch):
 
     Attributes:
         points_per_group: Points asked at a time from now on.
+        trials_left: Trials that may still be started; None: all. A group starts whole or not at
+            all, and points are asked only where all their trials may start, so that the points of
+            a search do not depend on how often it was stopped.
+        is_out_of_trials: Whether a group was left for a later attempt because of that.
     """
 
     def __init__(
@@ -132,6 +136,8 @@ class SweepOptunaSearch(OptunaSearch):
             sampler=point_sampler(search, 0),
         )
         self.points_per_group = 1
+        self.trials_left: int | None = None
+        self.is_out_of_trials = False
         self._sweep_space = space
         self._search = search
         self._log = log
@@ -184,13 +190,32 @@ class SweepOptunaSearch(OptunaSearch):
             while self._ready:
                 group = self._ready.popleft().without(self._pending() | set(self._rows))
                 if group.trials:
-                    self._running[trial_id] = group
-                    return {"group": group.to_text()}
+                    return self._start(trial_id, group)
             self._settle()
-            points = self._ask()
-            if not points:
+            if not self._next_numbers() or not self._may_start(self._num_new_trials()):
                 return Searcher.FINISHED
+            points = self._ask()
             self._ready.extend(form_groups(points, size_of=self._size_of))
+
+    def _start(self, trial_id: str, group: Group) -> dict[str, Any] | str:
+        """Return a group as the trainable's `config`, unless it is more than may still start."""
+        if not self._may_start(len(group.trials)):
+            self._ready.appendleft(group)
+            return Searcher.FINISHED
+        if self.trials_left is not None:
+            self.trials_left -= len(group.trials)
+        self._running[trial_id] = group
+        return {"group": group.to_text()}
+
+    def _may_start(self, num_trials: int) -> bool:
+        if self.trials_left is not None and num_trials > self.trials_left:
+            self.is_out_of_trials = True
+        return not self.is_out_of_trials
+
+    def _num_new_trials(self) -> int:
+        """Return the most trials of the points that are asked next, where nobody has asked them."""
+        num_new = sum(number >= len(self._asked) for number in self._next_numbers())
+        return num_new * len(self._sweep_space.arms) * self._sweep_space.num_seeds
 
     def _ask(self) -> dict[int, tuple[TrialConfig, ...]]:
         """Ask for the next points and return the trials of all that were ever asked with them."""
@@ -221,6 +246,17 @@ class SweepOptunaSearch(OptunaSearch):
         start = len(self._asked)
         return list(range(start, min(start + self.points_per_group, self._search.num_points)))
 
+    @property
+    def next_size(self) -> int:
+        """Trials of the next group; the most that it can have where its points are to be asked."""
+        numbers = self._next_numbers()
+        waiting = {
+            n: self._members(self._asked[n].params, n) for n in numbers if n < len(self._asked)
+        }
+        groups = form_groups(waiting, size_of=self._size_of)
+        left = [len(group.without(self._rows).trials) for group in groups]
+        return next(filter(None, left), 0) if waiting else self._num_new_trials()
+
     def _pending(self) -> set[str]:
         """Return the trials that are being trained or wait for their group's turn."""
         groups = (*self._running.values(), *self._ready)
@@ -232,10 +268,14 @@ class SweepOptunaSearch(OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the sampler what the group's end has settled; Tune calls this."""
-        del result, error
-        group = self._running.pop(trial_id)
-        self._has_rows(group.trials)
+        """Tell the sampler what the group's end has settled; Tune calls this.
+
+        A group that ended without an error and without all rows was paused: its points stay open.
+        """
+        del result
+        group = self._running[trial_id]
+        if self._has_rows(group.trials) or error:
+            del self._running[trial_id]
         self._settle()
 
     def _settle(self) -> None:

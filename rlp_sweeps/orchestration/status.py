@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from rlp_sweeps.orchestration.attempt_state import read_attempt
+from rlp_sweeps.orchestration.attempts import read_attempts
 from rlp_sweeps.orchestration.best_points import BestPoint, best_points
 from rlp_sweeps.orchestration.planner import SweepPlan, plan_from_manifest
 from rlp_sweeps.orchestration.points import asked_groups, planned_trials
 from rlp_sweeps.orchestration.progress import FailedTrial, count_by_status, failed_trials
+from rlp_sweeps.tracking.holder import read_holder
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
 
@@ -28,6 +30,10 @@ class SweepStatus:
         remaining_s: Seconds to the end at the mean pace of the finished trials, as many at once as
             the driver at work trains, or one; None where nothing has finished.
         best: Points of a search that no other one beats so far; several with two objectives.
+        holder: Who is at work, or was killed at work and has left the directory as it was.
+        ended_by: What ended the last attempt, see `attempts.FinishedAttempt`; None before the first
+            end.
+        device_hours: Hours of a GPU, or of a core on a CPU, that groups have held so far.
     """
 
     name: str
@@ -39,6 +45,9 @@ class SweepStatus:
     failed: tuple[FailedTrial, ...]
     remaining_s: float | None
     best: tuple[BestPoint, ...] = ()
+    holder: str | None = None
+    ended_by: str | None = None
+    device_hours: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the status ready for JSON."""
@@ -61,7 +70,12 @@ def sweep_status(directory: Path) -> SweepStatus:
     if plan.is_search and not num_points_left:
         num_remaining = sum(trial_id not in statuses for trial_id in planned)
     is_running = opened.is_held()
-    state = read_attempt(opened.path) if is_running else None
+    written = read_attempt(opened.path)
+    state = written if is_running else None
+    attempts = read_attempts(opened.path)
+    signed = read_holder(opened.path)
+    unfinished_s = 0.0 if written is None else written.busy_s * written.devices_per_group
+    device_hours = sum(a.device_hours for a in attempts) + unfinished_s / 3600
     running = set() if state is None else set(state.running)
     return SweepStatus(
         name=plan.name,
@@ -73,6 +87,9 @@ def sweep_status(directory: Path) -> SweepStatus:
         failed=failed_trials(rows),
         remaining_s=_remaining_s(rows, num_remaining, 1 if state is None else state.slots),
         best=best_points(plan.space, rows),
+        holder=None if signed is None else str(signed),
+        ended_by=attempts[-1].ended_by if attempts else None,
+        device_hours=device_hours,
     )
 
 

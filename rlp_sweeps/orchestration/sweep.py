@@ -3,19 +3,19 @@
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import ArgumentError, TrackingError
-from rlp_sweeps.orchestration.attempt_state import remove_attempt
+from rlp_sweeps.orchestration.attempts import keep_attempt, keep_lost_attempt
 from rlp_sweeps.orchestration.best_points import best_points
+from rlp_sweeps.orchestration.budget import brake_of, check_budget, check_fits
 from rlp_sweeps.orchestration.data_identity import data_fingerprints
 from rlp_sweeps.orchestration.farewell import farewell
 from rlp_sweeps.orchestration.named_code import check_code, trust_code
 from rlp_sweeps.orchestration.planner import (
-    Group,
     SweepPlan,
     check_plan,
     group_representatives,
@@ -42,7 +42,8 @@ from rlp_sweeps.orchestration.progress import (
     failed_trials,
 )
 from rlp_sweeps.orchestration.resources import GroupResources, check_cluster, ray_session
-from rlp_sweeps.orchestration.rows import Row, read_parts, take_over
+from rlp_sweeps.orchestration.rows import RowReader, read_parts, take_over
+from rlp_sweeps.orchestration.work import Work
 from rlp_sweeps.tracking.kept_weights import keep_weights
 from rlp_sweeps.tracking.mlflow_tracker import (
     MlflowFeed,
@@ -61,6 +62,7 @@ from rlp_sweeps.tracking.sample_rows import keep_samples
 
 if TYPE_CHECKING:
     from rlp_sweeps.orchestration.attempt import Attempt
+    from rlp_sweeps.orchestration.brake import Brake
     from rlp_sweeps.orchestration.search import SweepOptunaSearch
 
 
@@ -162,6 +164,7 @@ def check_resume(
 def _check_request(plan: SweepPlan, options: RunOptions) -> None:
     """Refuse what cannot be carried out before anything is written."""
     check_early_stopping(plan)
+    check_budget(plan, options)
     check_cluster(options, GroupResources.of(options, device=plan.device))
     if options.probes:
         from rlp_sweeps.orchestration.probe_fit import left_out_of_plan
@@ -193,19 +196,6 @@ def _check_labels(plan: SweepPlan) -> None:
         raise ArgumentError(msg)
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What is left to do."""
-
-    finished: dict[str, str]
-    groups: list[Group]
-    searcher: "SweepOptunaSearch | None"
-
-    @property
-    def num_groups(self) -> int:
-        return len(self.groups) if self.searcher is None else self.searcher.num_left
-
-
 class _Sweep:
     """One driver's walk through a plan."""
 
@@ -225,7 +215,9 @@ class _Sweep:
     def run(self) -> SweepOutcome:
         """Train what is left, gather the rows, complete MLflow, and say how the sweep stands."""
         started = time.monotonic()
-        with self._directory.held():
+        with self._directory.held() as holder:
+            keep_lost_attempt(self._directory.path)
+            brake = brake_of(self._options, self._directory.path, holder, started_at=started)
             if self._options.keep_weights:
                 keep_weights(self._directory)
             if self._options.keep_samples:
@@ -234,32 +226,36 @@ class _Sweep:
                 ask_for_probes(self._directory, self._options.probes)
             self._directory.compact()  # from here on, part files are this attempt's
             work = self._work()
-            log = self._attempt(work) if work.num_groups else AttemptLog()
+            log = self._attempt(work, brake) if work.num_groups else AttemptLog()
             failed_before = set(work.finished) - self._done(work.finished)
             not_retried = failed_before - set(read_parts(self._directory, failed_before))
             self._directory.compact()
-            interrupted = self._was_interrupted(work, log)
-            outcome = self._outcome(log, interrupted=interrupted, not_retried=not_retried)
+            outcome = self._outcome(work, log, not_retried=not_retried)
             self._remove_checkpoints(outcome)
             outcome = replace(
                 outcome,
                 wall_time_s=time.monotonic() - started,
                 tracking_error=self._complete_tracking(),
             )
-        remove_attempt(self._directory.path)
+            ended_by = outcome.stopped_by or ("signal" if outcome.interrupted else "done")
+            keep_attempt(self._directory.path, busy_s=log.busy_s, ended_by=ended_by)
         self._progress.on_end(outcome)
         return outcome
 
-    def _work(self) -> _Work:
+    def _work(self) -> Work:
         finished = self._directory.finished_trials()
         if self._plan.is_search:
             searcher = self._searcher()
             if searcher.num_left or not self._plan.trials:
-                return _Work(finished, [], searcher)
-            return _Work(finished, remaining_groups(self._plan, self._done(finished)), None)
+                return Work(finished, [], searcher)
+            return self._grid_work(finished)
         planned = {trial.trial_id for trial in self._plan.trials}
         finished |= take_over(self._directory, self._options.reuse, planned - set(finished))
-        return _Work(finished, remaining_groups(self._plan, self._done(finished)), None)
+        return self._grid_work(finished)
+
+    def _grid_work(self, finished: dict[str, str]) -> Work:
+        groups = remaining_groups(self._plan, self._done(finished))
+        return Work.of_grid(finished, groups, max_trials=self._options.max_trials)
 
     def _done(self, finished: Mapping[str, str]) -> set[str]:
         """Return the trials that are not trained again."""
@@ -275,11 +271,11 @@ class _Sweep:
         return SweepOptunaSearch(
             self._plan.space,
             log=PointLog.of(self._directory.path),
-            read_rows=_RowReader(self._directory, {i: rows[i] for i in done}),
+            read_rows=RowReader(self._directory, {i: rows[i] for i in done}),
             size_of=self._plan.group_size_of,
         )
 
-    def _attempt(self, work: _Work) -> AttemptLog:
+    def _attempt(self, work: Work, brake: "Brake") -> AttemptLog:
         resources = GroupResources.of(self._options, device=self._plan.device)
         session = ray_session(self._options, resources)
         check_store(self._tracking_uri)
@@ -290,12 +286,17 @@ class _Sweep:
         ):
             from rlp_sweeps.orchestration.attempt import run_attempt
 
-            attempt = self._attempt_of(work, resources, feed, slots)
+            attempt = self._attempt_of(work, resources, feed, slots, brake)
             self._progress.on_start(self._plan, work.num_groups, count_by_status(work.finished))
             return run_attempt(attempt, self._progress)
 
     def _attempt_of(
-        self, work: _Work, resources: GroupResources, feed: MlflowFeed, slots: int
+        self,
+        work: Work,
+        resources: GroupResources,
+        feed: MlflowFeed,
+        slots: int,
+        brake: "Brake",
     ) -> "Attempt":
         from rlp_sweeps.orchestration.attempt import Attempt, group_texts
         from rlp_sweeps.orchestration.trainable import SweepJob
@@ -304,6 +305,9 @@ class _Sweep:
         num_points = points_per_group(self._plan, slots=num_concurrent)
         if work.searcher is not None:
             work.searcher.points_per_group = num_points
+            work.searcher.trials_left = self._options.max_trials
+            if self._options.max_trials is not None:
+                check_fits(work.searcher.next_size, self._options.max_trials)
         halved = halved_space(self._plan, num_points=num_points)
         job = SweepJob(
             directory=self._directory,
@@ -327,16 +331,11 @@ class _Sweep:
             max_concurrent=num_concurrent,
             feed=feed,
             is_own_cluster=self._options.address is None,
+            brake=brake,
         )
 
-    def _was_interrupted(self, work: _Work, log: AttemptLog) -> bool:
-        """Return whether groups were left that neither ended nor were lost."""
-        if work.searcher is None:
-            return log.num_ended < work.num_groups
-        return work.searcher.num_left > 0
-
     def _outcome(
-        self, log: AttemptLog, *, interrupted: bool, not_retried: Collection[str]
+        self, work: Work, log: AttemptLog, *, not_retried: Collection[str]
     ) -> SweepOutcome:
         trials = self._directory.read_trials()
         statuses = dict(
@@ -354,7 +353,8 @@ class _Sweep:
             lost=tuple(log.lost),
             num_points_left=num_points_left,
             best=best_points(self._plan.space, trials.to_pylist()),
-            interrupted=interrupted,
+            interrupted=work.was_interrupted(log),
+            stopped_by=log.stopped_by or ("trials" if work.is_out_of_trials else None),
             unprobed=tuple(self._unprobed()),
         )
 
@@ -384,15 +384,3 @@ class _Sweep:
         except TrackingError as error:
             return str(error)
         return None
-
-
-class _RowReader:
-    """Reads finished trials for a search: those of the start from memory, later ones from parts."""
-
-    def __init__(self, directory: RunDirectory, rows: Mapping[str, Row]) -> None:
-        self._directory = directory
-        self._rows = rows
-
-    def __call__(self, trial_ids: Collection[str]) -> dict[str, Row]:
-        known = {i: self._rows[i] for i in trial_ids if i in self._rows}
-        return known | read_parts(self._directory, [i for i in trial_ids if i not in known])

@@ -14,6 +14,7 @@ import torch
 from ray import tune
 
 from rlp_sweeps.errors import CheckpointError
+from rlp_sweeps.orchestration.brake import is_pause_requested
 from rlp_sweeps.orchestration.early_stopping import clear_stop_request, is_stop_requested
 from rlp_sweeps.orchestration.halving import GroupHalving
 from rlp_sweeps.orchestration.planner import Group
@@ -25,7 +26,13 @@ from rlp_sweeps.tracking.mlflow_feed import news_text
 from rlp_sweeps.tracking.probe_rows import write_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory, code_version
 from rlp_sweeps.tracking.sample_rows import keeps_samples, write_samples
-from rlp_sweeps.training.loop import GroupContext, GroupProgress, TrialResult, train_group
+from rlp_sweeps.training.loop import (
+    GroupContext,
+    GroupProgress,
+    TrainingPaused,
+    TrialResult,
+    train_group,
+)
 from rlp_sweeps.training.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -36,6 +43,9 @@ EVALUATIONS_EVERY_S = 10.0
 
 NEWS = "news"
 """Key of a report under which stands what MLflow is told of."""
+
+PAUSED = "paused"
+"""Key of a group's last report that stands there where the group goes on in a later attempt."""
 
 REPORTED_METRICS = ("val_accuracy", "val_loss", "memorization")
 """Means over a group's members that Tune's schedulers and the live view see."""
@@ -123,6 +133,7 @@ class GroupRun:
 
     Attributes:
         counts: Members that have ended here, by status.
+        is_paused: Whether the others go on in a later attempt, from the checkpoint.
     """
 
     def __init__(
@@ -138,6 +149,7 @@ class GroupRun:
         self._told_at = time.monotonic()
         self._epoch = 0
         self._probes: EndProbes | None = None
+        self.is_paused = False
         self.counts = dict.fromkeys(STATUSES, 0)
 
     def run(self) -> None:
@@ -145,13 +157,17 @@ class GroupRun:
         if self._group.trials:
             try:
                 self._train()
+            except TrainingPaused:
+                self.is_paused = True
             except Exception:  # noqa: BLE001  the trial boundary; what cannot be recorded raises
                 self._fail(traceback.format_exc())
             finally:
                 if self._probes is not None:
                     self._probes.close()
-            self._job.directory.remove_checkpoint(self._group.group_id)
-        self._report({"epoch": self._epoch, **self._scalar_counts(), **self._news()})
+            if not self.is_paused:
+                self._job.directory.remove_checkpoint(self._group.group_id)
+        paused = {PAUSED: 1} if self.is_paused else {}
+        self._report({"epoch": self._epoch, **self._scalar_counts(), **paused, **self._news()})
 
     def _train(self) -> None:
         self._probes = self._job.end_probes()
@@ -176,7 +192,13 @@ class GroupRun:
         context = self._job.context_of(self._group)
         if self._probes is not None:
             context = replace(context, weights_folder=self._probes.weights_folder)
-        train_group(self._group.trials, context=context, report=self._on_epoch, record=self._end)
+        train_group(
+            self._group.trials,
+            context=context,
+            report=self._on_epoch,
+            record=self._end,
+            pauses=is_pause_requested,
+        )
 
     def _on_epoch(self, progress: GroupProgress) -> Collection[str]:
         """Pass on an epoch and return the members that shall stop."""

@@ -16,8 +16,8 @@ from rlp_sweeps.orchestration.planner import SweepPlan
 from rlp_sweeps.orchestration.progress import FailedTrial, RunOptions, SweepOutcome
 
 COMMANDS = (
-    *("spaces", "new", "plan", "run", "resume", "status", "probe", "analyze", "show", "query"),
-    *("export", "compare", "sync", "ui"),
+    *("spaces", "new", "plan", "run", "resume", "follow-up", "cancel", "status", "probe"),
+    *("analyze", "show", "query", "export", "compare", "sync", "ui"),
 )
 Capture = pytest.CaptureFixture[str]
 
@@ -111,7 +111,9 @@ def test_every_command_explains_itself(command: str, capsys: Capture) -> None:
         "run": "--output --address --device --engine --group-size --max-concurrent "
         "--cpus-per-group --gpus-per-group --tracking-uri --num-seeds --set --reuse --no-analyze",
         "plan": "--device --engine --group-size --num-seeds --set --json",
-        "resume": "--address --device --max-concurrent --tracking-uri --no-analyze",
+        "resume": "--address --device --max-concurrent --tracking-uri --max-hours --max-trials "
+        "--no-analyze",
+        "cancel": "--now --no-wait",
         "status": "--json",
         "analyze": "--outcome --diverged --json",
         "query": "--format",

@@ -200,6 +200,16 @@ def make_status(**changes: Any) -> SweepStatus:
         ({"remaining_s": None}, "time left unknown"),
         ({"num_remaining": 0, "is_running": False}, "state not at work"),
         ({"num_remaining": 0}, "time left none"),
+        ({"holder": "process 7 on here"}, "state at work: process 7 on here planned"),
+        (
+            {"is_running": False, "ended_by": "hours"},
+            "state not at work: the budget of hours is used up; `rlp-sweeps resume` goes on",
+        ),
+        (
+            {"is_running": False, "holder": "process 7 on here"},
+            "state not at work: process 7 on here was killed;",
+        ),
+        ({"device_hours": 2.5}, "device time 2 h 30 min so far"),
     ],
 )
 def test_status_says_how_far_a_sweep_is(
