@@ -2,7 +2,7 @@
 
 - ``app``: the commands by name, exit status, one sentence for what went wrong;
 - ``sweeping``: spaces, plan, run, resume, status;
-- ``following``, ``cancelling``: follow-up, cancel;
+- ``following``, ``extending``, ``cancelling``: follow-up, extend, cancel;
 - ``probing``: probe;
 - ``reading``: analyze, query, sync, ui;
 - ``options``: options that commands share, and the requests made from them;

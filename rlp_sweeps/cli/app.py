@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import rlp_sweeps
-from rlp_sweeps.cli import cancelling, following, probing, reading, studies, sweeping
+from rlp_sweeps.cli import cancelling, extending, following, probing, reading, studies, sweeping
 from rlp_sweeps.cli.options import WRONG_REQUEST, say
 from rlp_sweeps.errors import RlpSweepsError
 
@@ -55,6 +55,7 @@ for _command in (
     sweeping.run,
     sweeping.resume,
     following.follow_up,
+    extending.extend,
     cancelling.cancel,
     sweeping.status,
     probing.probe,

@@ -10,6 +10,7 @@ from typing import Any
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import DeviceError, RunDirectoryError
 from rlp_sweeps.orchestration.engine_choice import AUTO, EngineChoice, EngineRequest, Room
+from rlp_sweeps.orchestration.extension import current_space
 from rlp_sweeps.orchestration.grouping import Group, chunked, digest, grouped, shared_settings
 from rlp_sweeps.orchestration.kinds import (
     check_config,
@@ -224,6 +225,8 @@ def plan_from_manifest(manifest: Mapping[str, Any]) -> SweepPlan:
         raise RunDirectoryError(msg)
     for trials in followed_up(manifest):
         plan = with_trials(plan, trials)
+    if plan.is_search:
+        return replace(plan, space=current_space(manifest))
     return plan
 
 

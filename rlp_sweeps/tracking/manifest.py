@@ -103,14 +103,19 @@ def check_manifest(manifest: Mapping[str, Any], *, where: Path) -> None:
 
 
 def extend_manifest(
-    manifest: Mapping[str, Any], configs: Iterable[TrialConfig], *, why: str
+    manifest: Mapping[str, Any],
+    configs: Iterable[TrialConfig],
+    *,
+    why: str,
+    extends: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the manifest of a sweep that goes on with a follow-up's trials.
+    """Return the manifest of a sweep that goes on with trials of a follow-up or an extension.
 
     Args:
         manifest: As it stands.
         configs: New trials; those that are planned already are left out.
         why: What they are for, one sentence.
+        extends: What an extension adds to the search space; None for a follow-up.
     """
     planned = {entry["trial_id"] for entry in manifest["trials"]}
     added = [entry for entry in map(_entry, configs) if entry["trial_id"] not in planned]
@@ -119,6 +124,7 @@ def extend_manifest(
         "code_version": code_version(),
         "why": why,
         "trial_ids": [entry["trial_id"] for entry in added],
+        **({} if extends is None else {"extends": dict(extends)}),
     }
     return {
         **manifest,

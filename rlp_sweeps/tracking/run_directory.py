@@ -128,19 +128,26 @@ class RunDirectory:
         text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         files.write_text_atomically(self.path / _MANIFEST_NAME, text)
 
-    def add_trials(self, configs: Iterable[TrialConfig], *, why: str) -> None:
-        """Plan a follow-up's trials: the manifest holds them from now on.
+    def add_trials(
+        self,
+        configs: Iterable[TrialConfig],
+        *,
+        why: str,
+        extends: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Plan trials of a follow-up or an extension: the manifest holds them from now on.
 
         Args:
             configs: New trials; those that are planned already are left out.
             why: What they are for, one sentence.
+            extends: What an extension adds to the search space; None for a follow-up.
 
         Raises:
             RunDirectoryError: The directory cannot be written, or another process holds it.
         """
         with self.held():
             self.__dict__.pop("manifest", None)  # another process may have extended it
-            extended = extend_manifest(self.manifest, configs, why=why)
+            extended = extend_manifest(self.manifest, configs, why=why, extends=extends)
             try:
                 self._write_manifest(extended)
             except OSError as error:

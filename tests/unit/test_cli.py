@@ -16,8 +16,8 @@ from rlp_sweeps.orchestration.planner import SweepPlan
 from rlp_sweeps.orchestration.progress import FailedTrial, RunOptions, SweepOutcome
 
 COMMANDS = (
-    *("spaces", "new", "plan", "run", "resume", "follow-up", "cancel", "status", "probe"),
-    *("analyze", "show", "query", "export", "compare", "sync", "ui"),
+    *("spaces", "new", "plan", "run", "resume", "follow-up", "extend", "cancel", "status"),
+    *("probe", "analyze", "show", "query", "export", "compare", "sync", "ui"),
 )
 Capture = pytest.CaptureFixture[str]
 
@@ -113,6 +113,7 @@ def test_every_command_explains_itself(command: str, capsys: Capture) -> None:
         "plan": "--device --engine --group-size --num-seeds --set --json",
         "resume": "--address --device --max-concurrent --tracking-uri --max-hours --max-trials "
         "--no-analyze",
+        "extend": "--set --num-seeds --num-points --dry-run --json --max-hours --no-analyze",
         "cancel": "--now --no-wait",
         "status": "--json",
         "analyze": "--outcome --diverged --json",
