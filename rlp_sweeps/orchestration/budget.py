@@ -91,11 +91,12 @@ def first_trials(groups: Sequence[Group], max_trials: int | None) -> list[Group]
     if max_trials is None:
         return list(groups)
     first: list[Group] = []
+    left = max_trials
     for group in groups:
-        left = max_trials - sum(len(taken.trials) for taken in first)
         if left <= 0:
             break
         first.append(group.without({trial.trial_id for trial in group.trials[left:]}))
+        left -= len(first[-1].trials)
     return first
 
 

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,9 @@ class CancelRequest:
 
 def read_holder(directory: Path) -> Holder | None:
     """Return who has signed last and not signed off; None where nobody has."""
-    values = _read_json(directory / _HOLDER_NAME)
-    return None if values is None else Holder(**values)
+    values = _read_json(directory / _HOLDER_NAME) or {}
+    names = [field.name for field in fields(Holder)]
+    return Holder(**{n: values[n] for n in names}) if set(names) <= set(values) else None
 
 
 def lost_holder(directory: Path, *, now: float | None = None) -> Holder | None:
@@ -161,7 +162,7 @@ def read_request(directory: Path, holder: Holder) -> CancelRequest | None:
     values = _read_json(directory / _REQUEST_NAME)
     if values is None or values.get("token") != holder.token:
         return None
-    return CancelRequest(**values)
+    return CancelRequest(token=holder.token, now=bool(values.get("now")))
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -155,6 +155,22 @@ def test_group_starts_over_when_its_checkpoint_is_of_no_use(job, plan, monkeypat
     assert _statuses(job) == ["completed", "completed"]
 
 
+def test_group_that_is_asked_to_pause_leaves_a_checkpoint_and_no_rows(job, plan, monkeypatch):
+    monkeypatch.setattr(trainable, "is_pause_requested", lambda: True)
+    job = replace(job, checkpoint_interval_s=3600.0)
+
+    reports = _run(job, plan)
+
+    assert [report["epoch"] for report in reports] == [1, 1]
+    assert reports[-1]["paused"] == 1
+    assert _statuses(job) == []
+    assert job.directory.checkpoint_path(plan.groups[0].group_id).exists()
+
+    monkeypatch.setattr(trainable, "is_pause_requested", lambda: False)
+    assert [report["epoch"] for report in _run(job, plan)] == [2, 3, 3]
+    assert _statuses(job) == ["completed", "completed"]
+
+
 def test_group_that_is_asked_to_stop_writes_stopped_rows(job, plan):
     def report(scalars):
         if scalars["epoch"] == 1:
