@@ -105,7 +105,7 @@ def time_there(directory: Path) -> float:
     """
     probe = directory / f".{uuid.uuid4().hex[:12]}.tmp"
     try:
-        probe.touch()
+        probe.write_text("")
         return probe.stat().st_mtime
     finally:
         probe.unlink(missing_ok=True)
@@ -125,10 +125,11 @@ def signed(directory: Path) -> Iterator[Holder]:
         since_ms=time.time_ns() // 1_000_000,
     )
     path = directory / _HOLDER_NAME
-    files.write_text_atomically(path, json.dumps(asdict(holder)))
+    text = json.dumps(asdict(holder))
+    files.write_text_atomically(path, text)
     (directory / _REQUEST_NAME).unlink(missing_ok=True)  # was meant for an earlier holder
     is_over = threading.Event()
-    pulse = threading.Thread(target=_renew, args=(path, is_over), daemon=True)
+    pulse = threading.Thread(target=_renew, args=(path, text, is_over), daemon=True)
     pulse.start()
     try:
         yield holder
@@ -139,12 +140,12 @@ def signed(directory: Path) -> Iterator[Holder]:
         (directory / _REQUEST_NAME).unlink(missing_ok=True)
 
 
-def _renew(path: Path, is_over: threading.Event) -> None:
+def _renew(path: Path, text: str, is_over: threading.Event) -> None:
     while not is_over.wait(PULSE_S):
         try:
-            os.utime(path)
+            files.write_text_atomically(path, text)
         except OSError:
-            continue  # a file system that is away for a while, or somebody has removed it
+            continue  # a file system that is away for a while
 
 
 def ask_to_stop(directory: Path, holder: Holder, *, now: bool) -> None:
