@@ -23,7 +23,10 @@ from rlp_sweeps.errors import RunDirectoryError, SchemaError
 from rlp_sweeps.schema import EPOCHS, STATUSES, TRIALS
 
 REQUIRED_TRIAL_COLUMNS = tuple(column.name for column in TRIALS if column.required)
-_READ_PROVENANCE = ("num_classes", "error", "point", "code_version", "matched_multiplier")
+_READ_PROVENANCE = (
+    *("num_classes", "error", "point", "code_version", "matched_multiplier"),
+    *("num_train_samples", "num_parameters"),
+)
 _READ = tuple(c for c in TRIALS if c.role != "provenance" or c.name in _READ_PROVENANCE)
 _ROUNDING = 1e-6
 """How far a share may lie outside [0, 1]: another program may have averaged in Float32."""
@@ -34,11 +37,11 @@ _NEVER_NULL = ("trial_id", "status", "arm", "lr", "rlp_lambda", "label_smoothing
 def load_trials(directories: Sequence[Path]) -> pl.DataFrame:
     """Return one row a trial: the schema's columns that are there, and every ``config_`` column.
 
-    Of the provenance only `num_classes`, `error`, `point`, `code_version` and `matched_multiplier`
-    are read, the first two null where the files lack them; `memorization` and `equivalent_lr` are
-    computed where they are missing. A trial that stands in several files or directories is kept
-    once: a finished row wins over a stopped one, that over a failed one, then the earlier directory
-    wins.
+    Of the provenance only `num_classes`, `error`, `point`, `code_version`, `matched_multiplier`,
+    `num_train_samples` and `num_parameters` are read, the first two null where the files lack them;
+    `memorization` and `equivalent_lr` are computed where they are missing. A trial that stands in
+    several files or directories is kept once: a finished row wins over a stopped one, that over a
+    failed one, then the earlier directory wins.
 
     Raises:
         RunDirectoryError: A directory does not exist, holds no trials, or is of a newer version.

@@ -4,6 +4,7 @@ Every text that comes from the data is escaped by the template engine; only the 
 package makes, are put in as they are.
 """
 
+import base64
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -14,6 +15,8 @@ from markupsafe import Markup
 
 from analysis.canvas import Figure, inline_svg
 from analysis.memorization_table import comparison_table
+from analysis.methods import write_methods
+from analysis.report_script import SCRIPT, hash_of
 from analysis.report_tables import (
     EFFECT_LABELS,
     Table,
@@ -31,6 +34,9 @@ from analysis.verdict import is_resolved
 from analysis.wording import Quantity, format_value, no_interval, quantity_of
 
 MAX_TILES = 6
+MAX_LINK_BYTES = 200_000
+"""Data of a figure that the page carries along; larger ones lie in their file alone."""
+
 MAX_FAILED = 50
 
 _TILE_EFFECTS = ("effect_total", "effect_lr", "effect_memorization")
@@ -49,13 +55,16 @@ def render_report(analysis: Analysis, figures: Sequence[Figure]) -> str:
         num_trials=analysis.num_trials,
         failed=_failed(analysis.trials),
         num_failed_hidden=max(0, analysis.num_trials["failed"] - MAX_FAILED),
-        figures=[(figure, Markup(inline_svg(figure))) for figure in figures],
+        figures=[(f, Markup(inline_svg(f)), _as_link(f.data)) for f in figures],
         pooled=[pooled_table(analysis, outcome) for outcome in outcomes],
         cell_effects=effects_table(analysis),
         cells=cells_table(analysis),
         surface=_surface(analysis),
         probed=probes_table(analysis) if analysis.probed is not None else None,
         memorization=_memorization(analysis),
+        methods=write_methods(analysis),
+        script=Markup(SCRIPT),
+        script_hash=hash_of(SCRIPT),
     )
 
 
@@ -98,6 +107,14 @@ def _tile_line(row: dict[str, Any], quantity: Quantity) -> dict[str, Any]:
         or f"no interval: {no_interval(row['num_seeds'])}",
         "is_resolved": is_resolved(row),
     }
+
+
+def _as_link(data: pl.DataFrame) -> str | None:
+    """Return a figure's data as the address of a CSV file; None where they are too many."""
+    text = data.write_csv().encode()
+    if len(text) > MAX_LINK_BYTES:
+        return None
+    return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(text).decode()}"
 
 
 def _surface(analysis: Analysis) -> list[Table]:

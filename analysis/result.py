@@ -1,9 +1,9 @@
 """The analysis as a value: every table, the notes, the verdict, from trials and epochs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -57,6 +57,7 @@ class Analysis:
             asked for.
         probed: What `probes.with_probes` adds; None where no completed trial was probed.
         memorization: Memorization scores; None where no samples were kept.
+        packages: Versions of the packages that trained, by name, where the manifests tell.
     """
 
     trials: pl.DataFrame
@@ -77,6 +78,7 @@ class Analysis:
     benign: pl.DataFrame | None = None
     probed: "Probed | None" = None
     memorization: "Memorization | None" = None
+    packages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:

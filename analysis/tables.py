@@ -6,11 +6,13 @@ from pathlib import Path
 
 from analysis.benign import judge_memorization
 from analysis.benign_words import tell_memorization
+from analysis.border import read_manifest
 from analysis.claims import check_claims
 from analysis.figure_curves import drawn_trials
 from analysis.load import load_epochs, load_sweep
 from analysis.load_probes import load_probes
 from analysis.memorization import with_memorization
+from analysis.methods import packages_of
 from analysis.origin import Origin
 from analysis.output import write_analysis
 from analysis.pairing import Diverged, check_outcomes
@@ -90,7 +92,8 @@ def read_analysis(
     result = replace(result, benign=benign, further_paragraphs=said)
     result = with_probes(result, probes)
     result = with_memorization(result, find_samples(paths, trials, origin.kept))
-    return _with_claims(result, paths, origin)
+    packages = packages_of([read_manifest(path) for path in paths])
+    return _with_claims(replace(result, packages=packages), paths, origin)
 
 
 def _with_claims(analysis: Analysis, directories: Sequence[Path], origin: Origin) -> Analysis:

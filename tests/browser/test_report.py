@@ -1,8 +1,10 @@
 """The report in a real browser: figures are drawn, in light and dark, and nothing is fetched."""
 
+import base64
 import http.server
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -85,8 +87,8 @@ def count_pixels(path, color: str) -> int:
 def test_report_is_parsed_with_all_its_figures_and_sections(report, browse):
     page = browse(report.as_uri(), "--dump-dom")
 
-    assert page.count("<figure id=") == page.count("<svg ") == 5
-    for section in ("verdict", "trials", "figures", "tables", "reading"):
+    assert page.count("<figure id=") == page.count("<svg ") == 6
+    for section in ("verdict", "trials", "figures", "tables", "methods", "reading"):
         assert f'<section id="{section}"' in page
 
 
@@ -99,7 +101,7 @@ def test_report_draws_every_arm_on_its_paper(report, browse, tmp_path, scheme, p
 
     browse(report.as_uri(), setting, f"--screenshot={screenshot}", "--window-size=1100,5000")
 
-    for color in ARM_COLORS.values():
+    for color in (ARM_COLORS[arm] for arm in LEVELS):
         assert count_pixels(screenshot, color) > 200
     assert count_pixels(screenshot, paper) > 1_000_000
 
@@ -156,6 +158,59 @@ def test_report_sends_no_request(report, browse, serve, tmp_path):
     urls = requested(browse, address, tmp_path / "net.json")
 
     assert urls - {f"{address}/favicon.ico"} == {f"{address}/page.html"}
+
+
+CLICKS = """<script>
+for (const [column, times] of [[2, 1], [3, 2]]) {
+  const table = document.querySelector("table.sortable");
+  for (let i = 0; i < times; i++) table.tHead.rows[0].cells[column].querySelector("button").click();
+  const texts = [...table.tBodies[0].rows].map((row) => row.cells[column].textContent);
+  table.insertAdjacentHTML("afterend", `<output>${JSON.stringify(texts)}</output>`);
+}
+</script>"""
+
+
+def without_policy(page: str) -> str:
+    """Return the page as it is where any script may run."""
+    return re.sub(r"<meta http-equiv=\"Content-Security-Policy\"[^>]*>", "", page)
+
+
+def test_tables_are_sorted_by_a_click_up_and_down_numbers_by_value(report, browse, serve):
+    page = without_policy(report.read_text()).replace("</body>", f"{CLICKS}</body>")
+    address = serve({"/page.html": page.encode()})
+
+    dom = browse(f"{address}/page.html", "--dump-dom")
+
+    found = [json.loads(text) for text in re.findall(r"<output>(\[.*?)</output>", dom)]
+    estimates, effects = found  # the later one stands first
+    assert effects == sorted(effects)
+    assert effects[0] != effects[-1]
+    numbers = [float(text.replace("−", "-")) for text in estimates]
+    assert numbers == sorted(numbers, reverse=True)
+    assert numbers[0] > numbers[-1]
+    assert 'aria-sort="descending"' in dom
+
+
+def test_policy_lets_the_reports_own_script_run_and_no_other(report, browse, serve):
+    foreign = "<script>document.title = 'owned';</script></body>"
+    page = report.read_text().replace("</body>", foreign)
+    address = serve({"/page.html": page.encode()})
+
+    dom = browse(f"{address}/page.html", "--dump-dom")
+
+    assert '<button type="button">estimator</button>' in dom
+    assert "<title>owned</title>" not in dom
+
+
+def test_data_of_a_figure_can_be_saved_as_it_was_drawn(report, browse):
+    dom = browse(report.as_uri(), "--dump-dom")
+
+    links = re.findall(r'<a download="([^"]+)\.csv" href="data:[^,]*;base64,([^"]+)"', dom)
+    assert len(links) == 6
+    for name, content in links:
+        saved = pl.read_csv(base64.b64decode(content))
+        drawn = pl.read_parquet(report.parent / "figures" / f"{name}.parquet")
+        assert (saved.columns, len(saved)) == (drawn.columns, len(drawn))
 
 
 def test_a_page_that_fetches_is_caught(browse, serve, tmp_path):

@@ -14,6 +14,7 @@ from analysis.figure_plane import draw_plane
 from analysis.load import load_trials
 from analysis.pairing import ARMS as EVERY_ARM
 from analysis.report import render_report
+from analysis.report_script import SCRIPT
 from analysis.result import build_analysis
 from analysis.tables import analyze
 from rlp_sweeps.errors import ArgumentError, RunDirectoryError
@@ -74,14 +75,17 @@ def test_analyze_writes_tables_figures_and_report(analyzed):
 
 
 def test_report_escapes_what_comes_from_the_data(page):
-    assert "<script" not in page
+    assert re.findall(r"<script[^>]*>", page) == ["<script>"]  # its own
+    assert f"<script>{SCRIPT}</script>" in page
     assert "ValueError: &lt;script&gt;" in page
     assert "&lt;script&gt;alert('x')&lt;/script&gt;$x_0.1" in page
 
 
 def test_report_fetches_nothing(page):
-    assert not re.findall(r"(?i)https?:|//[a-z]|@import|<script|<link|<img|<iframe", page)
-    assert set(re.findall(r"(?:src|href)=\"(.)", page)) == {"#"}
+    assert not re.findall(r"(?i)https?:|//[a-z]|@import|<link|<img|<iframe", page)
+    assert "fetch" not in SCRIPT
+    addresses = re.findall(r"(?:src|href)=\"(#|data:text/csv;|)", page)
+    assert set(addresses) == {"#", "data:text/csv;"}
     assert set(re.findall(r"url\((.)", page)) <= {"#"}
 
 
