@@ -306,10 +306,13 @@ def _checked_type(name: str, value: Any) -> Scalar:
     kinds = setting_kinds(name)
     if hasattr(value, "item") and hasattr(value, "dtype"):
         value = value.item()  # a NumPy scalar
+    if isinstance(value, int) and value.bit_length() > 63:  # more than a column holds
+        msg = f"`abs({name}) < 2**63` must hold, but got a number of {value.bit_length()} bits."
+        raise ConfigError(msg)
+    if float in kinds and type(value) in {int, float}:
+        return float(value) + 0.0  # -0.0 is 0.0, so that equal settings have equal ids
     if type(value) in kinds:
         return value  # type: ignore[no-any-return]  # its type was just compared
-    if float in kinds and type(value) is int:
-        return float(value)
     msg = f"`{name}` must be of type {_kind_names(name)}, but got {name}={value!r}."
     raise ConfigError(msg)
 
