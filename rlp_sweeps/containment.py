@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rlp_sweeps.errors import RunDirectoryError
 
-_LISTED = ("", "analysis", "search")
+_LISTED = ("", "analysis", "export", "search")
 """Folders in which files are written under names that are known beforehand."""
 
 

@@ -46,6 +46,7 @@ def extend(  # noqa: PLR0913  # one parameter an option
     tracking_uri: opt.TrackingUri = None,
     max_hours: opt.MaxHours = None,
     max_trials: opt.MaxTrials = None,
+    trust_code: opt.TrustCode = False,
     no_analyze: opt.NoAnalyze = False,
 ) -> int:
     """Add values of an axis, seeds or points to a sweep, and train what is left.
@@ -65,6 +66,7 @@ def extend(  # noqa: PLR0913  # one parameter an option
         tracking_uri=tracking_uri,
         max_hours=max_hours,
         max_trials=max_trials,
+        trusts_code=trust_code,
     )
     opened = RunDirectory.open(directory)
     request = ExtensionRequest(

@@ -164,8 +164,11 @@ def ui(
 ) -> None:
     """Open the MLflow UI of a store, on loopback."""
     from rlp_sweeps.tracking.mlflow_tracker import serve_ui
+    from rlp_sweeps.tracking.run_directory import RunDirectory
 
     if tracking_uri is None and not directory.is_dir():
         msg = f"a run directory must exist, but there is no folder {str(directory)!r}."
         raise RunDirectoryError(msg)
+    if (directory / "manifest.json").is_file():
+        RunDirectory.open(directory)  # refuses one of a newer version
     serve_ui(directory, tracking_uri=tracking_uri, port=port)

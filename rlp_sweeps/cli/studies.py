@@ -94,7 +94,10 @@ def export(
     """Write a sweep's tables as CSV or Parquet, or the report's as Markdown or LaTeX."""
     opt.check_choice("--format", format_, EXPORT_FORMATS)
     from analysis.export import export_tables
+    from rlp_sweeps.containment import check_links
 
+    if output is None:
+        check_links(directory)
     written = export_tables(
         directory, format_=format_, tables=table or (), output=output or directory / "export"
     )

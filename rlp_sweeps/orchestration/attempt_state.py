@@ -5,7 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 _ATTEMPT_NAME = "attempt.json"
@@ -63,7 +63,8 @@ def read_attempt(directory: Path) -> AttemptState | None:
         values = json.loads((directory / _ATTEMPT_NAME).read_text())
     except FileNotFoundError:
         return None
-    return AttemptState(**{**values, "running": tuple(values["running"])})
+    known = {field.name: values[field.name] for field in fields(AttemptState)}
+    return AttemptState(**{**known, "running": tuple(known["running"])})
 
 
 def remove_attempt(directory: Path) -> None:

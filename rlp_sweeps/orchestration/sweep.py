@@ -153,6 +153,7 @@ def check_resume(
     check_code(directory, plan, is_trusted=options.trusts_code)
     if further:
         plan = with_trials(plan, further)
+        trust_code(directory, [*group_representatives(plan), *plan.trials])  # told by this user
     device = resolve_device(plan.device if options.device == "auto" else options.device)
     plan = replace(plan, device=device)
     check_plan(plan)
