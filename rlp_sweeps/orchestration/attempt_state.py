@@ -63,7 +63,8 @@ def read_attempt(directory: Path) -> AttemptState | None:
         values = json.loads((directory / _ATTEMPT_NAME).read_text())
     except FileNotFoundError:
         return None
-    known = {field.name: values[field.name] for field in fields(AttemptState)}
+    names = {field.name for field in fields(AttemptState)}
+    known = {name: value for name, value in values.items() if name in names}
     return AttemptState(**{**known, "running": tuple(known["running"])})
 
 
