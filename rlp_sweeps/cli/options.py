@@ -131,7 +131,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def say(sentence: str) -> None:
     """Print one sentence on stderr, signed with the program's name."""
-    print(f"rlp-sweeps: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
+    print(f"rlp-sweeps: {plain(' '.join(sentence.split()))}", file=sys.stderr, flush=True)
+
+
+def plain(text: str) -> str:
+    """Return a text of a run directory as a terminal may show it: no character commands it."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 def resolve_space(

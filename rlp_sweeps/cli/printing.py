@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from rlp_sweeps.cli.options import plain
 from rlp_sweeps.cli.progress_state import in_words
 from rlp_sweeps.recipes import NamedSpace, load_space
 from rlp_sweeps.schema import STATUSES
@@ -151,7 +152,8 @@ def print_status(status: "SweepStatus") -> None:
         },
     )
     for trial in status.failed:
-        print(f"failed: trial {trial.trial_id} ({trial.arm}, seed {trial.seed}): {trial.error}")
+        who = f"{trial.trial_id} ({trial.arm}, seed {trial.seed})"
+        print(plain(f"failed: trial {who}: {trial.error}"))
     print_best_points(status.best)
 
 

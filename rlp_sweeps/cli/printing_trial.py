@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from rlp_sweeps.cli.options import plain
 from rlp_sweeps.cli.printing import print_pairs, print_whole, stdout
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def print_trial(trial: "OneTrial") -> None:
         print(f"kept: {path}")
     if trial.row.get("error"):
         console.print(Text("why it ended", style="bold"))
-        print(trial.row["error"].rstrip())
+        print(plain(trial.row["error"].rstrip()))
 
 
 def print_comparison(comparison: "Comparison") -> None:

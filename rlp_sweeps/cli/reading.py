@@ -136,7 +136,8 @@ def query(
     if isinstance(rows, bytes):
         sys.stdout.buffer.write(rows)
     else:
-        print(rows.rstrip("\n"))
+        shown = rows.rstrip("\n")
+        print(opt.plain(shown) if format_ == "table" or sys.stdout.isatty() else shown)
 
 
 def sync(directory: opt.Directory, *, tracking_uri: opt.TrackingUri = None) -> None:

@@ -147,6 +147,11 @@ class Store(RuleBasedStateMachine):
 
         self._do(self.directory.compact, fault, act)
 
+    @rule(trial_id=trial_ids, step=st.integers(0, 6))
+    def overtake(self, trial_id: str, step: int) -> None:
+        """Compact, and write one of the trials once more in the middle of it."""
+        self.compact(("overtaken", step), trial_id)
+
     def _do(self, work: Callable[[], None], fault: Fault, act: Callable[[str], None]) -> bool:
         """Do something that meets with a fault, and return whether it was done."""
         with suppress(Killed, OSError), Steps(fault, act=act):

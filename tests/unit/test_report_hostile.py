@@ -1,10 +1,11 @@
-"""Every text that a run directory can hold reaches the report as text, whatever it looks like."""
+"""Every text that a run directory can hold reaches report and terminal as text, whatever it is."""
 
 import json
 import re
 import warnings
 from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -13,6 +14,8 @@ from test_analysis_probes import make_probes
 
 from analysis.canvas import Figure, inline_svg
 from analysis.tables import analyze
+from rlp_sweeps.cli import main
+from rlp_sweeps.cli.options import say
 
 f = pl.col
 VOID = {"meta", "br", "path", "use", "line", "rect"}
@@ -140,3 +143,34 @@ def test_a_hostile_text_within_a_drawing_leaves_the_drawing_whole() -> None:
 
     assert drawing.elements == {"svg": 1, "g": 2, "text": 1}
     assert drawing.open == []
+
+
+HARMFUL = "\x1b]52;c;cm0gLXJm\x07\x1b[2J\x9b31m\u202e"
+"""Writes to the clipboard, clears the screen, colours, and turns the direction of writing."""
+
+
+@pytest.mark.parametrize(
+    "command", [["query", "DIR", "SELECT error FROM trials"], ["show", "DIR", "t1"]]
+)
+def test_a_hostile_text_does_not_command_the_terminal(
+    tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = make_trials(arms=("control",), seeds=(0,)).with_columns(
+        trial_id=pl.lit("t1"), status=pl.lit("failed"), error=pl.lit(f"ValueError: {HARMFUL}")
+    )
+    directory = write_directory(tmp_path / "run", trials)
+
+    status = main([str(directory) if word == "DIR" else word for word in command])
+
+    shown = capsys.readouterr().out
+    assert status == 0
+    assert "ValueError: \\x1b]52" in shown
+    assert not set(HARMFUL) & set(shown) - set("]52;c;cm0gLXJm[2J31m")
+
+
+def test_a_sentence_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say(f"λ {HARMFUL}")
+
+    assert capsys.readouterr().err == (
+        "rlp-sweeps: λ \\x1b]52;c;cm0gLXJm\\x07\\x1b[2J\\x9b31m\\u202e\n"
+    )
