@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.errors import DeviceError, RunDirectoryError
+from rlp_sweeps.errors import DeviceError, RlpSweepsError, RunDirectoryError
 from rlp_sweeps.orchestration.engine_choice import AUTO, EngineChoice, EngineRequest, Room
 from rlp_sweeps.orchestration.extension import current_space
 from rlp_sweeps.orchestration.grouping import Group, chunked, digest, grouped, shared_settings
@@ -206,16 +206,23 @@ def plan_from_manifest(manifest: Mapping[str, Any]) -> SweepPlan:
         RunDirectoryError: The manifest was not written for a sweep of this package.
     """
     try:
-        space = space_from_dict(manifest["space"])
-        name, settings = str(manifest["sweep_name"]), manifest["settings"]
-        choices = {
-            key: EngineChoice.from_dict(values)
-            for key, values in settings.get("choices", {}).items()
-        }
-        plan = _build_plan(space, _trials_of(space), name=name, settings=settings, choices=choices)
-    except (KeyError, TypeError) as error:
-        msg = f"a manifest must hold the sweep's space and settings, but lacks {error}."
+        return _read_plan(manifest)
+    except RlpSweepsError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        is_lacking = isinstance(error, KeyError)
+        reason = f"lacks {error}" if is_lacking else f"holds something else: {error}"
+        msg = f"a manifest must hold the sweep's space, settings and trials, but {reason}."
         raise RunDirectoryError(msg) from error
+
+
+def _read_plan(manifest: Mapping[str, Any]) -> SweepPlan:
+    space = space_from_dict(manifest["space"])
+    name, settings = str(manifest["sweep_name"]), manifest["settings"]
+    choices = {
+        key: EngineChoice.from_dict(values) for key, values in settings.get("choices", {}).items()
+    }
+    plan = _build_plan(space, _trials_of(space), name=name, settings=settings, choices=choices)
     if plan.plan_id != manifest["plan_id"]:
         msg = (
             f"the manifest's space must plan what was planned, but gives {plan.plan_id!r} instead "

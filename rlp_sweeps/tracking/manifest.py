@@ -33,6 +33,10 @@ _PACKAGES = (
     "numpy",
 )
 _GIT_TIMEOUT_S = 10
+_KINDS: dict[str, type[dict[Any, Any]] | type[list[Any]]] = {
+    **dict.fromkeys(("packages", "machine", "settings", "data", "space"), dict),
+    **dict.fromkeys(("trials", "follow_ups"), list),
+}
 _SWEEP_ID = re.compile("[0-9a-f]{32}")
 
 
@@ -100,6 +104,11 @@ def check_manifest(manifest: Mapping[str, Any], *, where: Path) -> None:
             "ones there if the sweep is yours."
         )
         raise RunDirectoryError(msg)
+    for name, kind in _KINDS.items():
+        if not isinstance(manifest.get(name, kind()), kind):
+            word = {dict: "object", list: "list"}[kind]
+            msg = f"`{name}` of {where} must be a JSON {word}, but got {manifest[name]!r:.80}."
+            raise RunDirectoryError(msg)
 
 
 def extend_manifest(

@@ -178,7 +178,7 @@ def _open_parent_run(
 
 def _parent_tags(name: str, manifest: Mapping[str, Any]) -> dict[str, str]:
     machine = manifest.get("machine", {})
-    git = manifest.get("git") or {}
+    git, gpus = manifest.get("git"), machine.get("gpus")
     values = {
         _ROLE_TAG: "sweep",
         "sweep": name,
@@ -186,10 +186,10 @@ def _parent_tags(name: str, manifest: Mapping[str, Any]) -> dict[str, str]:
         "recipe": manifest.get("sweep_name"),
         "code_version": manifest.get("code_version"),
         "hostname": machine.get("hostname"),
-        "gpus": ", ".join(machine.get("gpus") or []) or None,
+        "gpus": ", ".join(map(str, gpus)) if isinstance(gpus, list) and gpus else None,
         "num_planned": len(manifest.get("trials", [])) or None,
         "mlflow.source.name": "rlp-sweeps",
-        "mlflow.source.git.commit": git.get("commit"),
+        "mlflow.source.git.commit": git.get("commit") if isinstance(git, dict) else None,
         "mlflow.note.content": manifest.get("space", {}).get("claim"),
         "python": machine.get("python"),
         **{f"version.{k}": v for k, v in manifest.get("packages", {}).items()},

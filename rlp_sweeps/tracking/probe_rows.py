@@ -90,9 +90,19 @@ def ask_for_probes(directory: RunDirectory, names: Sequence[str]) -> None:
 
 
 def asked_probes(directory: RunDirectory) -> tuple[str, ...]:
-    """Return what trials are probed by as they end; empty where they are not."""
+    """Return what trials are probed by as they end; empty where they are not.
+
+    Raises:
+        RunDirectoryError: The file that says so is broken.
+    """
     path = directory.path / "probes" / _ASKED
-    return tuple(json.loads(path.read_bytes())["probes"]) if path.exists() else ()
+    try:
+        return tuple(map(str, json.loads(path.read_bytes())["probes"]))
+    except FileNotFoundError:
+        return ()
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f'{path} must read {{"probes": [NAME, …]}}, but it does not ({error}); remove it.'
+        raise RunDirectoryError(msg) from error
 
 
 def write_probe_error(directory: RunDirectory, trial_id: str, error: str) -> None:
