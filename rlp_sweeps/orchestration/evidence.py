@@ -68,6 +68,8 @@ def evidence_from_calibration(
 
     table = stored_calibration() if calibration is None else calibration
     speed_ups = table.speed_ups(net_traits(config, info))
+    if config.copy_depth > 1:  # the table knows nothing of heads that run vectorized
+        speed_ups = {}
     return Evidence(
         speed_ups={engine: sizes for engine, sizes in speed_ups.items() if engine in ENGINES},
         source="expected from the stored calibration",

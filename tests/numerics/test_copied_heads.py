@@ -13,9 +13,7 @@ from rlp_sweeps.errors import BackboneError, ConfigError
 from rlp_sweeps.training.backbones import BACKBONES, PLAIN
 from rlp_sweeps.training.copied_heads import CopiedHeads
 from rlp_sweeps.training.datasets import split_dataset
-from rlp_sweeps.training.engines.traits import engine_refusal
 from rlp_sweeps.training.heads import ADVERSARY, OBSERVER
-from rlp_sweeps.training.image_arrays import DatasetInfo
 from rlp_sweeps.training.losses import head_loss, head_terms_per_sample
 from rlp_sweeps.training.member import Member
 from rlp_sweeps.training.observing import online_rows
@@ -251,16 +249,6 @@ def test_copies_that_a_backbone_has_not_are_refused(settings, arms, says: str) -
 def test_settings_that_copies_do_not_take_are_refused(settings, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         dataclasses.replace(CONTROL, **settings)
-
-
-@pytest.mark.parametrize("engine", ["grouped", "vmap"])
-def test_engines_that_stack_heads_refuse_copies_in_a_sentence(engine: str) -> None:
-    config = dataclasses.replace(CONTROL, copy_depth=2)
-    info = DatasetInfo(image_shape=(1, 8, 8), num_classes=10, num_train=8, num_test=8)
-
-    reason = engine_refusal(config, info, engine=engine)
-
-    assert f"engine '{engine}' trains linear heads, but got heads that copy layers" in str(reason)
 
 
 def test_a_copy_is_a_module_of_its_own() -> None:

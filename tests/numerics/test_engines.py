@@ -51,8 +51,8 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(num_threads)
 
 
-def arms_of(**settings: object) -> list[TrialConfig]:
-    """All arms, over two seeds unevenly, with scalars that differ."""
+def arms_of(*, without: tuple[str, ...] = (), **settings: object) -> list[TrialConfig]:
+    """All arms but some, over two seeds unevenly, with scalars that differ."""
     base = dataclasses.replace(BASE, **settings)
     replayed = " ".join(f"{2.0 / (n + 1):g}" for n in range(base.num_evaluations))
     members = [
@@ -65,9 +65,10 @@ def arms_of(**settings: object) -> list[TrialConfig]:
             matched_trajectory=replayed if arm == "replayed" else None,
         )
         for i, (arm, rlp_lambda) in enumerate(ARMS.items())
+        if arm not in without
     ]
     first = dataclasses.replace(members[0], extractor_scale=2.0)
-    other = dataclasses.replace(members[1], seed=2, label_smoothing=0.1, weight_decay=0.0)
+    other = dataclasses.replace(members[:2][-1], seed=2, label_smoothing=0.1, weight_decay=0.0)
     return [first, *members, other]
 
 
@@ -299,6 +300,73 @@ def test_the_bits_of_a_grouped_single_output_do_not_depend_on_its_company() -> N
     assert all(numbers(outcome) == numbers(outcomes[0]) for outcome in outcomes)
 
 
+COPIED = {
+    "mlp": {**BACKBONES["mlp"], "copy_depth": 2},
+    "wide mlp": {**BACKBONES["mlp"], "copy_depth": 2, "copy_width": 2.0},
+    "per class": {**BACKBONES["mlp"], "copy_depth": 2, "head": "nested_per_class"},
+    "small_cnn": {**BACKBONES["small_cnn"], "copy_depth": 3},
+    "vgg16_bn": {**BACKBONES["vgg16_bn"], "copy_depth": 5},
+}
+PIXELS = {
+    "mlp": {**BACKBONES["mlp"], "copy_depth": 3},
+    "small_cnn": {**BACKBONES["small_cnn"], "copy_depth": 4},
+}
+
+
+@pytest.mark.usefixtures("_float64")
+@pytest.mark.parametrize("engine", STACKED)
+@pytest.mark.parametrize("name", COPIED)
+def test_every_arm_with_heads_that_copy_layers_equals_itself_alone(name: str, engine: str) -> None:
+    without = ("class_mean", "mean_rest") if name == "per class" else ()
+    configs = arms_of(without=without, **COPIED[name])
+
+    alone, together = train("sequential", configs), train(engine, configs)
+
+    for config in configs:
+        assert_close(together[config.trial_id], alone[config.trial_id], rel=1e-8)
+
+
+@pytest.mark.usefixtures("_float64")
+@pytest.mark.parametrize("engine", STACKED)
+@pytest.mark.parametrize("name", PIXELS)
+def test_heads_that_copy_the_whole_network_equal_themselves_alone(name: str, engine: str) -> None:
+    configs = arms_of(without=tuple(arm for arm in ARMS if arm != "control"), **PIXELS[name])
+
+    alone, together = train("sequential", configs), train(engine, configs)
+
+    assert len(configs) == 3
+    for config in configs:
+        assert_close(together[config.trial_id], alone[config.trial_id], rel=1e-8)
+
+
+@pytest.mark.parametrize("engine", STACKED)
+def test_a_member_gives_its_copied_layers_as_it_has_them_alone(engine: str) -> None:
+    configs = arms_of(**COPIED["small_cnn"])[:3]
+    engines = [
+        get_engine(name)(configs, data_dir="", device=CPU) for name in ("sequential", engine)
+    ]
+    for trained in engines:
+        trained.advance(1, evaluates=False)
+
+    alone, together = (trained.network_state(configs[2].trial_id) for trained in engines)
+
+    assert alone.keys() == together.keys()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(together[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", STACKED)
+def test_a_member_with_copied_layers_does_not_depend_on_its_company(engine: str) -> None:
+    members = arms_of(**COPIED["small_cnn"])
+    mine = members[2]
+
+    outcomes = [train(engine, group, 1)[mine.trial_id] for group in companies_of(mine, members)]
+
+    for name in ("step_loss", "head_loss", "lr_multiplier"):
+        values = [numbers(outcome)[name] for outcome in outcomes]
+        assert values == pytest.approx([values[0]] * len(values), rel=1e-4), name
+
+
 def companies_of(mine: TrialConfig, members: list[TrialConfig]) -> list[list[TrialConfig]]:
     """Other neighbours, positions, numbers of members and seeds; a neighbour that diverges."""
     diverging = dataclasses.replace(mine, lr=1e30)
@@ -375,6 +443,28 @@ def test_cutting_members_out_does_not_change_the_others(engine: str, optimizer: 
     assert len(left) == len(configs) - 3
     for trial_id, outcome in left.items():
         assert_same(engine, outcome, expected[trial_id])
+
+
+@pytest.mark.usefixtures("_float64")
+@pytest.mark.parametrize("engine", STACKED)
+def test_members_with_copied_layers_go_on_after_a_cut_and_from_their_states(engine: str) -> None:
+    configs = arms_of(**COPIED["small_cnn"])
+    whole, cut, restored = (
+        get_engine(engine)(group, data_dir="", device=CPU)
+        for group in (configs, configs, configs[1:4])
+    )
+    for trained in (whole, cut):
+        trained.advance(1, evaluates=False)
+    restored.load_state_dict(copy.deepcopy(whole.state_dict()))
+    for config in (configs[0], *configs[4:]):
+        cut.drop(config.trial_id)
+
+    expected, *others = (e.advance(2, evaluates=True) for e in (whole, cut, restored))
+
+    for outcomes in others:
+        assert set(outcomes) == {config.trial_id for config in configs[1:4]}
+        for trial_id, outcome in outcomes.items():
+            assert_close(outcome, expected[trial_id], rel=1e-9)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

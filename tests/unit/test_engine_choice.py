@@ -329,6 +329,15 @@ def test_work_counts_the_projector_of_a_class_head():
     assert projected - plain == (config.batch_size + 16) * added
 
 
+def test_heads_that_copy_layers_are_stacked_where_it_is_asked_for_alone():
+    info = dataset_info("digits", data_dir="")
+    config = _config(backbone="mlp", copy_depth=2)
+
+    assert evidence_from_calibration(_config(backbone="mlp"), info).speed_ups
+    assert evidence_from_calibration(config, info).speed_ups == {}
+    assert engine_refusal(config, info, engine="grouped") is None
+
+
 def test_engine_takes_every_setting_it_can_train():
     info = dataset_info("digits", data_dir="")
 

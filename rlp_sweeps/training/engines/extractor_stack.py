@@ -62,7 +62,7 @@ class StackedExtractor(nn.Module):
         self.image_shape = image_shape
         self.taps = tuple(taps)
         root = replace_dropout(copy.deepcopy(extractors[0]))
-        _stack_state(root, extractors)
+        stack_state(root, extractors)
         self._adopt(self.convert(root, extractors[0]))
 
     @abstractmethod
@@ -137,13 +137,23 @@ def _like(tensor: Tensor, value: Tensor) -> Tensor:
     return value
 
 
-def _stack_state(root: nn.Module, extractors: Sequence[nn.Module]) -> None:
+def stack_state(
+    root: nn.Module, members: Sequence[nn.Module], *, shape: tuple[int, ...] = (-1,)
+) -> None:
+    """Put the members' parameters and buffers into the root, one in front of the other.
+
+    Args:
+        root: A module of their architecture; its own are replaced.
+        members: What is stacked.
+        shape: Of the dimensions that the members make in front.
+    """
     stacked: dict[Tensor, Tensor] = {}  # a tensor that two modules share stays shared
     for path, module in root.named_modules():
-        sources = [extractor.get_submodule(path) for extractor in extractors]
+        sources = [member.get_submodule(path) for member in members]
         for name, tensor in _own_state(module):
             if tensor not in stacked:
                 values = torch.stack([getattr(source, name).detach() for source in sources])
+                values = torch.unflatten(values, 0, shape)
                 stacked[tensor] = _like(tensor, values)
             setattr(module, name, stacked[tensor])
 

@@ -25,6 +25,7 @@ from rlp_sweeps.training.engines.grouped_modules import (
     GroupedLayerNorm,
     GroupedLinear,
     Reading,
+    member_outputs,
     pool_members,
 )
 from rlp_sweeps.training.engines.grouped_vit import GroupedPatchEmbedding
@@ -102,6 +103,8 @@ class GroupedExtractor(StackedExtractor):
         """Return what the members' heads read at a tap, ``[M, N, D]``."""
         source = values.detach() if tap.is_detached else values
         num_dims = self._tap_dims[tap.attach_point]
+        if not tap.pools:
+            return member_outputs(source, num_dims=num_dims, layout=self.layout).clone()
         read_MND = pool_members(source, num_dims=num_dims, num_members=self.layout.num_members)
         return read_MND.clone() if num_dims == 2 else read_MND  # a layer above may overwrite
 

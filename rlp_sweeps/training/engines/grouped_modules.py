@@ -230,6 +230,21 @@ class GroupedFlatten(nn.Module):
         return values
 
 
+def member_outputs(values: Tensor, *, num_dims: int, layout: StackLayout) -> Tensor:
+    """Return what every member has between two layers, ``[M, N, …]``.
+
+    Args:
+        values: As they lie there.
+        num_dims: Dimensions in one member's network.
+        layout: Of the stack.
+    """
+    if num_dims == 4:
+        return torch.unflatten(values, 1, (layout.num_members, -1)).transpose(0, 1)
+    if num_dims == 3:
+        return torch.unflatten(values, 0, (layout.num_members, -1))
+    return values
+
+
 def pool_members(values: Tensor, *, num_dims: int, num_members: int) -> Tensor:
     """Return `pool_features` of every member, ``[M, N, D]``.
 

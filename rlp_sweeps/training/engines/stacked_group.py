@@ -101,7 +101,7 @@ class StackedGroup:
 
     def _prepare(self) -> None:
         """Make what follows from which members there are."""
-        like = self._network.heads.weight_MHJD
+        like = self._network.heads.like
         weights = stack_weights([extractor_weights(c) for c in self.configs], like)
         replays = any(config.matched_trajectory is not None for config in self.configs)
         self._weights = weights._replace(scales_any=weights.scales_any or replays)
@@ -276,7 +276,7 @@ class StackedGroup:
         """Yield the epoch's batches, the same that each member sees alone."""
         seeds, size = list(self._seeds.values()), self.configs[0].batch_size
         steps, num_samples = self._any_seed.steps_per_epoch, self._any_seed.samples_per_epoch
-        like = self._network.heads.weight_MHJD
+        like = self._network.heads.like
         mixes = mixes_by_batch([seed.mixes(epoch) for seed in seeds], steps, like=like)
         orders = [seed.order("order", epoch)[:num_samples] for seed in seeds]
         draws = [s.draw(o, "augment", epoch) for s, o in zip(seeds, orders, strict=True)]
@@ -319,7 +319,7 @@ class StackedGroup:
         orders = [seed.order("probe", epoch)[: 2 * half] for seed in seeds]
         draws = [s.draw(o, "probe", epoch) for s, o in zip(seeds, orders, strict=True)]
         labels_MN, targets_MNH = self._labels(orders, epoch)
-        like = self._network.heads.weight_MHJD
+        like = self._network.heads.like
         mixes = mixes_by_batch([seed.probe_mixes(epoch) for seed in seeds], 2, like=like)
         batches = []
         for part, mix in zip((slice(0, half), slice(half, 2 * half)), mixes, strict=True):

@@ -148,6 +148,11 @@ class StackedHeads(nn.Module):
         self.weight_MHJD = nn.Parameter(torch.stack([h.weight_HJD.detach() for h in heads]))
         self.bias_MHJ = nn.Parameter(torch.stack([h.bias_HJ.detach() for h in heads]))
 
+    @property
+    def like(self) -> Tensor:
+        """A weight, of the heads' dtype and device."""
+        return self.weight_MHJD
+
     def forward(self, features_MND: Tensor) -> Tensor:
         """Return all outputs, ``[M, N, H, B, R]``."""
         logits_MHJN = _linear(features_MND, self.weight_MHJD, self.bias_MHJ)
@@ -183,7 +188,7 @@ class StackedHeads(nn.Module):
             self.weight_MHJD,
             self.bias_MHJ,
             targets_MNH,
-            _Settings(self.shape, weights, labels_MN),
+            HeadSettings(self.shape, weights, labels_MN),
         )
         return losses_M
 
@@ -196,8 +201,14 @@ def _linear(features_MND: Tensor, weight_MHJD: Tensor, bias_MHJ: Tensor) -> Tens
     return flat_MON.view(*weight_MHJD.shape[:3], -1)
 
 
-class _Settings(NamedTuple):
-    """What the one pass needs beside what it differentiates."""
+class HeadSettings(NamedTuple):
+    """What the one pass needs beside what it differentiates.
+
+    Attributes:
+        shape: Of the heads.
+        weights: The regularizer's weights on the extractors.
+        labels_MN: Class indices, int64.
+    """
 
     shape: HeadShape
     weights: StackedWeights
@@ -214,7 +225,7 @@ class _StackedOnePass(torch.autograd.Function):
         weight_MHJD: Tensor,
         bias_MHJ: Tensor,
         targets_MNH: Tensor,
-        settings: _Settings,
+        settings: HeadSettings,
     ) -> Tensor:
         logits_MHJN = _linear(features_MND, weight_MHJD, bias_MHJ)
         targets_MH1N = targets_MNH.transpose(1, 2).unsqueeze(2)
@@ -230,9 +241,9 @@ class _StackedOnePass(torch.autograd.Function):
         features_MND, weight_MHJD, logits_MHJN, p_MHJN, targets_MH1N = ctx.saved_tensors
         grad_M11 = (grad_M / features_MND.shape[1]).view(-1, 1, 1)
         features_grad = None
-        settings: _Settings = ctx.settings
+        settings: HeadSettings = ctx.settings
         if settings.weights.regularizes_any:
-            logits_grad_MJN = _regularizer_grad(
+            logits_grad_MJN = stacked_regularizer_grad(
                 p_MHJN[:, ADVERSARY],
                 logits_MHJN[:, ADVERSARY],
                 targets_MH1N[:, ADVERSARY],
@@ -250,10 +261,17 @@ class _StackedOnePass(torch.autograd.Function):
         return features_grad, weight_grad, bias_grad, None, None
 
 
-def _regularizer_grad(
-    p_MJN: Tensor, logits_MJN: Tensor, targets_M1N: Tensor, settings: _Settings
+def stacked_regularizer_grad(
+    p_MJN: Tensor, logits_MJN: Tensor, targets_M1N: Tensor, settings: HeadSettings
 ) -> Tensor:
-    """Return the adversaries' weighted regularizer gradients at their logits, ``[M, J, N]``."""
+    """Return the adversaries' weighted regularizer gradients at their logits, ``[M, J, N]``.
+
+    Args:
+        p_MJN: From `head_softmax`.
+        logits_MJN: What it is of.
+        targets_M1N: Outputs to hit, int64.
+        settings: Shape of the heads, and what the extractors are trained on.
+    """
     shape, weights, labels_MN = settings
     if shape.kind == "single":
         strength_M11 = weights.class_term_M.view(-1, 1, 1)

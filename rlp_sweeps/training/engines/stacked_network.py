@@ -4,6 +4,7 @@ Shapes: S seeds, M members, N samples, C H W image, D features, K classes, R ran
 heads.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
@@ -15,11 +16,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from rlp_sweeps.errors import BackboneError
 from rlp_sweeps.training.backbones import ImageShape
+from rlp_sweeps.training.copied_heads import CopiedHeads
 from rlp_sweeps.training.datasets import normalize
 from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
 from rlp_sweeps.training.engines.layout import StackLayout
+from rlp_sweeps.training.engines.stacked_copies import StackedCopies
 from rlp_sweeps.training.engines.stacked_heads import (
     StackedHeads,
     StackedWeights,
@@ -27,7 +29,7 @@ from rlp_sweeps.training.engines.stacked_heads import (
 )
 from rlp_sweeps.training.heads import ADVERSARY, RLPHeads, scale_gradient
 from rlp_sweeps.training.losses import RegularizerTerms, head_terms_per_sample
-from rlp_sweeps.training.network import RLPNetwork
+from rlp_sweeps.training.network import Heads, RLPNetwork
 from rlp_sweeps.training.places import HeadPlace
 from rlp_sweeps.training.projection import TrainedParameters
 
@@ -76,7 +78,6 @@ class StackedNetwork(nn.Module):
         self.is_bf16 = first.is_bf16
         self.loss = first.loss
         self.is_single_output = first.is_single_output
-        heads = [_linear_heads(network, stack.engine) for network in networks]
         self.extractor = stack(
             [n.backbone.extractor for n in networks],
             layout,
@@ -85,7 +86,7 @@ class StackedNetwork(nn.Module):
         )
         self.classifier = stack_class_heads([n.backbone.classifier for n in networks])
         self.places = first.places
-        self.heads = StackedHeads(heads)
+        self.heads = _stack_heads([network.heads for network in networks])
         further = zip(*(n.further_heads for n in networks), strict=True)
         self.further_heads = nn.ModuleList(
             StackedHeads([cast("RLPHeads", heads) for heads in stacks]) for stacks in further
@@ -98,23 +99,30 @@ class StackedNetwork(nn.Module):
         inputs_SNCHW = normalize(images_SNCHW, self.mean_C, self.std_C)
         with self._autocast(images_SNCHW.device):
             features_MND: Tensor = self.extractor(inputs_SNCHW)
-        return features_MND.to(self.heads.weight_MHJD.dtype)
+        return features_MND.to(self.heads.like.dtype)
 
     def read(self, images_SNCHW: Tensor) -> StackedReadings:
         """Return what class heads and all RLP heads read of raw images, in the heads' dtype."""
         inputs_SNCHW = normalize(images_SNCHW, self.mean_C, self.std_C)
         with self._autocast(images_SNCHW.device):
             read = self.extractor.read(inputs_SNCHW)
-        dtype = self.heads.weight_MHJD.dtype
-        features_MND, *taps = (read_MND.to(dtype) for read_MND in read)
+        dtype = self.heads.like.dtype
+        features_MND, *tapped = (read_MND.to(dtype) for read_MND in read)
+        left = iter(tapped)
+        taps = (
+            self.layout.per_member(inputs_SNCHW).to(dtype) if place.is_pixels else next(left)
+            for place in self.places
+            if not place.is_last
+        )
         return StackedReadings(features_MND, tuple(taps))
 
     def stacks(
         self, features_MND: Tensor, taps: Sequence[Tensor] = ()
-    ) -> Iterator[tuple[HeadPlace, StackedHeads, Tensor]]:
+    ) -> Iterator[tuple[HeadPlace, StackedHeads | StackedCopies, Tensor]]:
         """Yield every place with its heads and what they read, the main place first."""
         left = iter(taps)
-        stacks = (self.heads, *(cast("StackedHeads", heads) for heads in self.further_heads))
+        further = (cast("StackedHeads", heads) for heads in self.further_heads)
+        stacks: Iterator[StackedHeads | StackedCopies] = itertools.chain([self.heads], further)
         for place, heads in zip(self.places, stacks, strict=True):
             yield place, heads, features_MND if place.is_last else next(left)
 
@@ -130,7 +138,7 @@ class StackedNetwork(nn.Module):
                 kind=heads.shape.kind,
             )
             for place, heads, read_MND in self.stacks(*readings)
-            if place.is_regularized
+            if place.is_regularized or place.is_pixels
         ]
         sums = (reduce(add, parts) for parts in zip(*terms, strict=True))
         return RegularizerTerms(*(term.view_as(labels_MN).mean(1) for term in sums))
@@ -148,7 +156,7 @@ class StackedNetwork(nn.Module):
             features_MND = scale_gradient(features_MND, scale_M.view(-1, 1, 1))
         with self._autocast(features_MND.device):
             logits_MNK: Tensor = self.classifier(features_MND)
-        return logits_MNK.to(self.heads.weight_MHJD.dtype)
+        return logits_MNK.to(self.heads.like.dtype)
 
     def training_losses(
         self,
@@ -231,8 +239,8 @@ class StackedNetwork(nn.Module):
         """
         self.extractor.select(members, members_per_seed)
         for module in (self.classifier, self.heads, self.further_heads):
-            for parameter in module.parameters():
-                parameter.data = parameter.data[list(members)]
+            for tensor in (*module.parameters(), *module.buffers()):
+                tensor.data = tensor.data[list(members)]
 
     def member_state(self, member: int) -> dict[str, Tensor]:
         """Return a copy of one member's parameters and buffers."""
@@ -243,9 +251,10 @@ class StackedNetwork(nn.Module):
         named = _named(self.classifier, "classifier")
         absent = {name for name, parameter in named if not parameter.requires_grad}
         return {  # without the zeros in place of biases that the members do not have
-            _name_alone(name): tensor
+            name_alone: own
             for name, tensor in self.member_state(member).items()
             if name not in absent
+            for name_alone, own in _alone(name, tensor)
         }
 
     @torch.no_grad()
@@ -255,20 +264,23 @@ class StackedNetwork(nn.Module):
             tensor.copy_(torch.stack([state[name] for state in states]))
 
 
-def _linear_heads(network: RLPNetwork, engine: str) -> RLPHeads:
-    if isinstance(network.heads, RLPHeads):
-        return network.heads
-    msg = (
-        f"engine {engine!r} trains linear heads, but got heads that copy layers (`copy_depth > 1`);"
-        " use engine 'sequential'."
-    )
-    raise BackboneError(msg)
+def _stack_heads(heads: Sequence[Heads]) -> StackedHeads | StackedCopies:
+    copied = [one for one in heads if isinstance(one, CopiedHeads)]
+    if copied:
+        return StackedCopies(copied)
+    return StackedHeads([one for one in heads if isinstance(one, RLPHeads)])
 
 
-def _name_alone(name: str) -> str:
+def _alone(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield a member's tensor under the name that it has alone; one a head of stacked copies."""
     part, _, rest = name.partition(".")
-    is_heads = part in ("heads", "further_heads")
-    return f"{part}.{rest.replace('_M', '_')}" if is_heads else f"backbone.{name}"
+    if name.startswith("heads.copies."):
+        layer = rest.removeprefix("copies.")
+        yield from ((f"heads.copies.{h}.{layer}", own) for h, own in enumerate(tensor))
+    elif part in ("heads", "further_heads"):
+        yield f"{part}.{rest.replace('_M', '_')}", tensor
+    else:
+        yield f"backbone.{name}", tensor
 
 
 def _named(module: nn.Module, prefix: str) -> list[tuple[str, nn.Parameter]]:
