@@ -213,7 +213,8 @@ def test_observers_that_blew_up_are_counted_in_a_note(tmp_path):
         "2 completed trial(s) have observers that blew up, at conv1 (1), conv2 (2): what they"
     )
     assert analysis.probed.rows.height == 1
-    assert not [n for n in probed(tmp_path, trials, online[3:]).notes if "blew up, at" in n]
+    whole = probed(tmp_path / "whole", trials, online[3:])
+    assert not [note for note in whole.notes if "blew up, at" in note]
 
 
 def test_probes_without_a_column_of_their_key_are_refused(tmp_path):

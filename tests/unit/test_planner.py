@@ -297,9 +297,13 @@ def test_plan_refuses_what_cannot_be_had(fixed, error, match, tmp_path):
 def load_noise(data_dir):
     """Stand for a user's loader."""
     del data_dir
-    images_NCHW = torch.randint(256, (300, 1, 4, 4)).byte()
+    images_NCHW = torch.randint(256, (600, 1, 4, 4)).byte()
     return ImageArrays(
-        train_images_NCHW=images_NCHW, train_labels_N=torch.arange(300) % 3, num_classes=3
+        train_images_NCHW=images_NCHW,
+        train_labels_N=torch.arange(600) % 3,
+        test_images_NCHW=None,
+        test_labels_N=None,
+        num_classes=3,
     )
 
 
