@@ -81,6 +81,7 @@ def estimate_sweep(plan: SweepPlan, *, options: RunOptions | None = None) -> Swe
     slots = room_for(options, device=plan.device).slots
     durations = _durations(plan, kinds, times)
     where = "as many as fit" if options.max_concurrent is None else "as asked for"
+    what = ", evaluation and kept sample" if options.keep_samples else " and evaluation"
     return SweepEstimate(
         time_s=makespan(durations, slots),
         ends=tuple(sorted(zip(group_ends(durations, slots), _group_trials(plan), strict=True))),
@@ -88,7 +89,7 @@ def estimate_sweep(plan: SweepPlan, *, options: RunOptions | None = None) -> Swe
         basis=(
             f"{len(timed)} of {len(kinds)} kind(s) of trial timed for a few steps in groups as "
             f"planned on this machine ({plan.device}), {slots} group(s) at once ({where}), "
-            "start-up left out; disk as measured per trial and evaluation, checkpoints left out."
+            f"start-up left out; disk as measured per trial{what}, checkpoints left out."
         ),
     )
 
