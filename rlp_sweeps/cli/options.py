@@ -122,7 +122,7 @@ MaxTrials = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Train N trials in this call at most, of a search whole groups of points.",
+        help="Train N trials in this call at most: whole groups, where trials train together.",
     ),
 ]
 NoAnalyze = Annotated[bool, typer.Option("--no-analyze", help="Train only.")]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rlp_sweeps.errors import ArgumentError
 from rlp_sweeps.orchestration.brake import Brake
+from rlp_sweeps.orchestration.engine_choice import SEQUENTIAL
 from rlp_sweeps.orchestration.planner import Group, SweepPlan
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.tracking.holder import Holder, read_request
@@ -31,15 +32,15 @@ def check_budget(plan: SweepPlan, options: RunOptions) -> None:
 
 
 def check_fits(num_trials: int, max_trials: int) -> None:
-    """Refuse a number of trials that the next group of a search is larger than.
+    """Refuse a number of trials that the next group is larger than.
 
     Raises:
         ArgumentError: It is.
     """
     if num_trials > max_trials:
         msg = (
-            f"`{num_trials} <= max_trials` must hold, because the next points of this search are "
-            f"{num_trials} trials, which are trained together, but got max_trials={max_trials}."
+            f"`{num_trials} <= max_trials` must hold, because the next {num_trials} trials of this "
+            f"sweep are trained together, but got max_trials={max_trials}."
         )
         raise ArgumentError(msg)
 
@@ -81,22 +82,33 @@ def reach(plan: SweepPlan, estimate: "SweepEstimate", options: RunOptions) -> Re
     return Reach(num_trials=num_trials, share=share, num_calls=math.ceil(max(calls)))
 
 
-def first_trials(groups: Sequence[Group], max_trials: int | None) -> list[Group]:
-    """Return the groups that hold the first trials, the last of them with some of its members.
+def first_trials(plan: SweepPlan, groups: Sequence[Group], max_trials: int | None) -> list[Group]:
+    """Return the groups that hold the first trials.
+
+    Members that an engine trains one by one are counted one by one; others stay together, because
+    the last digits of their numbers depend on how many they are.
 
     Args:
+        plan: The sweep.
         groups: In the order they start.
         max_trials: Trials to train at most; None: all.
+
+    Raises:
+        ArgumentError: Not even the first group can be trained.
     """
     if max_trials is None:
         return list(groups)
     first: list[Group] = []
     left = max_trials
     for group in groups:
-        if left <= 0:
+        if left > 0 and plan.engine_of(group.trials[0]) == SEQUENTIAL:
+            group = group.without({trial.trial_id for trial in group.trials[left:]})  # noqa: PLW2901
+        if len(group.trials) > left:
             break
-        first.append(group.without({trial.trial_id for trial in group.trials[left:]}))
-        left -= len(first[-1].trials)
+        first.append(group)
+        left -= len(group.trials)
+    if groups and not first:
+        check_fits(len(groups[0].trials), max_trials)
     return first
 
 

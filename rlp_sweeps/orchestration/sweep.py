@@ -20,7 +20,6 @@ from rlp_sweeps.orchestration.planner import (
     check_plan,
     group_representatives,
     plan_from_manifest,
-    remaining_groups,
     resolve_device,
     with_trials,
 )
@@ -255,8 +254,8 @@ class _Sweep:
         return self._grid_work(finished)
 
     def _grid_work(self, finished: dict[str, str]) -> Work:
-        groups = remaining_groups(self._plan, self._done(finished))
-        return Work.of_grid(finished, groups, max_trials=self._options.max_trials)
+        done, max_trials = self._done(finished), self._options.max_trials
+        return Work.of_grid(self._plan, finished, done, max_trials=max_trials)
 
     def _done(self, finished: Mapping[str, str]) -> set[str]:
         """Return the trials that are not trained again."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rlp_sweeps.orchestration.budget import first_trials
-from rlp_sweeps.orchestration.planner import Group
+from rlp_sweeps.orchestration.planner import Group, SweepPlan, remaining_groups
 
 if TYPE_CHECKING:
     from rlp_sweeps.orchestration.progress import AttemptLog
@@ -29,10 +29,21 @@ class Work:
 
     @classmethod
     def of_grid(
-        cls, finished: dict[str, str], groups: list[Group], *, max_trials: int | None
+        cls, plan: SweepPlan, finished: dict[str, str], done: set[str], *, max_trials: int | None
     ) -> "Work":
-        """Return the first trials of these groups."""
-        first = first_trials(groups, max_trials)
+        """Return what the budget lets this call train of a grid.
+
+        Args:
+            plan: The sweep.
+            finished: Status of the trials that have a row, by id.
+            done: Those of them that are not trained again.
+            max_trials: Trials to train at most; None: all.
+
+        Raises:
+            ArgumentError: The next group has more.
+        """
+        groups = remaining_groups(plan, done)
+        first = first_trials(plan, groups, max_trials)
         is_cut = sum(len(g.trials) for g in first) < sum(len(g.trials) for g in groups)
         return cls(finished, first, None, is_cut)
 

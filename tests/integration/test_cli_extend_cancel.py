@@ -30,7 +30,7 @@ def test_extended_sweep_equals_one_with_all_values_and_trains_nothing_twice(
     assert cut.returncode == 3, cut.stderr
     assert "extension of part: 15 trials: 3 control, 3 full," in cut.stdout
     status = json.loads(rlp_sweeps("status part --json", tmp_path).stdout)
-    assert (status["num_remaining"], status["ended_by"]) == (8, "trials")
+    assert (status["num_remaining"], status["ended_by"]) == (10, "trials")
     done = rlp_sweeps("resume part --max-concurrent 1 --no-analyze", tmp_path)
 
     assert done.returncode == 0, done.stderr

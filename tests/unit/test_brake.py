@@ -125,27 +125,47 @@ def test_brake_of_a_sweep_hears_the_request_to_its_holder(controller, tmp_path):
     assert brake.reason == "cancel"
 
 
-def _group(*seeds):
-    return Group.of(TrialConfig(arm="control", lr=0.1, rlp_lambda=0.0, seed=s) for s in seeds)
+def _plan(engine, sizes):
+    """Return a plan whose groups have these sizes, of seeds in their order."""
+    seeds = iter(range(sum(sizes)))
+    groups = [
+        Group.of(
+            TrialConfig(arm="control", lr=0.1, rlp_lambda=0.0, seed=next(seeds))
+            for _ in range(size)
+        )
+        for size in sizes
+    ]
+    return SimpleNamespace(groups=groups, engine_of=lambda trial: engine)
 
 
 @pytest.mark.parametrize(
-    ("max_trials", "seeds"),
+    ("engine", "max_trials", "seeds"),
     [
-        (None, [[0, 1, 2], [3, 4]]),
-        (9, [[0, 1, 2], [3, 4]]),
-        (4, [[0, 1, 2], [3]]),
-        (3, [[0, 1, 2]]),
-        (2, [[0, 1]]),
+        ("sequential", None, [[0, 1, 2], [3, 4]]),
+        ("sequential", 9, [[0, 1, 2], [3, 4]]),
+        ("sequential", 4, [[0, 1, 2], [3]]),
+        ("sequential", 3, [[0, 1, 2]]),
+        ("sequential", 2, [[0, 1]]),
+        ("grouped", 5, [[0, 1, 2], [3, 4]]),
+        ("grouped", 4, [[0, 1, 2]]),
     ],
 )
-def test_budget_of_trials_takes_exactly_the_first_ones(max_trials, seeds):
-    groups = [_group(0, 1, 2), _group(3, 4)]
+def test_budget_of_trials_takes_the_first_ones_and_parts_none_that_train_together(
+    engine, max_trials, seeds
+):
+    plan = _plan(engine, [3, 2])
 
-    first = first_trials(groups, max_trials)
+    first = first_trials(plan, plan.groups, max_trials)
 
     assert [[trial.seed for trial in group.trials] for group in first] == seeds
-    assert [g.group_id for g in first] == [g.group_id for g in groups[: len(first)]]
+    assert [g.group_id for g in first] == [g.group_id for g in plan.groups[: len(first)]]
+
+
+def test_budget_that_the_next_group_does_not_fit_into_is_refused():
+    plan = _plan("grouped", [3, 2])
+
+    with pytest.raises(ArgumentError, match="because the next 3 trials of this sweep are trained"):
+        first_trials(plan, plan.groups, 2)
 
 
 def test_budget_that_no_point_fits_into_is_refused():
