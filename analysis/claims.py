@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from analysis.border import DTYPES
+from analysis.border import DTYPES, PartFiles, check_unchanged, rereads
 from analysis.duplicates import DIRECTORY
 from analysis.intervals import infer
 from analysis.origin import Origin, Plan
@@ -42,6 +42,7 @@ class Checked(NamedTuple):
     values: pl.DataFrame
 
 
+@rereads
 def check_claims(
     directories: Sequence[Path],
     trials: pl.DataFrame,
@@ -62,7 +63,8 @@ def check_claims(
         results: Tables of this analysis by name, which the queries see too.
     """
     rows, values = [], []
-    parts = _part_tables(directories) if origin.claims else {}
+    files: list[PartFiles] = []
+    parts = _part_tables(directories, files) if origin.claims else {}
     asked: set[Claim] = set()
     for number, plan in enumerate(origin.plans):
         claims = [claim for claim in plan.claims if claim not in asked]
@@ -78,6 +80,7 @@ def check_claims(
                 row["reason"] = f"{num_left_out} seed(s) left out: not every trial has an outcome"
             rows.append(row)
             values += [{"text": claim.text, "seed": s, "value": v} for s, v in found]
+    check_unchanged(files)
     schemas = [{c.name: DTYPES[c.dtype] for c in columns} for columns in (CLAIMS, CLAIM_VALUES)]
     return Checked(pl.DataFrame(rows, schemas[0]), pl.DataFrame(values, schemas[1]))
 
@@ -153,11 +156,16 @@ def _scored(trials: pl.DataFrame, diverged: Diverged) -> pl.DataFrame:
     )
 
 
-def _part_tables(directories: Sequence[Path]) -> dict[str, pl.LazyFrame]:
-    """Return `epochs`, `probes` and `samples`, each row once; what a probe lacks is NaN."""
+def _part_tables(directories: Sequence[Path], files: list[PartFiles]) -> dict[str, pl.LazyFrame]:
+    """Return `epochs`, `probes` and `samples`, each row once; what a probe lacks is NaN.
+
+    Args:
+        directories: Run directories.
+        files: Takes the part files that are scanned.
+    """
     frames: dict[str, list[pl.LazyFrame]] = {}
     for directory in directories:
-        for name, frame in scan_tables(directory).items():
+        for name, frame in scan_tables(directory, files).items():
             if name in PART_TABLES and name != "trials":
                 frames.setdefault(name, []).append(frame)
     tables = {}

@@ -75,7 +75,7 @@ def run_sql(sql: str, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
     check_reads_only(sql)
     try:
         return pl.SQLContext(dict(tables)).execute(sql, eager=True)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise _explained(error, sql, tables) from error
 
 
