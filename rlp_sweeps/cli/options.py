@@ -50,7 +50,12 @@ Engine = Annotated[
     ),
 ]
 MaxConcurrent = Annotated[
-    int | None, typer.Option(metavar="N", help="Groups at once. Default: as many as fit.")
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Groups at once, and as many as a running cluster may grow for. Default: as many as "
+        "fit.",
+    ),
 ]
 CpusPerGroup = Annotated[float, typer.Option(metavar="X", help="CPU cores of one group.")]
 GpusPerGroup = Annotated[

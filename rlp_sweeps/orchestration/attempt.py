@@ -15,6 +15,11 @@ from ray import tune
 
 from rlp_sweeps.orchestration.attempt_state import write_attempt
 from rlp_sweeps.orchestration.brake import Brake, BrakedASHA, BrakedFIFO
+from rlp_sweeps.orchestration.capacity import (
+    MAX_LOST_PROCESSES,
+    Capacity,
+    allow_for_lost_node,
+)
 from rlp_sweeps.orchestration.planner import Group, SweepPlan, group_representatives
 from rlp_sweeps.orchestration.progress import AttemptLog, ProgressListener, last_line
 from rlp_sweeps.orchestration.resources import GroupResources
@@ -31,9 +36,6 @@ from rlp_sweeps.schema import STATUSES
 from rlp_sweeps.tracking.mlflow_feed import MlflowFeed
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
-MAX_LOST_PROCESSES = 2
-"""Times that a group is started again after its process was lost."""
-
 _FOLDER_PREFIX = ".attempt-"
 _WRITE_EVERY_S = 1.0
 _BUSY_EVERY_S = 10.0  # the time of groups at work is written down as often
@@ -49,9 +51,8 @@ class Attempt:
         resources: What a group holds.
         groups: Groups of a grid that are left; empty in a search.
         searcher: The rebuilt search; None for a grid.
-        max_concurrent: Groups at once.
+        capacity: Groups at once.
         feed: Tells MLflow.
-        is_own_cluster: The cluster was started for this sweep.
         brake: Ends the attempt before its groups are done.
     """
 
@@ -60,9 +61,8 @@ class Attempt:
     resources: GroupResources
     groups: list[Group]
     searcher: SweepOptunaSearch | None
-    max_concurrent: int
+    capacity: Capacity
     feed: MlflowFeed
-    is_own_cluster: bool
     brake: Brake
 
 
@@ -91,7 +91,7 @@ def run_attempt(attempt: Attempt, progress: ProgressListener) -> AttemptLog:
         ),
     )
     try:
-        with inherited_environment() if attempt.is_own_cluster else nullcontext():
+        with inherited_environment() if attempt.capacity.is_own else nullcontext():
             tuner.fit()
     finally:
         remove_attempt_folders(directory)
@@ -108,11 +108,10 @@ def remove_attempt_folders(directory: RunDirectory) -> None:
 def _tune_config(attempt: Attempt) -> tune.TuneConfig:
     searcher = attempt.searcher
     return tune.TuneConfig(
-        search_alg=searcher,
+        search_alg=attempt.capacity.limit(searcher),
         num_samples=1 if searcher is None else searcher.num_left,
         scheduler=_scheduler(attempt),
         reuse_actors=True,
-        max_concurrent_trials=attempt.max_concurrent,
         trial_name_creator=_trial_name,
         trial_dirname_creator=_trial_name,
     )
@@ -140,14 +139,14 @@ class _Listener(tune.Callback):
         self.log = AttemptLog()
         self._progress = progress
         self._directory = attempt.job.directory.path
-        self._slots = attempt.max_concurrent
+        self._capacity = attempt.capacity
         self._devices_per_group = attempt.resources.num_gpus or attempt.resources.num_cpus
         self._job = attempt.job
         self._feed = attempt.feed
         self._brake = attempt.brake
         self._names: dict[str, str] = {}
         self._started_at: dict[str, float] = {}
-        self._written: frozenset[str] | None = None
+        self._written: tuple[frozenset[str], int] | None = None
         self._written_at = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -179,25 +178,29 @@ class _Listener(tune.Callback):
         ended = {status: number for status, number in counts.items() if number}
         self._end(trial, ended, goes_on=goes_on)
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        allow_for_lost_node(trial)
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         reason = last_line(str(trial.get_error() or ""))
         self.log.lost.append(f"group {self._name(trial)} was lost: {reason}")
         self._end(trial, {})
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        running = frozenset(self.log.running)
+        self._capacity.follow()
+        standing = (frozenset(self.log.running), self._capacity.at_once)
         now = time.monotonic()
-        is_due = running != self._written or now - self._written_at >= _BUSY_EVERY_S
+        is_due = standing != self._written or now - self._written_at >= _BUSY_EVERY_S
         if is_due and now - self._written_at >= _WRITE_EVERY_S:
             busy_s = self.log.busy_s + sum(now - begun for begun in self._started_at.values())
             write_attempt(
                 self._directory,
-                running=running,
-                slots=self._slots,
+                running=standing[0],
+                slots=standing[1],
                 busy_s=busy_s,
                 devices_per_group=self._devices_per_group,
             )
-            self._written, self._written_at = running, now
+            self._written, self._written_at = standing, now
 
     def close(self) -> None:
         """Count the time of groups that were cut off, and take over why the attempt ended."""

@@ -18,7 +18,7 @@ class AttemptState:
     Attributes:
         pid: Its process.
         hostname: Its machine.
-        slots: Groups that it trains at once.
+        slots: Groups that it trains at once; 0 while every machine of its cluster is away.
         running: Groups being trained.
         busy_s: Seconds that groups have held their place in this attempt, summed over groups.
         devices_per_group: GPUs of a group, or CPU cores where it is trained on a CPU.

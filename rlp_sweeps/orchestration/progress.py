@@ -22,7 +22,8 @@ class RunOptions:
     Attributes:
         address: ``host:port`` of a running Ray cluster, or ``auto``; None starts one of its own.
         device: One of ``planner.DEVICES``; a resumed sweep takes ``auto`` as what it began with.
-        max_concurrent: Groups trained at once; None: as many as the cluster has room for.
+        max_concurrent: Groups trained at once, which a running cluster may grow for; None: as many
+            as the cluster has room for.
         cpus_per_group: CPU cores of a group, and threads of its training.
         gpus_per_group: GPUs of a group, fractions allowed; None: 0 on ``cpu``, 1 on ``cuda``.
         num_cpus: Cores of a cluster of its own; None: those of the machine.

@@ -92,7 +92,7 @@ class GroupResources:
         Raises:
             ClusterError: None does.
         """
-        slots = sum(map(self._slots_of, nodes))
+        slots = self.count_slots(*nodes)
         if slots < 1:
             held = "; ".join(f"CPU={n.get('CPU', 0):g}, GPU={n.get('GPU', 0):g}" for n in nodes)
             msg = (
@@ -101,6 +101,10 @@ class GroupResources:
             )
             raise ClusterError(msg)
         return slots
+
+    def count_slots(self, *nodes: Mapping[str, float]) -> int:
+        """Return the same; 0 where no group fits."""
+        return sum(map(self._slots_of, nodes))
 
     def _slots_of(self, node: Mapping[str, float]) -> int:
         by_cpu = math.floor(node.get("CPU", 0.0) / self.num_cpus + _ROUNDING)
@@ -128,11 +132,18 @@ def ray_session(options: RunOptions, resources: GroupResources) -> Iterator[int]
         folder = Path(tempfile.mkdtemp(prefix=f"{_SESSION_PREFIX}{os.getpid()}-"))
         try:
             _init_ray(options, folder)
-            nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray gives no types
-            yield resources.slots(*(node["Resources"] for node in nodes if node["Alive"]))
+            yield resources.slots(*alive_nodes())
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def alive_nodes() -> list[dict[str, float]]:
+    """Return what each machine of the connected cluster holds."""
+    import ray
+
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray gives no types
+    return [node["Resources"] for node in nodes if node["Alive"]]
 
 
 def _init_ray(options: RunOptions, folder: Path) -> None:

@@ -8,6 +8,8 @@ from rlp_sweeps.orchestration.resources import GroupResources, check_address, lo
 def room_for(options: RunOptions, *, device: str) -> Room:
     """Return the room that these options give; a running cluster is asked for its own.
 
+    It may grow to hold all the groups at once that the options name.
+
     Args:
         options: Where the sweep runs.
         device: ``cpu`` or ``cuda``.
@@ -18,7 +20,8 @@ def room_for(options: RunOptions, *, device: str) -> Room:
     resources = GroupResources.of(options, device=device)
     if options.address is None:
         slots = resources.slots(local_resources(options, resources))
+        slots = min(slots, options.max_concurrent or slots)
     else:
         slots = resources.slots(*check_address(options.address))
-    most = slots if options.max_concurrent is None else min(slots, options.max_concurrent)
-    return Room(slots=most, gpu_share=min(1.0, resources.num_gpus or 1.0))
+        slots = options.max_concurrent or slots
+    return Room(slots=slots, gpu_share=min(1.0, resources.num_gpus or 1.0))

@@ -105,6 +105,6 @@ def _remaining_s(rows: list[dict[str, Any]], num_remaining: int, slots: int) -> 
     if not num_remaining:
         return 0.0
     times: list[float] = [row["wall_time_s"] for row in rows if row["wall_time_s"] is not None]
-    if not times:
+    if not times or not slots:
         return None
     return sum(times) / len(times) * num_remaining / slots

@@ -299,10 +299,16 @@ class _Sweep:
         brake: "Brake",
     ) -> "Attempt":
         from rlp_sweeps.orchestration.attempt import Attempt, group_texts
+        from rlp_sweeps.orchestration.capacity import Capacity
         from rlp_sweeps.orchestration.trainable import SweepJob
 
-        num_concurrent = min(slots, self._options.max_concurrent or slots)
-        num_points = points_per_group(self._plan, slots=num_concurrent)
+        capacity = Capacity(
+            resources=resources,
+            slots=slots,
+            most=self._options.max_concurrent,
+            is_own=self._options.address is None,
+        )
+        num_points = points_per_group(self._plan, slots=capacity.asked)
         if work.searcher is not None:
             work.searcher.points_per_group = num_points
             work.searcher.trials_left = self._options.max_trials
@@ -328,9 +334,8 @@ class _Sweep:
             resources=resources,
             groups=work.groups,
             searcher=work.searcher,
-            max_concurrent=num_concurrent,
+            capacity=capacity,
             feed=feed,
-            is_own_cluster=self._options.address is None,
             brake=brake,
         )
 
