@@ -8,7 +8,14 @@ from typing import Any
 
 from rlp_sweeps.orchestration.probe_tasks import Bench, Found, ProbeJob, ProbeTask
 from rlp_sweeps.orchestration.progress import RunOptions
-from rlp_sweeps.orchestration.resources import GroupResources, local_resources, ray_session
+from rlp_sweeps.orchestration.resources import (
+    GroupResources,
+    alive_nodes,
+    local_resources,
+    ray_session,
+)
+from rlp_sweeps.orchestration.shared_data import SharedData
+from rlp_sweeps.orchestration.user_code import UserCode
 
 CLUSTER_START_S = 15.0
 """What a cluster of its own takes until its workers have imported torch; it must save more."""
@@ -76,7 +83,9 @@ def _work_on_cluster(
     import ray
     from ray.exceptions import RayError
 
-    with ray_session(place.options, place.resources) as slots:
+    is_own = place.options.address is None
+    with ray_session(place.options, place.resources) as first_slots:
+        supplies = _Supplies(job, is_own_cluster=is_own)
         remote: Any = ray.remote(_work).options(
             num_cpus=place.resources.num_cpus,
             num_gpus=place.resources.num_gpus,
@@ -84,8 +93,10 @@ def _work_on_cluster(
         )
         running: dict[Any, ProbeTask] = {}
         while True:
-            while len(running) < place.at_once(slots) and (task := next(tasks, None)) is not None:
-                running[remote.remote(task, job)] = task
+            slots = first_slots if is_own else place.resources.count_slots(*alive_nodes())
+            room = max(1, place.at_once(slots))
+            while len(running) < room and (task := next(tasks, None)) is not None:
+                running[remote.remote(task, job, *supplies.of(task))] = task
             if not running:
                 return
             (done,), _ = ray.wait(list(running), num_returns=1)
@@ -97,8 +108,41 @@ def _work_on_cluster(
             yield running.pop(done), found
 
 
-def _work(task: ProbeTask, job: ProbeJob) -> Found:
+class _Supplies:
+    """What tasks need besides their job, put together once for tasks that are alike."""
+
+    def __init__(self, job: ProbeJob, *, is_own_cluster: bool) -> None:
+        self._job = job
+        self._is_own_cluster = is_own_cluster
+        self._data: dict[str, SharedData] = {}
+        self._code: dict[str, UserCode] = {}
+
+    def of(self, task: ProbeTask) -> tuple[SharedData, UserCode]:
+        """Return the data set of a task and, on a running cluster, the user's modules.
+
+        Where they cannot be had here, the worker looks for them itself; what it raises then is what
+        the task has found.
+        """
+        config = task.config
+        if config.dataset not in self._data:
+            try:
+                data = SharedData.put((config.dataset,), data_dir=self._job.data_dir)
+            except Exception:  # noqa: BLE001  the trial boundary: the worker says why
+                data = SharedData(self._job.data_dir)
+            self._data[config.dataset] = data
+        if config.backbone not in self._code:
+            try:
+                code = UserCode.of(() if self._is_own_cluster else (config,))
+            except ImportError:
+                code = UserCode({}, ())
+            self._code[config.backbone] = code
+        return self._data[config.dataset], self._code[config.backbone]
+
+
+def _work(task: ProbeTask, job: ProbeJob, data: SharedData, code: UserCode) -> Found:
     """Work on a task in a worker of the cluster, whose process serves many."""
+    code.install()
+    data.take()
     return _bench_of(job).work(task)
 
 

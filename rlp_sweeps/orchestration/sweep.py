@@ -42,6 +42,7 @@ from rlp_sweeps.orchestration.progress import (
 )
 from rlp_sweeps.orchestration.resources import GroupResources, check_cluster, ray_session
 from rlp_sweeps.orchestration.rows import RowReader, read_parts, take_over
+from rlp_sweeps.orchestration.shared_data import check_readable, datasets_of
 from rlp_sweeps.orchestration.work import Work
 from rlp_sweeps.tracking.kept_weights import keep_weights
 from rlp_sweeps.tracking.mlflow_tracker import (
@@ -86,11 +87,14 @@ def run_sweep(
     Raises:
         RunDirectoryError: `output` holds something else, was trained on other data, cannot be
             written, or is in use.
-        ClusterError: The Ray cluster does not answer, or has no room for a group.
+        DatasetError: A data set cannot be read.
+        ClusterError: The Ray cluster does not answer, has no room for a group, or has a machine
+            that cannot train.
         TrackingError: The MLflow store does not answer.
     """
     options = options or RunOptions()
     _check_request(plan, options)
+    check_readable(plan)
     data = data_fingerprints(plan)
     for path in options.reuse:
         RunDirectory.open(path).check_same_data(data)
@@ -126,7 +130,8 @@ def resume_sweep(
     Raises:
         RunDirectoryError: It is no run directory, is in use, or names code of unknown origin.
         DatasetError, DeviceError, BackboneError, ConfigError: What it trains cannot be had here.
-        ClusterError: The Ray cluster does not answer, or has no room for a group.
+        ClusterError: The Ray cluster does not answer, has no room for a group, or has a machine
+            that cannot train.
         TrackingError: The MLflow store does not answer.
     """
     options = options or RunOptions()
@@ -300,6 +305,8 @@ class _Sweep:
     ) -> "Attempt":
         from rlp_sweeps.orchestration.attempt import Attempt, group_texts
         from rlp_sweeps.orchestration.capacity import Capacity
+        from rlp_sweeps.orchestration.nodes import code_for
+        from rlp_sweeps.orchestration.shared_data import SharedData
         from rlp_sweeps.orchestration.trainable import SweepJob
 
         capacity = Capacity(
@@ -327,6 +334,8 @@ class _Sweep:
             import_paths=tuple(str(Path(path).absolute()) for path in sys.path),
             halved_space=None if work.searcher is None else halved,
             probes=asked_probes(self._directory),
+            data=SharedData.put(datasets_of(self._plan), data_dir=self._plan.data_dir),
+            code=code_for(self._plan, self._directory, address=self._options.address),
         )
         return Attempt(
             plan=self._plan,

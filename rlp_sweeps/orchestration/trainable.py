@@ -17,8 +17,11 @@ from rlp_sweeps.errors import CheckpointError
 from rlp_sweeps.orchestration.brake import is_pause_requested
 from rlp_sweeps.orchestration.early_stopping import clear_stop_request, is_stop_requested
 from rlp_sweeps.orchestration.halving import GroupHalving
+from rlp_sweeps.orchestration.nodes import wait_for_directory
 from rlp_sweeps.orchestration.planner import Group
 from rlp_sweeps.orchestration.rows import Row, read_parts, read_with_epochs
+from rlp_sweeps.orchestration.shared_data import SharedData
+from rlp_sweeps.orchestration.user_code import UserCode
 from rlp_sweeps.schema import STATUSES
 from rlp_sweeps.spaces import SearchSpace
 from rlp_sweeps.tracking.kept_weights import weights_folder
@@ -67,6 +70,8 @@ class SweepJob:
         engines: How the groups of a kind are trained, by `group_key`.
         halved_space: Space of a search whose points are halved inside their group; None elsewhere.
         probes: What trials are probed by as they end; empty for none.
+        data: The data sets, from the driver; None: every worker reads the files.
+        code: A user's own modules, from the driver; None: they are imported from `import_paths`.
     """
 
     directory: RunDirectory
@@ -80,6 +85,8 @@ class SweepJob:
     engines: Mapping[str, str] = field(default_factory=dict)
     halved_space: SearchSpace | None = None
     probes: tuple[str, ...] = ()
+    data: SharedData | None = None
+    code: UserCode | None = None
 
     def group_of(self, config: Mapping[str, Any]) -> Group:
         """Return the group that a Tune configuration stands for."""
@@ -103,6 +110,19 @@ class SweepJob:
             keeps_samples=keeps_samples(self.directory),
         )
 
+    def prepare_worker(self) -> None:
+        """Let this process import what the driver imports, and train on what the driver has read.
+
+        Raises:
+            ClusterError: This machine does not reach the run directory.
+        """
+        if self.code is not None:
+            wait_for_directory(self.directory)
+            self.code.install()
+        sys.path.extend(path for path in self.import_paths if path not in sys.path)
+        if self.data is not None:
+            self.data.take()
+
     def end_probes(self) -> "EndProbes | None":
         """Return what probes a group's members as they end; None where nothing does."""
         if not self.probes:
@@ -122,7 +142,7 @@ def rlp_trainable(config: dict[str, Any], *, job: SweepJob) -> None:
         job: The sweep.
     """
     clear_stop_request()
-    sys.path.extend(path for path in job.import_paths if path not in sys.path)
+    job.prepare_worker()
     torch.set_num_threads(job.num_threads)
     keep_freed_memory()
     GroupRun(job, job.group_of(config), report=tune.report).run()

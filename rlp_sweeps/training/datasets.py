@@ -24,6 +24,7 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import DatasetError
 from rlp_sweeps.training.dataset_sources import SOURCES
 from rlp_sweeps.training.dotted_paths import import_function, is_dotted_path
+from rlp_sweeps.training.given_data import given_image_arrays
 from rlp_sweeps.training.image_arrays import DatasetInfo, ImageArrays
 from rlp_sweeps.training.label_corruption import corrupt_labels, seed_of_corruption
 from rlp_sweeps.training.normalization import channel_statistics, normalize
@@ -41,6 +42,7 @@ __all__ = [
     "check_thinned",
     "count_train_samples",
     "describe_dataset",
+    "forget_images",
     "load_image_arrays",
     "normalize",
     "pool_labels",
@@ -168,6 +170,8 @@ def count_train_samples(config: TrialConfig, *, data_dir: str) -> int | None:
 def load_image_arrays(dataset: str, *, data_dir: str) -> ImageArrays:
     """Return a data set's images; read once a process, and shared by its trials.
 
+    A process that was given them (`given_data`) reads nothing.
+
     Args:
         dataset: A name of `DATASETS`, ``synthetic:C,H,W,K,N``, or a dotted path.
         data_dir: Folder that holds the files, laid out as torchvision does.
@@ -237,8 +241,16 @@ def _folder(data_dir: str) -> Path:
     return Path(data_dir).expanduser().absolute()
 
 
+def forget_images() -> None:
+    """Free the memory of the images that this process has read."""
+    _load.cache_clear()
+
+
 @lru_cache(maxsize=4)
 def _load(dataset: str, folder: Path) -> ImageArrays:
+    given = given_image_arrays(dataset, folder)
+    if given is not None:
+        return given
     describe_dataset(dataset, data_dir=str(folder))
     if is_synthetic(dataset):
         return generate_synthetic(dataset)

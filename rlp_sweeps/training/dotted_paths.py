@@ -13,6 +13,11 @@ def is_dotted_path(name: str) -> bool:
     return bool(separator) and all(part.isidentifier() for part in names)
 
 
+def module_of(path: str) -> str:
+    """Return the module of a dotted path."""
+    return _parts(path)[0]
+
+
 def import_function(path: str, *, error: type[ArgumentError]) -> Any:
     """Return the callable at a dotted path.
 
