@@ -45,17 +45,31 @@ class RayCluster:
         resources = [f"--num-cpus={num_cpus}", f"--num-gpus={num_gpus}"]
         self._start("--head", "--port=0", "--include-dashboard=false", *resources)
 
-    def add_node(self, *, num_cpus: int) -> int:
-        """Join a second node, and return its session."""
-        return self._start(f"--address={self.address}", f"--num-cpus={num_cpus}")
+    def add_node(
+        self, *, num_cpus: int, hidden: Path | None = None, variables: dict[str, str] | None = None
+    ) -> int:
+        """Join a further node, and return its session.
 
-    def _start(self, *options: str) -> int:
-        ray = Path(sys.executable).with_name("ray")
+        Args:
+            num_cpus: Its cores.
+            hidden: A folder that is empty there, as on another machine; needs root.
+            variables: Its environment besides.
+        """
+        options = (f"--address={self.address}", f"--num-cpus={num_cpus}")
+        return self._start(*options, hidden=hidden, variables=variables)
+
+    def _start(
+        self, *options: str, hidden: Path | None = None, variables: dict[str, str] | None = None
+    ) -> int:
+        ray: list[str] = [str(Path(sys.executable).with_name("ray"))]
+        if hidden is not None:
+            mount = 'mount -t tmpfs none "$0" && exec "$@"'
+            ray = ["unshare", "--mount", "sh", "-c", mount, str(hidden), *ray]
         log = self._folder / f"start-{len(self._sessions)}.log"
         with log.open("w") as out:
             process = subprocess.Popen(
-                [ray, "start", "--object-store-memory=100000000", *options],
-                env=self.environment,
+                [*ray, "start", "--object-store-memory=100000000", *options],
+                env=self.environment | (variables or {}),
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -110,6 +124,15 @@ def ray_cluster(*, num_cpus: int, num_gpus: int = 0):
         yield cluster
     finally:
         cluster.close()
+
+
+def can_hide_folders() -> bool:
+    """Return whether a node can be given a view of the disk of its own."""
+    try:
+        tried = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+        return subprocess.run(tried, capture_output=True, timeout=10, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def _processes_of(session: int) -> list[int]:

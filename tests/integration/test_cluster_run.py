@@ -4,13 +4,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import polars as pl
 import pytest
+from cluster_cases import read_trials, rlp_sweeps, start, wait_for_rows
 from ray_clusters import RayCluster, ray_cluster
 from sweep_cases import count_mlflow_runs, most_at_once
 
@@ -63,37 +62,6 @@ def cluster() -> Iterator[RayCluster]:
 def write_study(folder: Path, *, backbone: str = "mlp") -> None:
     (folder / "study.py").write_text(STUDY.replace("BACKBONE", backbone))
     (folder / "meeting_net.py").write_text(MEETING_NET)
-
-
-def start(arguments: str, folder: Path, environment: dict[str, str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "rlp_sweeps", *arguments.split()],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def rlp_sweeps(
-    arguments: str, folder: Path, environment: dict[str, str]
-) -> subprocess.CompletedProcess[str]:
-    process = start(arguments, folder, environment)
-    out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-
-def wait_for_rows(process: "subprocess.Popen[str]", directory: Path, *, num_rows: int) -> None:
-    deadline = time.monotonic() + 180
-    while len(list(directory.glob("trials/[!.]*.parquet"))) < num_rows:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "no trial finished in time"
-        time.sleep(0.1)
-
-
-def read_trials(directory: Path) -> pl.DataFrame:
-    return pl.read_parquet(directory / "trials" / "*.parquet")
 
 
 @pytest.fixture(scope="module")
