@@ -13,8 +13,10 @@
     │   ├── TrackingError                 an MLflow store that does not answer
     │   ├── RunDirectoryError             a run directory that is absent, foreign or not writable
     │   ├── SchemaError                   a table with a missing or mistyped column
+    │   │   └── CorruptFileError          a file of a table that is not as it was written
     │   └── QueryError                    SQL that is wrong or tries to write
-    └── CheckpointError                   a checkpoint that cannot be read
+    ├── CheckpointError                   a checkpoint that cannot be read
+    └── RecordError (also OSError)        what a trial came to cannot be written down
 
 A message is one sentence: the rule that must hold, the value that was got, the way out. A trial
 that diverges or crashes raises nothing here: it becomes a row with its status.
@@ -73,9 +75,20 @@ class SchemaError(ArgumentError):
     """A table lacks a column that the contract requires, or has one of another type."""
 
 
+class CorruptFileError(SchemaError):
+    """A file of a table is truncated, or has a byte that nobody has written."""
+
+
 class QueryError(ArgumentError):
     """SQL that is wrong, names an unknown table, or tries to write."""
 
 
 class CheckpointError(RlpSweepsError):
     """A checkpoint is truncated, or belongs to another group of trials."""
+
+
+class RecordError(RlpSweepsError, OSError):
+    """What a trial came to cannot be written down: no room, or a store that is away.
+
+    The trial itself has not failed, so that it gets no row and is trained again.
+    """

@@ -2,11 +2,13 @@
 
 A part file holds the rows of one trial and is named after it. It carries neither statistics nor
 dictionaries nor a second copy of the schema, which a single row does not need and which more than
-double its size; a compacted file carries them all.
+double its size; a compacted file carries them all. Both carry checksums of their pages and of their
+columns' names and types: a byte that a disk has changed is found, and never read as a result.
 """
 
 import math
 import numbers
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlp_sweeps.column import Column
-from rlp_sweeps.errors import SchemaError
+from rlp_sweeps.errors import CorruptFileError, SchemaError
 from rlp_sweeps.schema import SCHEMA_VERSION, STATUSES, TABLES
 from rlp_sweeps.tracking.files import write_atomically
 
@@ -131,9 +133,34 @@ def write_compacted(table: str, rows: pa.Table, path: Path) -> None:
 
 
 def _write(rows: pa.Table, path: Path, **options: bool) -> None:
+    options |= {"write_page_checksum": True}
     with pq.ParquetWriter(path, rows.schema, compression="zstd", **options) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
-        writer.add_key_value_metadata({"rlp_sweeps.schema_version": str(SCHEMA_VERSION)})
+        writer.add_key_value_metadata(
+            {
+                "rlp_sweeps.schema_version": str(SCHEMA_VERSION),
+                _CHECKSUM_KEY: _checksum(rows.schema, rows.num_rows),
+            }
+        )
+
+
+_CHECKSUM_KEY = "rlp_sweeps.columns_checksum"
+"""Key of a file's metadata; files of older versions lack it, and are read without."""
+
+
+def _checksum(schema: pa.Schema, num_rows: int) -> str:
+    """Return a checksum of what the pages' own do not cover: columns and the number of rows."""
+    text = [str(num_rows), *(f"{field.name} {field.type} {field.nullable}" for field in schema)]
+    return f"{zlib.crc32(chr(10).join(text).encode()):08x}"
+
+
+def _check_columns(file: pq.ParquetFile) -> None:
+    """Raise where columns or the number of rows are not those that were written."""
+    written = (file.metadata.metadata or {}).get(_CHECKSUM_KEY.encode())
+    found = _checksum(file.schema_arrow, file.metadata.num_rows)
+    if written is not None and written.decode(errors="replace") != found:
+        msg = "its columns are not those that were written"
+        raise pa.ArrowInvalid(msg)
 
 
 def read_files(
@@ -147,7 +174,8 @@ def read_files(
         columns: Columns to read; all where missing.
 
     Raises:
-        SchemaError: A file is no whole Parquet file, or holds a column of another type.
+        CorruptFileError: A file is not as it was written.
+        SchemaError: A file holds a column of another type.
         FileNotFoundError: A file has gone since its folder was listed.
     """
     wanted = [column for column in TABLES[table] if columns is None or column.name in columns]
@@ -157,19 +185,20 @@ def read_files(
 
 def _read_file(path: Path, wanted: Sequence[Column]) -> pa.Table:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _check_columns(file)
             present = set(file.schema_arrow.names)
             names = [column.name for column in wanted if column.name in present]
             rows = file.read(columns=names, use_threads=False)
             num_rows = file.metadata.num_rows
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         msg = (
             f"every part of a table must be a whole Parquet file, but {path} is not "
             f"({str(error).splitlines()[0]}); {_way_out(path)}."
         )
-        raise SchemaError(msg) from error
+        raise CorruptFileError(msg) from error
     arrays = {
         column.name: _cast(path, column, rows[column.name])
         if column.name in present
@@ -183,10 +212,14 @@ def _way_out(path: Path) -> str:
     """Return what to do about a file that cannot be read, by what it holds."""
     if path.parent.name == "probes":
         return f"remove it: `rlp-sweeps probe {path.parents[1]}` writes it again"
-    if path.parent.name != "trials":
+    if path.parent.name not in ("trials", "epochs") or (
+        path.parent.name == "epochs" and path.name == COMPACTED_NAME
+    ):
         return f"remove it and go without its {path.parent.name}, the trials are whole without them"
-    trains = "every trial that is in no other file" if path.name == COMPACTED_NAME else "its trial"
-    return f"restore it, or remove it: `rlp-sweeps resume {path.parents[1]}` trains {trains} again"
+    resume = f"`rlp-sweeps resume {path.parents[1]}`"
+    if path.name != COMPACTED_NAME:
+        return f"{resume} moves it aside and trains its trial again"
+    return f"restore it, or remove it: {resume} trains every trial that is in no other file again"
 
 
 def _cast(path: Path, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:

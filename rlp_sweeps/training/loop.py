@@ -24,6 +24,7 @@ from rlp_sweeps.training.part import (
     MemoryExhausted,
     Part,
     State,
+    checkpoint_errors,
     fresh_state,
     provenance_of,
     restricted,
@@ -144,19 +145,22 @@ class _Training:
         if path is None or not path.exists():
             return [fresh_state({i: Ledger(config=c) for i, c in self._configs.items()})]
         parts = _read_parts(load_checkpoint(path, torch.device("cpu")))
-        known = set[str]().union(*(part["members"] for part in parts))
+        with checkpoint_errors(path):
+            known = set[str]().union(*(part["members"] for part in parts))
         missing = {i: Ledger(config=c) for i, c in self._configs.items() if i not in known}
         if len(missing) == len(self._configs):
             msg = f"checkpoint {path} must hold members of its group, but lacks {sorted(missing)}."
             raise CheckpointError(msg)
-        left = [[i for i in part["members"] if i in self._configs] for part in parts]
-        found = [restricted(part, ids) for part, ids in zip(parts, left, strict=True) if ids]
+        with checkpoint_errors(path):
+            left = [[i for i in part["members"] if i in self._configs] for part in parts]
+            found = [restricted(part, ids) for part, ids in zip(parts, left, strict=True) if ids]
         return [*found, fresh_state(missing)] if missing else found
 
     def _train(self, state: State) -> None:
         """Train a part to its end."""
         members = state["members"].items()
-        ledgers = {i: Ledger.of_state(self._configs[i], ledger) for i, ledger in members}
+        with checkpoint_errors(self._context.checkpoint_path):
+            ledgers = {i: Ledger.of_state(self._configs[i], ledger) for i, ledger in members}
         self._is_saved = False
         part = Part(ledgers, state, context=self._context, device=self._device)
         while part.live and part.epoch < self._num_epochs:
@@ -186,12 +190,17 @@ class _Training:
             self._save(part)
 
     def _save(self, part: Part) -> None:
+        """Write a checkpoint; where there is no room for it, training goes on without."""
         path = self._context.checkpoint_path
         if path is None:
             return
-        save_checkpoint(path, {"parts": [part.state_dict(), *self._waiting]})
         self._saved_at = time.monotonic()
-        self._is_saved = True
+        try:
+            save_checkpoint(path, {"parts": [part.state_dict(), *self._waiting]})
+        except OSError as error:
+            _log.warning("group %s goes on without a checkpoint: %s", path.stem, error)
+        else:
+            self._is_saved = True
 
     def _make_smaller(self, state: State, trace: str) -> None:
         """Let the halves of a part that found no memory wait first; one member alone has failed."""

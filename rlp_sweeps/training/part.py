@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from rlp_sweeps.errors import CheckpointError, RecordError
 from rlp_sweeps.training import samples
 from rlp_sweeps.training.engines import EVALUATED_LOSSES, Engine, EpochOutcome, get_engine
 from rlp_sweeps.training.ledger import Ledger, Row, TrialResult, device_name
@@ -103,6 +104,7 @@ class Part:
 
         Raises:
             MemoryExhausted: They do not fit.
+            CheckpointError: The engine's state is not of this version.
         """
         self.live = dict(ledgers)
         self.ended: list[TrialResult] = []
@@ -116,7 +118,8 @@ class Part:
         with _memory_errors():
             self._engine: Engine = engine_type(configs, data_dir=context.data_dir, device=device)
             if state["engine"]:
-                self._engine.load_state_dict(_on_device(state["engine"], device))
+                with checkpoint_errors(context.checkpoint_path):
+                    self._engine.load_state_dict(_on_device(state["engine"], device))
 
     def advance(self) -> GroupProgress:
         """Train one epoch; end the members that diverged, failed or are done.
@@ -158,6 +161,7 @@ class Part:
 
         Raises:
             MemoryExhausted: Memory ran out while it was read; it is not taken out.
+            RecordError: There is no room for its weights.
         """
         probes: list[Row] = []
         read: tuple[samples.SampleBlock, ...] = ()
@@ -166,7 +170,7 @@ class Part:
                 self._keep_weights(trial_id, status)
                 probes = self._probes(trial_id, status)
                 read = self._samples_of(trial_id, status)
-        except MemoryExhausted:
+        except (MemoryExhausted, RecordError):
             raise
         except Exception:  # noqa: BLE001  the trial boundary: the others go on
             status, error, probes = "failed", traceback.format_exc(), []
@@ -190,7 +194,11 @@ class Part:
         """Write the weights before the row: a trial that has a row is never trained again."""
         folder = self._context.weights_folder
         if folder is not None and status in KEPT_STATUSES:
-            save_weights(folder, self._weights_of(trial_id))
+            weights = self._weights_of(trial_id)
+            try:
+                save_weights(folder, weights)
+            except OSError as error:
+                raise RecordError(f"the weights of trial {trial_id}: {error}") from error
 
     def _samples_of(self, trial_id: str, status: str) -> tuple[samples.SampleBlock, ...]:
         if not self._context.keeps_samples or status not in samples.KEPT_STATUSES:
@@ -254,6 +262,26 @@ def _memory_errors() -> Iterator[None]:
         if not is_out_of_memory(trace):
             raise
         raise MemoryExhausted(trace) from error
+
+
+@contextmanager
+def checkpoint_errors(path: Path | None) -> Iterator[None]:
+    """Say of whatever a checkpoint's content raises that it is of another version.
+
+    Raises:
+        CheckpointError: The block raised.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if is_out_of_memory(traceback.format_exc()):
+            raise
+        reason = (str(error).splitlines() or [""])[0]
+        msg = (
+            f"checkpoint {path} must be of this version, but it is not "
+            f"({type(error).__name__}: {reason}); delete it to train from the start."
+        )
+        raise CheckpointError(msg) from error
 
 
 def _on_device(value: Any, device: torch.device) -> Any:

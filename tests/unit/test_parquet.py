@@ -137,9 +137,10 @@ def test_read_files_names_the_corrupt_file(tmp_path: Path, content: bytes) -> No
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("trials/a1.parquet", r"resume .*run` trains its trial again\."),
+        ("trials/a1.parquet", r"resume .*run` moves it aside and trains its trial again\."),
+        ("epochs/a1.parquet", r"resume .*run` moves it aside and trains its trial again\."),
         ("trials/0-compacted.parquet", r"resume .*run` trains every trial that is in no other"),
-        ("epochs/a1.parquet", r"remove it and go without its epochs"),
+        ("epochs/0-compacted.parquet", r"remove it and go without its epochs"),
     ],
 )
 def test_read_files_says_what_a_corrupt_file_costs(tmp_path: Path, name: str, says: str) -> None:
