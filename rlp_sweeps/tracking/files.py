@@ -8,7 +8,6 @@ folder and moved. A temporary name begins with a dot and ends in ``.tmp``, so th
 import fcntl
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -104,18 +103,19 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(_TEMPORARY_SUFFIX)
 
 
-def remove_temporary_files(folder: Path, *, min_age_s: float) -> int:
+def remove_temporary_files(folder: Path, *, before: float, after: float) -> int:
     """Remove what writers that were killed left in a folder, and return how many files.
 
     Args:
         folder: Looked through without its subfolders.
-        min_age_s: Younger files are kept, because a writer may still be at work; in seconds.
+        before: Files dated until then are removed, in seconds since 1970 by the folder's clock.
+        after: So are those dated later than this, which a clock that was set back has left;
+            between the two a writer may still be at work.
     """
-    limit = time.time() - min_age_s
     num_removed = 0
     for path in folder.glob(f".*{_TEMPORARY_SUFFIX}"):
         try:
-            if path.stat().st_mtime <= limit:
+            if not before < path.stat().st_mtime <= after:
                 path.unlink()
                 num_removed += 1
         except FileNotFoundError:

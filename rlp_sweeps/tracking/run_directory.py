@@ -8,6 +8,7 @@
     probes/*.parquet    what probes found in them (`probe_rows`)
     driver.json         who is at work here, while somebody is (`holder`)
     samples/*.parquet   what networks say of every sample, where that is kept (`sample_rows`)
+    corrupt/            part files that could not be read, moved aside (`corrupt_parts`)
 
 A trial's epochs are written before its row in ``trials``, so that the row is the mark that the
 trial is finished. A part file named after a trial replaces whatever the compacted file says of that
@@ -322,7 +323,7 @@ class RunDirectory:
             OSError: The directory cannot be written, or the disk is full.
         """
         finished = set(self.finished_trials())
-        for table in ("trials", "epochs"):
+        for table in ("epochs", "trials"):  # while a trial's epochs are a part, so is its row
             parts = {path: files.fingerprint(path) for path in self._parts(table, finished)}
             if parts:
                 rows = self._merge(table, list(parts))
@@ -332,14 +333,20 @@ class RunDirectory:
                     path.unlink()  # a part that was rewritten meanwhile stays
         self.remove_temporary_files()
 
-    def remove_temporary_files(self) -> int:
+    def remove_temporary_files(self, *, before: float | None = None) -> int:
         """Remove what killed writers left behind, and return how many files.
 
-        Files younger than ten minutes stay: a writer may still be at work.
+        Args:
+            before: Files of trials dated until then go: the start of the driver at work. Where
+                missing, files of all kinds that are older than ten minutes: a writer may be at
+                work. Those dated as much ahead go in either case.
         """
-        folders = [self.path, *(self.path / name for name in (*FOLDERS, *_FURTHER_FOLDERS))]
+        now = holder.time_there(self.path)
+        names = (*FOLDERS, *_FURTHER_FOLDERS) if before is None else FOLDERS
+        limit = now - _STALE_AFTER_S if before is None else before
         return sum(
-            files.remove_temporary_files(folder, min_age_s=_STALE_AFTER_S) for folder in folders
+            files.remove_temporary_files(folder, before=limit, after=now + _STALE_AFTER_S)
+            for folder in [self.path, *(self.path / name for name in names)]
         )
 
     def checkpoint_path(self, group_id: str) -> Path:

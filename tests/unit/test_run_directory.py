@@ -13,6 +13,8 @@ import pytest
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
 from rlp_sweeps.tracking import files, manifest, parquet
+from rlp_sweeps.tracking.corrupt_parts import set_aside_corrupt_parts
+from rlp_sweeps.tracking.holder import time_there
 from rlp_sweeps.tracking.run_directory import COMPACTED_NAME, RunDirectory, build_manifest
 
 CONFIG = TrialConfig(arm="full", lr=0.1, rlp_lambda=1.0, seed=0)
@@ -300,6 +302,66 @@ def test_remove_temporary_files_spares_those_of_a_writer_at_work(directory: RunD
     assert (old.exists(), new.exists()) == (False, True)
 
 
+def test_remove_temporary_files_takes_those_that_a_clock_set_back_has_left(
+    directory: RunDirectory,
+) -> None:
+    left = directory.path / "trials" / ".a.parquet.0.tmp"
+    left.write_bytes(b"")
+    ahead = time_there(directory.path) + 86_400
+    os.utime(left, (ahead, ahead))
+
+    assert directory.remove_temporary_files() == 1
+
+    assert not left.exists()
+
+
+def test_driver_removes_what_was_half_written_before_its_start(directory: RunDirectory) -> None:
+    before, after = (directory.path / "epochs" / f".{name}.parquet.0.tmp" for name in "ab")
+    before.write_bytes(b"")
+    started = time_there(directory.path)
+    after.write_bytes(b"")
+    os.utime(after, (started + 5, started + 5))
+
+    assert directory.remove_temporary_files(before=started) == 1
+
+    assert (before.exists(), after.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("table", ["trials", "epochs"])
+def test_corrupt_part_is_set_aside_with_its_trial_which_is_then_not_finished(
+    directory: RunDirectory, table: str
+) -> None:
+    write(directory, "a1")
+    write(directory, "b2")
+    part = directory.path / table / "b2.parquet"
+    part.write_bytes(part.read_bytes()[:-9])
+
+    (note,) = set_aside_corrupt_parts(directory)
+    directory.compact()
+
+    assert f"{table}/b2.parquet is not" in note
+    assert note.endswith(f"moved into {directory.path}/corrupt, and its trial is trained again.")
+    assert directory.finished_trials() == {"a1": "completed"}
+    assert sorted(path.name for path in (directory.path / "corrupt").iterdir()) == [
+        "epochs-b2.parquet",
+        "trials-b2.parquet",
+    ]
+
+
+def test_compact_keeps_a_trials_row_a_part_while_its_epochs_are_one(
+    directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(directory, "a1")
+    monkeypatch.setattr(parquet, "write_compacted", kill)
+
+    with pytest.raises(Killed):
+        directory.compact()
+    (directory.path / "epochs" / "a1.parquet").write_bytes(b"rubbish")
+    set_aside_corrupt_parts(directory)
+
+    assert directory.finished_trials() == {}
+
+
 def test_finished_trials_names_a_corrupt_part(directory: RunDirectory) -> None:
     (directory.path / "trials" / "b2.parquet").write_bytes(b"rubbish")
 
@@ -370,7 +432,7 @@ def test_compact_keeps_epochs_of_a_trial_that_has_no_row_yet(directory: RunDirec
     assert epoch_keys(directory) == [("a1", 1), ("a1", 2)]
 
 
-@pytest.mark.parametrize("num_steps", range(8))
+@pytest.mark.parametrize("num_steps", range(9))
 def test_compact_killed_at_any_step_loses_and_doubles_nothing(
     directory: RunDirectory, monkeypatch: pytest.MonkeyPatch, num_steps: int
 ) -> None:
@@ -390,7 +452,7 @@ def test_compact_killed_at_any_step_loses_and_doubles_nothing(
         try:
             directory.compact()
         except Killed:
-            assert num_steps < 6
+            assert num_steps < 7
     for _ in range(2):
         assert sorted(directory.read_trials()["trial_id"].to_pylist()) == ["a1", "b2"]
         assert epoch_keys(directory) == [("a1", 1), ("a1", 2), ("b2", 1), ("b2", 2)]
