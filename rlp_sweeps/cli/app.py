@@ -1,15 +1,19 @@
 """The application: commands by name, exit status, and one sentence for whatever went wrong."""
 
+import functools
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Annotated, Any
 
 import typer
 
 import rlp_sweeps
 from rlp_sweeps.cli import cancelling, extending, following, probing, reading, studies, sweeping
-from rlp_sweeps.cli.options import WRONG_REQUEST, say
+from rlp_sweeps.cli.options import INTERRUPTED, WRONG_REQUEST, say
 from rlp_sweeps.errors import RlpSweepsError
 
 PROGRAM = "rlp-sweeps"
@@ -48,6 +52,20 @@ def _start(
         typer.echo(context.get_help())
 
 
+def _says_interrupted(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Return a command that says a sentence where Ctrl-C ends it; typer ends it in silence."""
+
+    @functools.wraps(command)
+    def run(**options: Any) -> int | None:
+        try:
+            return command(**options)
+        except KeyboardInterrupt:
+            say("interrupted.")
+            return INTERRUPTED
+
+    return run
+
+
 for _command in (
     sweeping.spaces,
     studies.new,
@@ -67,7 +85,7 @@ for _command in (
     reading.sync,
     reading.ui,
 ):
-    app.command(_command.__name__.replace("_", "-"))(_command)
+    app.command(_command.__name__.replace("_", "-"))(_says_interrupted(_command))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,8 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0: done. 1: some trials failed. 2: the request is wrong, nothing was started. 3: the budget
-        is used up and trials are left. 130: interrupted or cancelled.
+        is used up and trials are left. 130: interrupted, by Ctrl-C or SIGTERM, or cancelled.
     """
+    _treat_sigterm_as_ctrl_c()
     try:
         status = app(
             args=None if argv is None else list(argv), prog_name=PROGRAM, standalone_mode=False
@@ -91,10 +110,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RlpSweepsError as error:
         say(str(error))
         return WRONG_REQUEST
+    except KeyboardInterrupt:
+        say("interrupted.")
+        return INTERRUPTED
     except BrokenPipeError:
         _forget_stdout()
         return 1
     return status or 0
+
+
+def _treat_sigterm_as_ctrl_c() -> None:
+    """Let schedulers end a sweep as its user does: what is finished is kept, and said."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
 
 
 def _usage_sentence(error: typer.TyperException) -> str:

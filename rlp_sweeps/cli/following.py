@@ -65,6 +65,7 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
     max_concurrent: opt.MaxConcurrent = None,
     cpus_per_group: opt.CpusPerGroup = 1.0,
     gpus_per_group: opt.GpusPerGroup = None,
+    trial_timeout: opt.TrialTimeout = None,
     tracking_uri: opt.TrackingUri = None,
     trust_code: opt.TrustCode = False,
     max_hours: opt.MaxHours = None,
@@ -89,6 +90,7 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
         trusts_code=trust_code,
         max_hours=max_hours,
         max_trials=max_trials,
+        trial_timeout_s=trial_timeout,
     )
     budget = _Budget(run_options)
     stage = _Stage(directory, matched_to, num_seeds, _cap_of(replay, cap))

@@ -64,6 +64,14 @@ GpusPerGroup = Annotated[
         metavar="X", help="GPUs of one group, fractions share one. Default: 1 on cuda, 0 on cpu."
     ),
 ]
+TrialTimeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="End a group that completes no epoch for so long, building and probing included; its "
+        "trials have failed. Default: wait for ever.",
+    ),
+]
 TrackingUri = Annotated[
     str | None,
     typer.Option(

@@ -113,6 +113,7 @@ def run(  # noqa: PLR0913  # one parameter an option
     max_concurrent: opt.MaxConcurrent = None,
     cpus_per_group: opt.CpusPerGroup = 1.0,
     gpus_per_group: opt.GpusPerGroup = None,
+    trial_timeout: opt.TrialTimeout = None,
     tracking_uri: opt.TrackingUri = None,
     max_hours: opt.MaxHours = None,
     max_trials: opt.MaxTrials = None,
@@ -159,6 +160,7 @@ def run(  # noqa: PLR0913  # one parameter an option
         probes=probe_names(",".join(named.space.probes) if probe is None else probe),
         max_hours=max_hours,
         max_trials=max_trials,
+        trial_timeout_s=trial_timeout,
     )
     planned = plan_sweep(
         named.space,
@@ -192,6 +194,7 @@ def resume(  # noqa: PLR0913  # one parameter an option
     max_concurrent: opt.MaxConcurrent = None,
     cpus_per_group: opt.CpusPerGroup = 1.0,
     gpus_per_group: opt.GpusPerGroup = None,
+    trial_timeout: opt.TrialTimeout = None,
     tracking_uri: opt.TrackingUri = None,
     trust_code: opt.TrustCode = False,
     max_hours: opt.MaxHours = None,
@@ -215,6 +218,7 @@ def resume(  # noqa: PLR0913  # one parameter an option
         trusts_code=trust_code,
         max_hours=max_hours,
         max_trials=max_trials,
+        trial_timeout_s=trial_timeout,
     )
     return watch(
         lambda progress: resume_sweep(directory, options=run_options, progress=progress),
@@ -337,7 +341,7 @@ def say_lost_driver(directory: Path) -> None:
 def _say_failures(outcome: "SweepOutcome") -> None:
     for trial in outcome.failed:
         say(f"trial {trial.trial_id} ({trial.arm}, seed {trial.seed}) failed: {trial.error}")
-    for sentence in (*outcome.lost, *outcome.unprobed):
+    for sentence in (*outcome.notes, *outcome.lost, *outcome.unprobed):
         say(sentence)
     stopped = outcome.exit_status in {opt.INTERRUPTED, opt.OUT_OF_BUDGET}
     if outcome.missing and not stopped:

@@ -3,11 +3,11 @@
 What an attempt leaves are part files. Nothing of Tune's own state is ever read again.
 """
 
+import contextlib
 import shutil
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from rlp_sweeps.orchestration.resources import GroupResources
 from rlp_sweeps.orchestration.search import SweepOptunaSearch, tune_grid
 from rlp_sweeps.orchestration.trainable import (
     NEWS,
+    NOTE,
     PAUSED,
     REPORTED_METRICS,
     SweepJob,
@@ -91,7 +92,7 @@ def run_attempt(attempt: Attempt, progress: ProgressListener) -> AttemptLog:
         ),
     )
     try:
-        with inherited_environment() if attempt.capacity.is_own else nullcontext():
+        with inherited_environment() if attempt.capacity.is_own else contextlib.nullcontext():
             tuner.fit()
     finally:
         remove_attempt_folders(directory)
@@ -164,6 +165,8 @@ class _Listener(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         self._feed.take(result.get(NEWS, ""))
+        if NOTE in result:
+            self.log.notes.append(result[NOTE])
         if "num_epochs" not in result:
             return  # the last report of a group: its counts
         metrics = {name: result[name] for name in REPORTED_METRICS if name in result}
@@ -193,13 +196,14 @@ class _Listener(tune.Callback):
         is_due = standing != self._written or now - self._written_at >= _BUSY_EVERY_S
         if is_due and now - self._written_at >= _WRITE_EVERY_S:
             busy_s = self.log.busy_s + sum(now - begun for begun in self._started_at.values())
-            write_attempt(
-                self._directory,
-                running=standing[0],
-                slots=standing[1],
-                busy_s=busy_s,
-                devices_per_group=self._devices_per_group,
-            )
+            with contextlib.suppress(OSError):  # no room: `status` says less, and training goes on
+                write_attempt(
+                    self._directory,
+                    running=standing[0],
+                    slots=standing[1],
+                    busy_s=busy_s,
+                    devices_per_group=self._devices_per_group,
+                )
             self._written, self._written_at = standing, now
 
     def close(self) -> None:

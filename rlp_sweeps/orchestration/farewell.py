@@ -50,14 +50,21 @@ def farewell(directory: Path, *, address: str | None) -> Iterator[None]:
 
 
 def sentence_of(directory: str, address: str | None) -> str:
-    """Return what is said of a cluster that went away under a sweep."""
-    cluster = (
-        "the sweep's own Ray cluster" if address is None else f"the Ray cluster at {address!r}"
-    )
-    option = "" if address is None else " --address ADDR"
+    """Return what is said of a cluster that went away under a sweep.
+
+    A cluster of the sweep's own also goes when its driver is killed, soon enough to be found gone.
+    """
+    if address is None:
+        what, option = "this sweep's driver and its own Ray cluster were ended from outside", ""
+    else:
+        what = (
+            f"the Ray cluster at {address!r} went away, and Ray has ended this sweep's driver with "
+            "it"
+        )
+        option = " --address ADDR"
     return (
-        f"rlp-sweeps: {cluster} went away, and Ray has ended this sweep's driver with it; what is "
-        f"finished is kept, and `rlp-sweeps resume {directory}{option}` goes on from there."
+        f"rlp-sweeps: {what}; what is finished is kept, and "
+        f"`rlp-sweeps resume {directory}{option}` goes on from there."
     )
 
 

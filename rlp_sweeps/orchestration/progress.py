@@ -40,6 +40,8 @@ class RunOptions:
         max_hours: Hours from the start of this call after which no group starts and those at work
             pause at the end of their epoch; None: no limit.
         max_trials: Trials that this call trains at most; None: no limit.
+        trial_timeout_s: Seconds without an epoch after which a group's process is ended and its
+            trials have failed; None: never.
     """
 
     address: str | None = None
@@ -58,6 +60,7 @@ class RunOptions:
     trusts_code: bool = False
     max_hours: float | None = None
     max_trials: int | None = None
+    trial_timeout_s: float | None = None
 
     def gpus_of_group(self, device: str) -> float:
         """Return the GPUs of one group on that device, the default filled in."""
@@ -79,6 +82,7 @@ class RunOptions:
             "0 <= checkpoint_interval_s": self.checkpoint_interval_s >= 0,
             "0 < max_hours": self.max_hours is None or 0 < self.max_hours < math.inf,
             "1 <= max_trials": self.max_trials is None or self.max_trials >= 1,
+            "0 < trial_timeout_s": self.trial_timeout_s is None or self.trial_timeout_s > 0,
         }
         for rule, holds in rules.items():
             if not holds:
@@ -123,6 +127,7 @@ class SweepOutcome:
             a signal.
         wall_time_s: Seconds from start to end of this attempt.
         unprobed: Why trials could not be probed as they ended, one sentence each.
+        notes: What was found spoilt and made good, one sentence each.
         tracking_error: Why MLflow does not hold everything; `sync` completes it.
     """
 
@@ -138,6 +143,7 @@ class SweepOutcome:
     stopped_by: str | None = None
     wall_time_s: float = 0.0
     unprobed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     tracking_error: str | None = None
 
     @property
@@ -253,6 +259,7 @@ class AttemptLog:
         lost: One sentence for each group whose process was lost for good.
         busy_s: Seconds that groups held their place, summed over groups.
         stopped_by: Why it ended before its groups were done; None where it did not, or by a signal.
+        notes: Sentences of groups on what they found spoilt and made good.
     """
 
     running: set[str] = field(default_factory=set)
@@ -260,3 +267,4 @@ class AttemptLog:
     lost: list[str] = field(default_factory=list)
     busy_s: float = 0.0
     stopped_by: str | None = None
+    notes: list[str] = field(default_factory=list)

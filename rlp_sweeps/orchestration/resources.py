@@ -6,10 +6,12 @@ import logging
 import math
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +149,20 @@ def alive_nodes() -> list[dict[str, float]]:
 
 
 def _init_ray(options: RunOptions, folder: Path) -> None:
+    with _kept_sigterm():
+        _connect(options, folder)
+
+
+@contextlib.contextmanager
+def _kept_sigterm() -> Iterator[None]:
+    """Keep what the caller does on SIGTERM, which Ray replaces as it is connected to."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
+def _connect(options: RunOptions, folder: Path) -> None:
     import ray
 
     if options.address is None:

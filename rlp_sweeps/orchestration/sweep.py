@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import ArgumentError, TrackingError
-from rlp_sweeps.orchestration.attempts import keep_attempt, keep_lost_attempt
 from rlp_sweeps.orchestration.best_points import best_points
 from rlp_sweeps.orchestration.budget import brake_of, check_budget, check_fits
 from rlp_sweeps.orchestration.data_identity import data_fingerprints
 from rlp_sweeps.orchestration.farewell import farewell
+from rlp_sweeps.orchestration.gathering import Gathering
 from rlp_sweeps.orchestration.named_code import check_code, trust_code
 from rlp_sweeps.orchestration.planner import (
     SweepPlan,
@@ -216,12 +216,13 @@ class _Sweep:
         self._options = options
         self._progress = progress
         self._tracking_uri = options.tracking_uri or default_tracking_uri(directory.path)
+        self._gathering = Gathering(directory)
 
     def run(self) -> SweepOutcome:
         """Train what is left, gather the rows, complete MLflow, and say how the sweep stands."""
         started = time.monotonic()
         with self._directory.held() as holder:
-            keep_lost_attempt(self._directory.path)
+            self._gathering.begin()  # from here on, part files are this attempt's
             brake = brake_of(self._options, self._directory.path, holder, started_at=started)
             if self._options.keep_weights:
                 keep_weights(self._directory)
@@ -229,12 +230,11 @@ class _Sweep:
                 keep_samples(self._directory)
             if self._options.probes:
                 ask_for_probes(self._directory, self._options.probes)
-            self._directory.compact()  # from here on, part files are this attempt's
             work = self._work()
             log = self._attempt(work, brake) if work.num_groups else AttemptLog()
             failed_before = set(work.finished) - self._done(work.finished)
             not_retried = failed_before - set(read_parts(self._directory, failed_before))
-            self._directory.compact()
+            self._gathering.end()
             outcome = self._outcome(work, log, not_retried=not_retried)
             self._remove_checkpoints(outcome)
             outcome = replace(
@@ -243,7 +243,7 @@ class _Sweep:
                 tracking_error=self._complete_tracking(),
             )
             ended_by = outcome.stopped_by or ("signal" if outcome.interrupted else "done")
-            keep_attempt(self._directory.path, busy_s=log.busy_s, ended_by=ended_by)
+            self._gathering.close(busy_s=log.busy_s, ended_by=ended_by)
         self._progress.on_end(outcome)
         return outcome
 
@@ -336,6 +336,7 @@ class _Sweep:
             probes=asked_probes(self._directory),
             data=SharedData.put(datasets_of(self._plan), data_dir=self._plan.data_dir),
             code=code_for(self._plan, self._directory, address=self._options.address),
+            trial_timeout_s=self._options.trial_timeout_s,
         )
         return Attempt(
             plan=self._plan,
@@ -370,6 +371,7 @@ class _Sweep:
             interrupted=work.was_interrupted(log),
             stopped_by=log.stopped_by or ("trials" if work.is_out_of_trials else None),
             unprobed=tuple(self._unprobed()),
+            notes=(*self._gathering.notes, *log.notes),
         )
 
     def _unprobed(self) -> Iterator[str]:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from ray import tune
 
-from rlp_sweeps.errors import CheckpointError
+from rlp_sweeps.errors import CheckpointError, RecordError
 from rlp_sweeps.orchestration.brake import is_pause_requested
 from rlp_sweeps.orchestration.early_stopping import clear_stop_request, is_stop_requested
 from rlp_sweeps.orchestration.halving import GroupHalving
+from rlp_sweeps.orchestration.hang_watch import HangWatch
 from rlp_sweeps.orchestration.nodes import wait_for_directory
 from rlp_sweeps.orchestration.planner import Group
 from rlp_sweeps.orchestration.rows import Row, read_parts, read_with_epochs
@@ -50,6 +51,9 @@ NEWS = "news"
 PAUSED = "paused"
 """Key of a group's last report that stands there where the group goes on in a later attempt."""
 
+NOTE = "note"
+"""Key of a report under which stands a sentence for whoever watches the sweep."""
+
 REPORTED_METRICS = ("val_accuracy", "val_loss", "memorization")
 """Means over a group's members that Tune's schedulers and the live view see."""
 
@@ -72,6 +76,7 @@ class SweepJob:
         probes: What trials are probed by as they end; empty for none.
         data: The data sets, from the driver; None: every worker reads the files.
         code: A user's own modules, from the driver; None: they are imported from `import_paths`.
+        trial_timeout_s: Seconds after which a group without progress is ended; None for never.
     """
 
     directory: RunDirectory
@@ -87,6 +92,7 @@ class SweepJob:
     probes: tuple[str, ...] = ()
     data: SharedData | None = None
     code: UserCode | None = None
+    trial_timeout_s: float | None = None
 
     def group_of(self, config: Mapping[str, Any]) -> Group:
         """Return the group that a Tune configuration stands for."""
@@ -170,15 +176,24 @@ class GroupRun:
         self._epoch = 0
         self._probes: EndProbes | None = None
         self.is_paused = False
+        self._note: str | None = None
+        self._watch = HangWatch(job.trial_timeout_s, self._fail)
         self.counts = dict.fromkeys(STATUSES, 0)
 
     def run(self) -> None:
-        """Train what is not finished; a group's own exception becomes its members' rows."""
+        """Train what is not finished; a group's own exception becomes its members' rows.
+
+        Raises:
+            RecordError: A row cannot be written.
+        """
         if self._group.trials:
             try:
-                self._train()
+                with self._watch:
+                    self._train()
             except TrainingPaused:
                 self.is_paused = True
+            except RecordError:
+                raise
             except Exception:  # noqa: BLE001  the trial boundary; what cannot be recorded raises
                 self._fail(traceback.format_exc())
             finally:
@@ -187,7 +202,9 @@ class GroupRun:
             if not self.is_paused:
                 self._job.directory.remove_checkpoint(self._group.group_id)
         paused = {PAUSED: 1} if self.is_paused else {}
-        self._report({"epoch": self._epoch, **self._scalar_counts(), **paused, **self._news()})
+        note = {} if self._note is None else {NOTE: self._note}
+        counts = self._scalar_counts()
+        self._report({"epoch": self._epoch, **counts, **paused, **self._news(), **note})
 
     def _train(self) -> None:
         self._probes = self._job.end_probes()
@@ -204,7 +221,8 @@ class GroupRun:
         """Train the group from its checkpoint, if any; return whether that could be read."""
         try:
             self._train_group()
-        except CheckpointError:
+        except CheckpointError as error:
+            self._note = f"group {self._group.group_id} was trained from the start: {error}"
             return False
         return True
 
@@ -222,6 +240,7 @@ class GroupRun:
 
     def _on_epoch(self, progress: GroupProgress) -> Collection[str]:
         """Pass on an epoch and return the members that shall stop."""
+        self._watch.progress()
         self._epoch = progress.epoch
         for trial_id, rows in progress.new_rows.items():
             if trial_id not in self._written:
@@ -242,7 +261,20 @@ class GroupRun:
         return self._halving.stops(progress.epoch, progress.latest) & set(progress.live)
 
     def _end(self, result: TrialResult) -> None:
-        """Write an ended member's rows."""
+        """Write an ended member's rows.
+
+        Raises:
+            RecordError: They cannot be written.
+        """
+        try:
+            self._record(result)
+        except OSError as error:
+            trial_id = result.trial["trial_id"]
+            msg = f"the rows of trial {trial_id} could not be written: {error}"
+            raise RecordError(msg) from error
+
+    def _record(self, result: TrialResult) -> None:
+        self._watch.progress()
         trial_id = result.trial["trial_id"]
         row = {
             **result.trial,

@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -481,3 +482,17 @@ def test_plan_counts_the_trials_of_a_study_whose_images_are_absent(
     assert plan["num_trials"] > 100
     assert plan["estimated_time_s"] is None
     assert str(tmp_path / "data") in plan["basis"]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_command_that_is_interrupted_anywhere_says_so_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, sent: signal.Signals
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("rlp_sweeps.recipes.list_recipes", lambda: signal.raise_signal(sent))
+
+    status = main(["spaces"])
+
+    signal.signal(signal.SIGTERM, before)
+    assert status == 130
+    assert capsys.readouterr().err == "rlp-sweeps: interrupted.\n"

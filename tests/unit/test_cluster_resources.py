@@ -94,5 +94,5 @@ def test_farewell_is_not_said_of_a_driver_that_is_done():
 def test_farewell_to_a_cluster_of_its_own_names_no_address():
     said = _said([str(Path("/tmp/no-raylet")), "127.0.0.1:1"])
 
-    assert said.startswith("rlp-sweeps: the sweep's own Ray cluster went away")
+    assert said.startswith("rlp-sweeps: this sweep's driver and its own Ray cluster were ended")
     assert "`rlp-sweeps resume runs/a` goes on" in said

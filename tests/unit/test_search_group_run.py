@@ -1,14 +1,16 @@
 """One group on its way through training, without Ray."""
 
 import json
+import os
 import shutil
 import tempfile
+import threading
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
-from rlp_sweeps.errors import ProbeError
+from rlp_sweeps.errors import ProbeError, RecordError
 from rlp_sweeps.orchestration import probe_tasks, trainable
 from rlp_sweeps.orchestration.early_stopping import clear_stop_request, request_stop
 from rlp_sweeps.orchestration.planner import plan_sweep
@@ -20,6 +22,7 @@ from rlp_sweeps.spaces import LogAxis, SearchSpace
 from rlp_sweeps.tracking.kept_weights import keep_weights, kept_weights
 from rlp_sweeps.tracking.probe_rows import ask_for_probes, read_probe_errors, read_probes
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
+from rlp_sweeps.training import loop, part
 from rlp_sweeps.training.checkpoint import save_checkpoint
 
 SPACE = SearchSpace(
@@ -137,8 +140,81 @@ def test_group_whose_rows_cannot_be_written_raises(job, plan, monkeypatch):
         _run(job, plan)
 
 
+def test_group_whose_second_row_finds_no_room_writes_no_failed_rows(job, plan, monkeypatch):
+    write = RunDirectory.write_trial
+
+    def full(directory, row, epochs):
+        if directory.finished_trials():
+            raise OSError("no space left on device")
+        write(directory, row, epochs)
+
+    monkeypatch.setattr(RunDirectory, "write_trial", full)
+
+    with pytest.raises(RecordError, match=r"rows of trial .* no space left"):
+        _run(job, plan)
+    monkeypatch.undo()
+    _run(job, plan)
+
+    assert _statuses(job) == ["completed", "completed"]
+
+
+def test_group_trains_on_where_its_checkpoint_finds_no_room(job, plan, monkeypatch):
+    def full(*arguments):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(loop, "save_checkpoint", full)
+
+    _run(job, plan)
+
+    assert _statuses(job) == ["completed", "completed"]
+
+
+def test_trial_whose_weights_find_no_room_has_not_failed(job, plan, monkeypatch):
+    def full(*arguments):
+        raise OSError("no space left on device")
+
+    keep_weights(job.directory)
+    monkeypatch.setattr(part, "save_weights", full)
+
+    with pytest.raises(RecordError, match=r"weights of trial .* no space left"):
+        _run(job, plan)
+
+    assert _statuses(job) == []
+
+
+@pytest.mark.parametrize("state", [{"parts": 3}, {"parts": [{"members": {}}]}, {"parts": [{}]}])
+def test_group_starts_over_from_a_checkpoint_of_another_version(job, plan, state):
+    save_checkpoint(job.directory.checkpoint_path(plan.groups[0].group_id), state)
+
+    reports = _run(job, plan)
+
+    assert "checkpoint" in reports[-1]["note"]
+    assert _statuses(job) == ["completed", "completed"]
+
+
+def test_group_that_hangs_becomes_failed_rows_that_say_so(job, plan, monkeypatch):
+    killed = threading.Event()
+
+    def hang(*arguments, **options):
+        killed.wait(30)
+        raise SystemExit  # its process has ended
+
+    monkeypatch.setattr(trainable, "train_group", hang)
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.set())
+
+    with pytest.raises(SystemExit):
+        _run(replace(job, trial_timeout_s=0.2), plan)
+
+    assert _statuses(job) == ["failed", "failed"]
+    errors = job.directory.read_trials()["error"].to_pylist()
+    assert {error.splitlines()[-1] for error in errors} == {
+        "the group made no progress for 0.2 s (`--trial-timeout`), so that its process was ended."
+    }
+
+
 def test_group_starts_over_when_its_checkpoint_is_of_no_use(job, plan, monkeypatch):
-    path = job.directory.checkpoint_path(plan.groups[0].group_id)
+    group_id = plan.groups[0].group_id
+    path = job.directory.checkpoint_path(group_id)
     save_checkpoint(path, {"epoch": 2, "members": {}, "engine": {}})
     seen = []
     train = trainable.train_group
@@ -149,9 +225,12 @@ def test_group_starts_over_when_its_checkpoint_is_of_no_use(job, plan, monkeypat
 
     monkeypatch.setattr(trainable, "train_group", noting)
 
-    _run(job, plan)
+    reports = _run(job, plan)
 
     assert seen == [True, False]
+    assert reports[-1]["note"].startswith(
+        f"group {group_id} was trained from the start: checkpoint"
+    )
     assert _statuses(job) == ["completed", "completed"]
 
 
