@@ -35,8 +35,12 @@ test: setup  ## every test but the GPU and fault ones (what README and CI run)
 test-fast: setup  ## without the slow ones, while you work
 	$(BIN)/python -m pytest -m "not slow and not gpu and not faults" -q
 
-test-faults: setup  ## only those that kill drivers, nodes and clusters (about 8 minutes)
+KILLS ?= 220
+FAULTS_LOG ?= faults.jsonl
+
+test-faults: setup  ## kill drivers, nodes, clusters; inject KILLS faults, log each (about 90 minutes)
 	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m benchmarks.faults --kills $(KILLS) --log $(FAULTS_LOG)
 
 test-gpu: setup  ## only those that need CUDA
 	$(BIN)/python -m pytest tests/gpu

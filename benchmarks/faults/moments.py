@@ -1,0 +1,86 @@
+"""When a fault comes: a phase of the sweep, and a random delay within it."""
+
+import random
+import time
+from dataclasses import dataclass
+
+from benchmarks.faults.sweep import Sweep
+
+ATTEMPT_TIMEOUT_S = 300.0
+"""Longest wait for a phase, or for a driver's end."""
+
+_PHASES = {"starting": 0.2, "training": 0.5, "ending": 0.3}
+_ONLY_TRAINING = {"starting": 0.0, "training": 1.0, "ending": 0.0}
+_PHASES_OF = {
+    "worker": _ONLY_TRAINING,
+    "node": _ONLY_TRAINING,
+    "head": _ONLY_TRAINING,
+    "mlflow": _ONLY_TRAINING,
+    "raylet": _ONLY_TRAINING,
+    "gcs": _ONLY_TRAINING,
+    "disk_full": _ONLY_TRAINING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """How long the phases of an undisturbed sweep take here, in seconds.
+
+    Attributes:
+        starting: From a driver's start to its first group.
+        training: To the last row.
+        ending: To its end.
+    """
+
+    starting: float
+    training: float
+    ending: float
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A random moment.
+
+    Attributes:
+        phase: It comes in this one,
+        delay_s: these seconds after its begin.
+    """
+
+    phase: str
+    delay_s: float
+
+    @classmethod
+    def draw(cls, kind: str, spans: Spans, rng: random.Random) -> "Moment":
+        """Return a moment for a fault of this kind."""
+        weights = _PHASES_OF.get(kind, _PHASES)
+        phase = rng.choices(list(weights), list(weights.values()))[0]
+        return cls(phase, rng.uniform(0.0, getattr(spans, phase)))
+
+    def await_in(self, sweep: Sweep) -> bool:
+        """Wait for it; return whether it came before the driver had ended."""
+        later = {"starting": ("",), "training": ("ending",), "ending": ()}[self.phase]
+        reached = {self.phase, "ended", *later}
+        if self.phase == "training":
+            reached |= {"writing", "compacting"}
+        sweep.wait(lambda: sweep.phase() in reached, timeout_s=ATTEMPT_TIMEOUT_S)
+        until = time.monotonic() + self.delay_s
+        sweep.wait(lambda: time.monotonic() >= until or sweep.now.is_over, timeout_s=60.0)
+        return not sweep.now.is_over
+
+
+def measured(sweep: Sweep) -> Spans:
+    """Run a sweep undisturbed, and return how long its phases take.
+
+    Raises:
+        RuntimeError: It does not end well.
+    """
+    attempt = sweep.start()
+    marks = []
+    for phases in (("training", "writing", "ending", "ended"), ("ending", "ended"), ("ended",)):
+        sweep.wait(lambda phases=phases: sweep.phase() in phases, timeout_s=ATTEMPT_TIMEOUT_S)
+        marks.append(time.monotonic() - attempt.started)
+    if attempt.process.poll() != 0 or not sweep.is_complete:
+        msg = f"the undisturbed sweep must end with all rows, but it said: {attempt.said}"
+        raise RuntimeError(msg)
+    begun, trained, ended = marks
+    return Spans(begun, max(0.5, trained - begun), max(0.5, ended - trained))

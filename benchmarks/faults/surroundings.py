@@ -1,0 +1,205 @@
+"""What sweeps stand in: a folder, a file system of a few megabytes, a server, a cluster of two."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults.processes import in_session
+from benchmarks.faults.sweep import Sweep
+
+_SMALL_DISK_BYTES = 64 * 2**20
+
+
+class Surroundings:
+    """A folder on a disk; sweeps start Ray clusters of their own, MLflow is a file beside them.
+
+    Attributes:
+        folder: Run directories stand in it.
+        logs: A folder beside it, for what drivers say.
+        store: MLflow's SQLite file.
+    """
+
+    def __init__(self, folder: Path, store: Path | None = None) -> None:
+        """Make the folder.
+
+        Args:
+            folder: It.
+            store: An MLflow store to begin with: making one takes seconds.
+        """
+        self.folder = folder
+        self.store = folder / "mlflow.db"
+        self.logs = folder.with_name(f"{folder.name}-logs")
+        for one in (folder, self.logs):
+            one.mkdir(parents=True, exist_ok=True)
+        self._open()
+        if store is not None:
+            shutil.copyfile(store, self.store)
+        self._begin()
+
+    def _open(self) -> None:
+        """Make room."""
+
+    def _begin(self) -> None:
+        """Start what has to run."""
+
+    def options(self) -> list[str]:
+        """Return what drivers are started with."""
+        return []
+
+    def environment(self) -> dict[str, str]:
+        """Return variables of drivers."""
+        return {}
+
+    def mend(self) -> None:
+        """Make whole what a fault has broken, before the next driver starts."""
+
+    def complete(self, sweep: Sweep) -> None:
+        """Do what a sweep's user is told to do at its end."""
+
+    def close(self) -> None:
+        """End what was started."""
+
+
+class SmallDisk(Surroundings):
+    """A file system that can be filled."""
+
+    def _open(self) -> None:
+        size = f"size={_SMALL_DISK_BYTES}"
+        command = ["mount", "-t", "tmpfs", "-o", size, "rlp-faults", str(self.folder)]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def close(self) -> None:
+        """Give the file system back."""
+        subprocess.run(["umount", "-l", str(self.folder)], check=False, capture_output=True)
+
+
+class Served(Surroundings):
+    """A server in front of MLflow's file."""
+
+    def _begin(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = int(probe.getsockname()[1])
+        self._server: subprocess.Popen[bytes] | None = None
+        self.mend()
+
+    @property
+    def pid(self) -> int:
+        """Process of the server."""
+        return 0 if self._server is None else self._server.pid
+
+    def options(self) -> list[str]:
+        """Return the server's address."""
+        return ["--tracking-uri", f"http://127.0.0.1:{self._port}"]
+
+    def kill(self) -> None:
+        """Kill the server and its workers."""
+        if self._server is not None:
+            for process in in_session(self._server.pid):
+                process.kill()
+            self._server.wait()
+
+    def mend(self) -> None:
+        """Start the server where it does not run, and wait until it answers."""
+        if self._server is None or self._server.poll() is not None:
+            self._server = self._started()
+        deadline = time.monotonic() + 120.0
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health", timeout=2).close()
+                return
+            time.sleep(0.2)
+        msg = f"the MLflow server must answer within two minutes, but it does not: {self.folder}"
+        raise RuntimeError(msg)
+
+    def complete(self, sweep: Sweep) -> None:
+        """Bring to MLflow what it lacks."""
+        self.mend()
+        command = [sys.executable, "-m", "rlp_sweeps", "sync", str(sweep.directory)]
+        subprocess.run([*command, *self.options()], check=True, capture_output=True)
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        with (self.folder / "server.log").open("ab") as log:
+            return subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+                    *("--host", "127.0.0.1", "--port", str(self._port)),
+                ],
+                env={
+                    **os.environ,
+                    "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{self.store}",
+                    "MLFLOW_ARTIFACTS_DESTINATION": str(self.folder / "mlartifacts"),
+                    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                    "MLFLOW_DISABLE_TELEMETRY": "true",
+                },
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def close(self) -> None:
+        """End the server."""
+        self.kill()
+
+
+class TwoNodes(Surroundings):
+    """A Ray cluster of a head and a second node, with a core each."""
+
+    _cluster: Any = None
+
+    def mend(self) -> None:
+        """Start the cluster, or what it lacks."""
+        from tests.integration.ray_clusters import RayCluster
+
+        if self._cluster is None:
+            self._cluster = RayCluster()
+            self._cluster.start_head(num_cpus=1)
+            self._second = self._cluster.add_node(num_cpus=1)
+        elif not in_session(self._second):
+            self._second = self._cluster.add_node(num_cpus=1)
+
+    def options(self) -> list[str]:
+        """Return the cluster's address."""
+        self.mend()
+        return ["--address", self._cluster.address]
+
+    def environment(self) -> dict[str, str]:
+        """Return the cluster's token and folder."""
+        self.mend()
+        names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_TMPDIR", "RAY_USAGE_STATS_ENABLED")
+        return {name: self._cluster.environment[name] for name in names}
+
+    def kill(self, kind: str, sweep: Sweep) -> int:
+        """Kill the second node's raylet, or the head; return its process."""
+        session = self._second if kind == "node" else self._cluster._sessions[0]
+        wanted = "raylet" if kind == "node" else "gcs"
+        (target,) = (p for p in in_session(session) if p.kind == wanted)
+        target.kill()
+        return target.pid
+
+    def has_settled(self, kind: str) -> None:
+        """Clear away what a dead node or head leaves."""
+        if kind == "node":
+            self._cluster.stop_node(self._second, sent=signal.SIGKILL)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """End the cluster."""
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
+
+
+def fresh_name() -> str:
+    """Return a name that no other sweep of the log has."""
+    return f"sweep-{secrets.token_hex(4)}"

@@ -1,0 +1,40 @@
+"""The short form of `make test-faults`: a few faults, in one or two sweeps."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.faults.campaign import Campaign
+
+pytestmark = pytest.mark.slow
+
+KINDS = (
+    "driver_creating",
+    "worker_writing",
+    "checkpoint_flipped",
+    "part_truncated",
+    "driver_compacting",
+    "sigterm",
+)
+
+
+def test_sweep_survives_a_few_faults_without_a_changed_bit(tmp_path):
+    campaign = Campaign(tmp_path, rng=random.Random(0))
+
+    injections = list(campaign.run(list(KINDS)))
+
+    assert sorted(one.kind for one in injections) == sorted(KINDS)
+    assert sum(one.counts for one in injections) >= len(KINDS) - 2  # some may come too late
+    for one in injections:
+        sound = replace(
+            one,
+            rows_lost=0,
+            rows_twice=0,
+            numbers_changed=0,
+            num_orphans=0,
+            num_runs_off=0,
+            num_leftovers=0,
+            has_traceback=False,
+        )
+        assert one == sound
