@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rlp_sweeps.errors import RunDirectoryError
+from rlp_sweeps.stores import is_remote
 
 _LISTED = ("", "analysis", "export", "search")
 """Folders in which files are written under names that are known beforehand."""
@@ -22,6 +23,8 @@ def check_links(directory: Path) -> None:
     Raises:
         RunDirectoryError: A link in it leads out; the message names it.
     """
+    if is_remote(directory):
+        return  # a store has no links
     for name in _LISTED:
         folder = directory / name
         if folder.is_dir():
@@ -39,6 +42,8 @@ def check_contained(directory: Path, paths: Iterable[Path]) -> None:
     Raises:
         RunDirectoryError: One of them is a link that leads out; the message names it.
     """
+    if is_remote(directory):
+        return
     root = directory.resolve()
     for path in paths:
         target = path.resolve()

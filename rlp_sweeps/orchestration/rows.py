@@ -30,8 +30,8 @@ def read_parts(directory: RunDirectory, trial_ids: Iterable[str]) -> dict[str, R
     Raises:
         SchemaError: A part file is corrupt.
     """
-    paths = (directory.path / "trials" / f"{trial_id}.parquet" for trial_id in trial_ids)
-    rows = read_files("trials", [path for path in paths if path.exists()]).to_pylist()
+    paths = [directory.path / "trials" / f"{trial_id}.parquet" for trial_id in trial_ids]
+    rows = read_files("trials", paths, skips_absent=True).to_pylist()
     return {row["trial_id"]: row for row in rows}
 
 

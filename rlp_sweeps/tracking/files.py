@@ -2,35 +2,50 @@
 
 A file appears under its name whole or not at all: it is written under a temporary name in the same
 folder and moved. A temporary name begins with a dot and ends in ``.tmp``, so that no reader of
-``*.parquet`` ever sees one.
+``*.parquet`` ever sees one. In a store it is written aside on this machine and sent by one PUT.
 """
 
-import fcntl
 import os
 import shutil
+import tempfile
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rlp_sweeps.errors import RunDirectoryError, SchemaError
+from rlp_sweeps.errors import SchemaError
+from rlp_sweeps.stores import (
+    IF_ABSENT,
+    MAX_PUT_BYTES,
+    Condition,
+    as_path,
+    check_store,
+    if_still,
+    is_remote,
+    put,
+    store_of,
+)
+from rlp_sweeps.tracking.store_lock import check_conditions
+
+Fingerprint = tuple[int | str, ...]
+"""What changes when a file is written again; in a store its ETag."""
 
 _TEMPORARY_SUFFIX = ".tmp"
+_FOLDER_MARK = ".folder"
+_FILES_AT_ONCE = 64
 
 
-def local_path(path: str | Path) -> Path:
-    """Return a local path as absolute, ``~`` expanded.
+def run_path(path: str | Path) -> Path:
+    """Return where a run directory is: an absolute path, ``~`` expanded, or one in a store.
 
     Raises:
-        RunDirectoryError: `path` is a URI.
+        RunDirectoryError: `path` is a URI of no store that is known, or that does not answer.
     """
-    if "://" in str(path):
-        msg = (
-            f"a run directory must be a local or mounted path, but got {str(path)!r}; "
-            "mount the store and give the path of the mount."
-        )
-        raise RunDirectoryError(msg)
-    return Path(path).expanduser().absolute()
+    where = as_path(path)
+    if not is_remote(where):
+        return where.expanduser().absolute()
+    check_store(where)
+    return where
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -43,6 +58,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         OSError: The folder cannot be written, or the disk is full; nothing is left behind.
     """
+    if is_remote(path):
+        _write_to_store(path, write)
+        return
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}{_TEMPORARY_SUFFIX}"
     try:
         write(temporary)
@@ -52,6 +70,42 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _flush_to_disk(path.parent)
+
+
+def _write_to_store(
+    path: Path, write: Callable[[Path], None], *, condition: Condition | None = None
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="rlp-put-") as folder:
+        temporary = Path(folder) / path.name
+        write(temporary)
+        if temporary.stat().st_size <= MAX_PUT_BYTES:
+            put(path, temporary.read_bytes(), condition=condition)
+        else:
+            store, name = store_of(path)
+            store.put_file(str(temporary), name)
+
+
+def replace_atomically(
+    path: Path, write: Callable[[Path], None], *, known: Fingerprint | None
+) -> None:
+    """Write a file as `write_atomically` does, in a store only if nobody else has meanwhile.
+
+    On a local path the lock of the directory, which its holder cannot lose, sees to that.
+
+    Args:
+        path: The file.
+        write: Writes the content to the path it is given.
+        known: The file as it was read; None where there was none.
+
+    Raises:
+        FileExistsError: It is another one by now.
+        OSError: The folder cannot be written, or the disk is full; nothing is left behind.
+    """
+    if not is_remote(path):
+        write_atomically(path, write)
+    else:
+        condition = IF_ABSENT if known is None else if_still(str(known[0]))
+        _write_to_store(path, write, condition=condition)
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -67,7 +121,10 @@ def copy_atomically(source: Path, path: Path) -> None:
     """Copy a file's content; see `write_atomically`."""
 
     def write(temporary: Path) -> None:
-        shutil.copyfile(source, temporary)
+        if is_remote(source):
+            temporary.write_bytes(source.read_bytes())
+        else:
+            shutil.copyfile(source, temporary)
 
     write_atomically(path, write)
 
@@ -84,10 +141,97 @@ def checked_name(name: str) -> str:
     return name
 
 
-def fingerprint(path: Path) -> tuple[int, int, int]:
-    """Return what changes when a file is written again."""
-    state = path.stat()
-    return state.st_ino, state.st_mtime_ns, state.st_size
+def fingerprints(paths: Collection[Path]) -> dict[Path, Fingerprint]:
+    """Return what changes when a file is written again, of those files that exist.
+
+    Args:
+        paths: Files of one folder.
+    """
+    found: dict[Path, Fingerprint] = {}
+    remote = [path for path in paths if is_remote(path)]
+    for path in (path for path in paths if not is_remote(path)):
+        with suppress(FileNotFoundError):
+            state = path.stat()
+            found[path] = (state.st_ino, state.st_mtime_ns, state.st_size)
+    if remote:
+        tags = _etags(remote[0].parent)
+        found |= {path: (tags[path.name],) for path in remote if path.name in tags}
+    return found
+
+
+def _etags(folder: Path) -> dict[str, str]:
+    """Return the ETags of a folder's files by name, in a store."""
+    store, name = store_of(folder)
+    try:
+        entries = store.ls(name, detail=True, refresh=True)
+    except FileNotFoundError:
+        return {}
+    return {e["name"].rpartition("/")[2]: e["ETag"] for e in entries if e["type"] == "file"}
+
+
+def remove_unchanged(seen: Mapping[Path, Fingerprint]) -> None:
+    """Remove those files of one folder that are still what they were; in a store by few requests.
+
+    Args:
+        seen: Files as `fingerprints` returned them.
+    """
+    remote = {path: print_ for path, print_ in seen.items() if is_remote(path)}
+    if remote:
+        now = fingerprints(remote)
+        unchanged = [path for path, print_ in remote.items() if now.get(path) == print_]
+        store, _ = store_of(next(iter(remote)))
+        if unchanged:
+            store.rm([store_of(path)[1] for path in unchanged])
+    for path in (path for path in seen if path not in remote):
+        if fingerprints([path]) == {path: seen[path]}:
+            path.unlink()
+
+
+def read_all(paths: Sequence[Path]) -> Iterator[tuple[Path, bytes | None]]:
+    """Yield files of a store with their content, many at once; None where there is none."""
+    for start in range(0, len(paths), _FILES_AT_ONCE):
+        block = paths[start : start + _FILES_AT_ONCE]
+        store, _ = store_of(block[0])
+        names = [store_of(path)[1] for path in block]
+        contents = store.cat(names, on_error="return")
+        for path, name in zip(block, names, strict=True):
+            content = contents[name]
+            if isinstance(content, FileNotFoundError):
+                yield path, None
+            elif isinstance(content, Exception):
+                raise content
+            else:
+                yield path, content
+
+
+@contextmanager
+def local_file(path: Path) -> Iterator[Path]:
+    """Yield a file of this machine with a file's content and name: itself, or a copy of an object.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not is_remote(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="rlp-get-") as folder:
+        copy = Path(folder) / path.name
+        copy.write_bytes(path.read_bytes())
+        yield copy
+
+
+def make_parent(path: Path) -> None:
+    """Create the folder of a file, where there are folders; its own parent exists."""
+    if not is_remote(path):
+        path.parent.mkdir(exist_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder that says something by being there; in a store it holds an empty file."""
+    if is_remote(folder):
+        put(folder / _FOLDER_MARK, b"")
+    else:
+        folder.mkdir(exist_ok=True)
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -112,6 +256,8 @@ def remove_temporary_files(folder: Path, *, before: float, after: float) -> int:
         after: So are those dated later than this, which a clock that was set back has left;
             between the two a writer may still be at work.
     """
+    if is_remote(folder):
+        return 0  # nothing is ever written there under another name
     num_removed = 0
     for path in folder.glob(f".*{_TEMPORARY_SUFFIX}"):
         try:
@@ -130,6 +276,9 @@ def new_folder(path: Path) -> Iterator[None]:
     Raises:
         OSError: A folder cannot be created.
     """
+    if is_remote(path):  # a store has no folders
+        yield
+        return
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     created: list[Path] = []
     try:
@@ -150,49 +299,19 @@ def _remove_if_empty(folder: Path) -> None:
         return  # another process has put something there
 
 
-def is_locked(path: Path) -> bool:
-    """Return whether somebody holds the lock; nothing is written."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[bool]:
-    """Yield whether this process is the one that holds the lock; a killed holder holds nothing.
-
-    Raises:
-        OSError: The file cannot be created.
-    """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_ours = True
-    except BlockingIOError:
-        is_ours = False
-    try:
-        yield is_ours
-    finally:
-        os.close(handle)
-
-
 def check_writable(folder: Path) -> None:
     """Write a probe file and remove it.
 
     Permission bits alone say too little: root ignores them, a read-only mount has others.
 
     Raises:
+        RunDirectoryError: It is in a store that ignores conditions of a PUT.
         OSError: The folder cannot be written.
     """
     probe = folder / f".probe.{uuid.uuid4().hex[:12]}{_TEMPORARY_SUFFIX}"
+    if is_remote(folder):
+        check_conditions(probe)
+        return
     try:
         probe.write_bytes(b"probe")
     finally:

@@ -19,7 +19,7 @@ def weights_folder(directory: RunDirectory) -> Path | None:
 
 def keep_weights(directory: RunDirectory) -> None:
     """Have the weights kept of what is trained there from now on."""
-    _folder(directory).mkdir(exist_ok=True)
+    files.make_folder(_folder(directory))
 
 
 def kept_weights(directory: RunDirectory) -> dict[str, Path]:
@@ -32,7 +32,7 @@ def kept_weights(directory: RunDirectory) -> dict[str, Path]:
 def keep_weights_of(directory: RunDirectory, trial_id: str, path: Path) -> None:
     """Keep the weights of a trial that is to be probed once more, in a copy of this file."""
     kept = _unprobed(directory, trial_id)
-    kept.parent.mkdir(exist_ok=True)
+    files.make_parent(kept)
     files.copy_atomically(path, kept)
 
 

@@ -9,7 +9,7 @@ columns' names and types: a byte that a disk has changed is found, and never rea
 import math
 import numbers
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,13 @@ import pyarrow.parquet as pq
 from rlp_sweeps.column import Column
 from rlp_sweeps.errors import CorruptFileError, SchemaError
 from rlp_sweeps.schema import SCHEMA_VERSION, STATUSES, TABLES
-from rlp_sweeps.tracking.files import write_atomically
+from rlp_sweeps.stores import is_remote
+from rlp_sweeps.tracking.files import (
+    Fingerprint,
+    read_all,
+    replace_atomically,
+    write_atomically,
+)
 
 ARROW_TYPES: dict[str, pa.DataType] = {
     "str": pa.string(),
@@ -122,14 +128,21 @@ def write_part(table: pa.Table, path: Path) -> None:
     write_atomically(path, lambda temporary: _write(table, temporary, **options))
 
 
-def write_compacted(table: str, rows: pa.Table, path: Path) -> None:
+def write_compacted(table: str, rows: pa.Table, path: Path, *, known: Fingerprint | None) -> None:
     """Write all rows of a table, sorted; the file appears whole or not at all.
 
+    Args:
+        table: ``trials`` or ``epochs``.
+        rows: Its rows.
+        path: The file.
+        known: The file that `rows` hold all rows of; None where there was none.
+
     Raises:
+        FileExistsError: In a store, it is another one by now.
         OSError: The folder cannot be written, or the disk is full.
     """
     ordered = rows.sort_by([(name, "ascending") for name in _SORT_KEYS[table]])
-    write_atomically(path, lambda temporary: _write(ordered, temporary))
+    replace_atomically(path, lambda temporary: _write(ordered, temporary), known=known)
 
 
 def _write(rows: pa.Table, path: Path, **options: bool) -> None:
@@ -164,14 +177,19 @@ def _check_columns(file: pq.ParquetFile) -> None:
 
 
 def read_files(
-    table: str, paths: Iterable[Path], *, columns: Sequence[str] | None = None
+    table: str,
+    paths: Sequence[Path],
+    *,
+    columns: Sequence[str] | None = None,
+    skips_absent: bool = False,
 ) -> pa.Table:
     """Return the rows of several files in the table's schema, columns they lack as null.
 
     Args:
         table: ``trials``, ``epochs`` or ``probes``.
-        paths: Parquet files.
+        paths: Parquet files, all of them in a store or none.
         columns: Columns to read; all where missing.
+        skips_absent: Files that are not there have no rows.
 
     Raises:
         CorruptFileError: A file is not as it was written.
@@ -180,12 +198,29 @@ def read_files(
     """
     wanted = [column for column in TABLES[table] if columns is None or column.name in columns]
     schema = pa.schema([(column.name, ARROW_TYPES[column.dtype]) for column in wanted])
-    return pa.concat_tables([schema.empty_table(), *(_read_file(path, wanted) for path in paths)])
+    read = _sources(paths, skips_absent=skips_absent)
+    return pa.concat_tables(
+        [schema.empty_table(), *(_read_file(path, source, wanted) for path, source in read)]
+    )
 
 
-def _read_file(path: Path, wanted: Sequence[Column]) -> pa.Table:
+def _sources(
+    paths: Sequence[Path], *, skips_absent: bool
+) -> Iterator[tuple[Path, Path | pa.BufferReader]]:
+    """Yield files with what is read: the file, or the content of one in a store."""
+    if not (paths and is_remote(paths[0])):
+        yield from ((path, path) for path in paths if not skips_absent or path.exists())
+        return
+    for path, content in read_all(paths):
+        if content is not None:
+            yield path, pa.BufferReader(content)
+        elif not skips_absent:
+            raise FileNotFoundError(str(path))
+
+
+def _read_file(path: Path, source: Path | pa.BufferReader, wanted: Sequence[Column]) -> pa.Table:
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
             _check_columns(file)
             present = set(file.schema_arrow.names)
             names = [column.name for column in wanted if column.name in present]

@@ -47,9 +47,10 @@ def write_probes(directory: RunDirectory, trial_id: str, rows: Sequence[Mapping[
         msg = f"trial {trial_id!r} must have one row a probe and place, but some come twice."
         raise SchemaError(msg)
     folder = directory.path / "probes"
+    path = folder / f"{files.checked_name(trial_id)}.parquet"
     try:
-        folder.mkdir(exist_ok=True)
-        parquet.write_part(table, folder / f"{files.checked_name(trial_id)}.parquet")
+        files.make_parent(path)
+        parquet.write_part(table, path)
     except OSError as error:
         msg = f"{folder} must be writable, but it is not ({error.strerror or error})."
         raise RunDirectoryError(msg) from error
@@ -84,9 +85,9 @@ def take_probes(directory: RunDirectory, source: RunDirectory, trial_id: str) ->
 
 def ask_for_probes(directory: RunDirectory, names: Sequence[str]) -> None:
     """Have trials probed by these as they end, from now on."""
-    folder = directory.path / "probes"
-    folder.mkdir(exist_ok=True)
-    files.write_text_atomically(folder / _ASKED, json.dumps({"probes": list(names)}))
+    path = directory.path / "probes" / _ASKED
+    files.make_parent(path)
+    files.write_text_atomically(path, json.dumps({"probes": list(names)}))
 
 
 def asked_probes(directory: RunDirectory) -> tuple[str, ...]:
@@ -108,7 +109,7 @@ def asked_probes(directory: RunDirectory) -> tuple[str, ...]:
 def write_probe_error(directory: RunDirectory, trial_id: str, error: str) -> None:
     """Write why a trial could not be probed, one sentence."""
     path = probe_error_path(directory, trial_id)
-    path.parent.mkdir(exist_ok=True)
+    files.make_parent(path)
     files.write_text_atomically(path, error)
 
 

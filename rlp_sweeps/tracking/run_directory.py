@@ -28,7 +28,8 @@ import pyarrow.compute as pc
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.containment import check_links
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
-from rlp_sweeps.tracking import files, holder, parquet
+from rlp_sweeps.stores import is_remote
+from rlp_sweeps.tracking import files, holder, locks, parquet
 from rlp_sweeps.tracking.data_fingerprint import check_same_data, data_of
 from rlp_sweeps.tracking.holder import Holder
 from rlp_sweeps.tracking.manifest import (
@@ -55,11 +56,12 @@ class RunDirectory:
     """One sweep's directory. Pickles as its path, so that workers get it for free.
 
     Attributes:
-        path: Absolute path of the directory.
+        path: Absolute path of the directory, or one in a store (`stores.as_path`).
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: locks.Lock | None = None
 
     def __repr__(self) -> str:
         return f"RunDirectory({str(self.path)!r})"
@@ -74,13 +76,13 @@ class RunDirectory:
         A directory that is refused is left as it was.
 
         Args:
-            path: Local path; parents are created.
+            path: A folder, whose parents are created, or ``s3://BUCKET/PREFIX``.
             manifest: As `build_manifest` returns it; an existing one of the same plan is kept.
 
         Raises:
             RunDirectoryError: The path holds another sweep or other files, or cannot be written.
         """
-        folder = files.local_path(path)
+        folder = files.run_path(path)
         directory = cls(folder)
         try:
             if (folder / _MANIFEST_NAME).exists():
@@ -119,7 +121,8 @@ class RunDirectory:
 
     def _lay_out(self, manifest: Mapping[str, Any]) -> None:
         with ExitStack() as stack:
-            for folder in (self.path, *(self.path / name for name in FOLDERS)):
+            inner = () if is_remote(self.path) else (self.path / name for name in FOLDERS)
+            for folder in (self.path, *inner):
                 stack.enter_context(files.new_folder(folder))
                 files.check_writable(folder)
             if not (self.path / _MANIFEST_NAME).exists():
@@ -162,7 +165,7 @@ class RunDirectory:
         Raises:
             RunDirectoryError: It is absent, has no readable manifest, or a newer schema version.
         """
-        folder = files.local_path(path)
+        folder = files.run_path(path)
         if not folder.is_dir():
             msg = f"a run directory must exist, but there is no folder {folder}."
             raise RunDirectoryError(msg)
@@ -202,18 +205,22 @@ class RunDirectory:
             RunDirectoryError: The driver of another process holds it, or a link leads out of it.
         """
         check_links(self.path)
-        with files.locked(self.path / _LOCK_NAME) as is_ours:
-            if not is_ours:
+        with locks.locked(self.path / _LOCK_NAME) as lock:
+            if not lock.is_ours:
                 raise self._in_use(f"`rlp-sweeps cancel {self.path}` asks it to stop")
             if self._is_held_elsewhere(is_writing=True):
                 wait_s = holder.LOST_AFTER_S
                 raise self._in_use(f"where it was killed, this is known {wait_s:g} s afterwards")
-            with holder.signed(self.path) as this:
-                yield this
+            self._lock = lock
+            try:
+                with holder.signed(self.path) as this:
+                    yield this
+            finally:
+                self._lock = None
 
     def is_held(self) -> bool:
         """Return whether a driver, of this or another process, holds the directory now."""
-        return files.is_locked(self.path / _LOCK_NAME) or self._is_held_elsewhere()
+        return locks.is_locked(self.path / _LOCK_NAME) or self._is_held_elsewhere()
 
     def _is_held_elsewhere(self, *, is_writing: bool = False) -> bool:
         """Return whether a machine that does not share this one's locks is at work here."""
@@ -302,8 +309,8 @@ class RunDirectory:
         Raises:
             SchemaError: A part file is corrupt; the message names it.
         """
-        found = [self._part("trials", i) for i in trial_ids if self._part("trials", i).exists()]
-        trials = parquet.read_files("trials", found).to_pylist()
+        found = [self._part("trials", i) for i in trial_ids]
+        trials = parquet.read_files("trials", found, skips_absent=True).to_pylist()
         parts = [self._part("epochs", row["trial_id"]) for row in trials]
         columns = ["trial_id", *epoch_columns]
         epochs: dict[str, list[dict[str, Any]]] = {row["trial_id"]: [] for row in trials}
@@ -320,18 +327,37 @@ class RunDirectory:
 
         Raises:
             SchemaError: A part file is corrupt; the message names it.
+            RunDirectoryError: Another driver has taken over.
             OSError: The directory cannot be written, or the disk is full.
         """
         finished = set(self.finished_trials())
         for table in ("epochs", "trials"):  # while a trial's epochs are a part, so is its row
-            parts = {path: files.fingerprint(path) for path in self._parts(table, finished)}
+            parts = files.fingerprints(self._parts(table, finished))
             if parts:
-                rows = self._merge(table, list(parts))
-                parquet.write_compacted(table, rows, self._compacted(table))
-            for path, fingerprint in parts.items():
-                if files.fingerprint(path) == fingerprint:
-                    path.unlink()  # a part that was rewritten meanwhile stays
+                self._gather(table, list(parts))
+            files.remove_unchanged(parts)  # a part that was rewritten meanwhile stays
         self.remove_temporary_files()
+
+    def _gather(self, table: str, parts: Sequence[Path]) -> None:
+        """Write what the parts and the compacted file say into a compacted file."""
+        path = self._compacted(table)
+        known = files.fingerprints([path]).get(path)
+        rows = self._merge(table, parts)
+        self.check_held()
+        try:
+            parquet.write_compacted(table, rows, path, known=known)
+        except FileExistsError as error:
+            msg = f"{path} must stay with one driver, but another one has written it meanwhile."
+            raise RunDirectoryError(msg) from error
+
+    def check_held(self) -> None:
+        """Refuse to go on where this process was the driver and another one has taken over.
+
+        Raises:
+            RunDirectoryError: It has; in a store, where this one gave no sign of life for long.
+        """
+        if self._lock is not None:
+            self._lock.check()
 
     def remove_temporary_files(self, *, before: float | None = None) -> int:
         """Remove what killed writers left behind, and return how many files.
@@ -341,6 +367,8 @@ class RunDirectory:
                 missing, files of all kinds that are older than ten minutes: a writer may be at
                 work. Those dated as much ahead go in either case.
         """
+        if is_remote(self.path):
+            return 0  # nothing is ever written there under another name
         now = holder.time_there(self.path)
         names = (*FOLDERS, *_FURTHER_FOLDERS) if before is None else FOLDERS
         limit = now - _STALE_AFTER_S if before is None else before

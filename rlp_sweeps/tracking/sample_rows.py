@@ -24,7 +24,7 @@ _GIVEN = tuple(column.name for column in SAMPLES if column.required and column.n
 
 def keep_samples(directory: RunDirectory) -> None:
     """Have the samples kept of what is trained there from now on."""
-    _folder(directory).mkdir(exist_ok=True)
+    files.make_folder(_folder(directory))
 
 
 def keeps_samples(directory: RunDirectory) -> bool:

@@ -4,6 +4,7 @@ Read with ``weights_only=True``, so that a checkpoint can never run code, and on
 has the checksum that it was written with: torch itself takes a spoilt tensor for a whole one.
 """
 
+import io
 import os
 import pickle
 import uuid
@@ -15,14 +16,21 @@ from typing import Any, BinaryIO
 import torch
 
 from rlp_sweeps.errors import CheckpointError
+from rlp_sweeps.stores import is_remote, put
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint; a reader sees the old one or the new one, never a part.
 
     Raises:
-        OSError: The folder cannot be written, or the disk is full; nothing is left behind.
+        OSError: The folder cannot be written, the disk is full, or the store is away; nothing is
+            left behind.
     """
+    if is_remote(path):
+        buffer = io.BytesIO()
+        _serialize(state, buffer)
+        put(path, buffer.getvalue())
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
@@ -63,9 +71,12 @@ def load_checkpoint(
             and plain values.
     """
     try:
-        reason = _what_is_spoilt(path)
+        source = io.BytesIO(path.read_bytes()) if is_remote(path) else path
+        reason = _what_is_spoilt(source)
         if reason is None:
-            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+            if isinstance(source, io.BytesIO):
+                source.seek(0)
+            state: dict[str, Any] = torch.load(source, map_location=device, weights_only=True)
             return state
     except pickle.UnpicklingError as error:  # torch's own words advise to load it all the same
         msg = (
@@ -94,10 +105,10 @@ _UNREADABLE = (
 """What the readers of a spoilt file raise."""
 
 
-def _what_is_spoilt(path: Path) -> str | None:
+def _what_is_spoilt(source: Path | io.BytesIO) -> str | None:
     """Return what is wrong with the file; None where every record has its checksum."""
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(source):
         return "it is no zip file to its end"
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(source) as archive:
         record = archive.testzip()
     return None if record is None else f"its record {record!r} is not what was written"

@@ -97,9 +97,9 @@ def test_create_refuses_a_path_below_a_file(tmp_path: Path) -> None:
         RunDirectory.create(tmp_path / "file" / "run", make_manifest())
 
 
-def test_create_refuses_a_uri() -> None:
-    with pytest.raises(RunDirectoryError, match="local or mounted path, but got 's3://bucket/run'"):
-        RunDirectory.create("s3://bucket/run", make_manifest())
+def test_create_refuses_a_uri_of_an_unknown_store() -> None:
+    with pytest.raises(RunDirectoryError, match="must be a folder or s3://BUCKET/PREFIX, but got"):
+        RunDirectory.create("gs://bucket/run", make_manifest())
 
 
 def test_create_takes_up_what_an_interrupted_create_left(tmp_path: Path) -> None:
@@ -465,8 +465,8 @@ def test_compact_spares_a_part_that_is_rewritten_meanwhile(
     write(directory, "a1", "failed")
     original = parquet.write_compacted
 
-    def rewrite_first(table: str, rows: Any, path: Path) -> None:
-        original(table, rows, path)
+    def rewrite_first(table: str, rows: Any, path: Path, **options: Any) -> None:
+        original(table, rows, path, **options)
         if table == "trials":
             write(directory, "a1", "completed")
 
