@@ -13,10 +13,13 @@ import typer
 
 import rlp_sweeps
 from rlp_sweeps.cli import cancelling, extending, following, probing, reading, studies, sweeping
-from rlp_sweeps.cli.options import INTERRUPTED, WRONG_REQUEST, say
+from rlp_sweeps.cli.options import INTERRUPTED, SOME_FAILED, WRONG_REQUEST, say
 from rlp_sweeps.errors import RlpSweepsError
+from rlp_sweeps.stores import client_errors
 
 PROGRAM = "rlp-sweeps"
+_ADDED = "Value error, "
+"""What typer puts before the sentence of a parser that refuses a value."""
 
 app = typer.Typer(
     name=PROGRAM,
@@ -113,6 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted.")
         return INTERRUPTED
+    except client_errors() as error:
+        say(f"the store of the run directory went away ({error}); what is finished is kept.")
+        return SOME_FAILED
     except BrokenPipeError:
         _forget_stdout()
         return 1
@@ -133,6 +139,7 @@ def _usage_sentence(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else PROGRAM
     text = " ".join(error.format_message().split()).rstrip(".")
+    text = text.replace(_ADDED, "")
     link = " See" if text.endswith("?") else "; see"
     return f"{text[:1].lower()}{text[1:]}{link} `{command} --help`."
 

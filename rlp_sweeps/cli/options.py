@@ -15,6 +15,7 @@ import typer
 from rlp_sweeps.errors import ArgumentError
 from rlp_sweeps.recipes import NamedSpace, load_space
 from rlp_sweeps.settings import example_setting
+from rlp_sweeps.stores import as_path
 
 DONE, SOME_FAILED, WRONG_REQUEST, OUT_OF_BUDGET, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit status of every command."""
@@ -28,7 +29,12 @@ Space = Annotated[
         "likewise any other size that `rlp-sweeps spaces` lists.",
     ),
 ]
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
+Directory = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR", parser=as_path, help="A run directory: a folder, or s3://BUCKET/PREFIX."
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option(
@@ -75,7 +81,9 @@ TrialTimeout = Annotated[
 TrackingUri = Annotated[
     str | None,
     typer.Option(
-        metavar="URI", help="MLflow store. Default: mlflow.db (SQLite) beside the run directory."
+        metavar="URI",
+        help="MLflow store. Default: mlflow.db (SQLite) beside the run directory; of one in a "
+        "store MLFLOW_TRACKING_URI, or none.",
     ),
 ]
 NumSeeds = Annotated[
@@ -113,7 +121,11 @@ SeedSpread = Annotated[
 ]
 Pilot = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="An analyzed run whose largest seed spread is taken instead."),
+    typer.Option(
+        metavar="DIR",
+        parser=as_path,
+        help="An analyzed run whose largest seed spread is taken instead.",
+    ),
 ]
 TrustCode = Annotated[
     bool,

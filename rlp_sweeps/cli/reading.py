@@ -10,6 +10,7 @@ import typer
 from rlp_sweeps.benign_columns import MEMORIZED_ABOVE
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.errors import ArgumentError, RunDirectoryError
+from rlp_sweeps.stores import as_path, is_remote
 
 if TYPE_CHECKING:
     from analysis.pairing import Diverged
@@ -20,13 +21,20 @@ DIVERGED = ("chance", "last", "exclude")
 
 Output = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Where to write. Default: analysis/ of the first DIR."),
+    typer.Option(
+        metavar="DIR",
+        parser=as_path,
+        help="Where to write. Default: analysis/ of the first DIR.",
+    ),
 ]
 
 
 def analyze(  # noqa: PLR0913  # each is asked for on the command line
     directories: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", help="Run directories, analyzed together.")
+        list[Path],
+        typer.Argument(
+            metavar="DIR...", parser=as_path, help="Run directories, analyzed together."
+        ),
     ],
     *,
     outcome: Annotated[
@@ -157,7 +165,10 @@ def sync(directory: opt.Directory, *, tracking_uri: opt.TrackingUri = None) -> N
 
 def ui(
     directory: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="A run directory, or the folder of several.")
+        Path,
+        typer.Argument(
+            metavar="[DIR]", parser=as_path, help="A run directory, or the folder of several."
+        ),
     ] = Path("runs"),
     *,
     port: Annotated[int, typer.Option(metavar="N", help="Port on loopback; 0: a free one.")] = 5000,
@@ -167,7 +178,7 @@ def ui(
     from rlp_sweeps.tracking.mlflow_tracker import serve_ui
     from rlp_sweeps.tracking.run_directory import RunDirectory
 
-    if tracking_uri is None and not directory.is_dir():
+    if tracking_uri is None and not is_remote(directory) and not directory.is_dir():
         msg = f"a run directory must exist, but there is no folder {str(directory)!r}."
         raise RunDirectoryError(msg)
     if (directory / "manifest.json").is_file():

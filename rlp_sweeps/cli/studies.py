@@ -7,6 +7,7 @@ import typer
 
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.errors import ArgumentError
+from rlp_sweeps.stores import as_path
 
 EXPORT_FORMATS = ("csv", "parquet", "markdown", "latex")
 
@@ -50,7 +51,8 @@ def show(
 
 def compare(
     directories: Annotated[
-        list[Path], typer.Argument(metavar="DIR DIR...", help="Run directories, two or more.")
+        list[Path],
+        typer.Argument(metavar="DIR DIR...", parser=as_path, help="Run directories, two or more."),
     ],
     *,
     outcome: Annotated[
@@ -88,7 +90,7 @@ def export(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where to write. Default: DIR/export."),
+        typer.Option(metavar="DIR", parser=as_path, help="Where to write. Default: DIR/export."),
     ] = None,
 ) -> None:
     """Write a sweep's tables as CSV or Parquet, or the report's as Markdown or LaTeX."""

@@ -12,6 +12,7 @@ from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.options import say
 from rlp_sweeps.cli.probing import probe_names
 from rlp_sweeps.errors import DatasetFilesError, RlpSweepsError, TrackingError
+from rlp_sweeps.stores import as_path, check_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +105,11 @@ def run(  # noqa: PLR0913  # one parameter an option
     *,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Run directory. Default: runs/SPACE-DATE-TIME."),
+        typer.Option(
+            metavar="DIR",
+            parser=as_path,
+            help="Run directory: a folder, or s3://BUCKET/PREFIX. Default: runs/SPACE-DATE-TIME.",
+        ),
     ] = None,
     address: opt.Address = None,
     device: opt.Device = "auto",
@@ -122,7 +127,11 @@ def run(  # noqa: PLR0913  # one parameter an option
     set_: opt.Settings = None,
     reuse: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Take finished trials from an older sweep. Repeatable."),
+        typer.Option(
+            metavar="DIR",
+            parser=as_path,
+            help="Take finished trials from an older sweep. Repeatable.",
+        ),
     ] = None,
     keep_weights: Annotated[
         bool, typer.Option("--keep-weights", help="Keep trained weights, for `rlp-sweeps probe`.")
@@ -140,6 +149,8 @@ def run(  # noqa: PLR0913  # one parameter an option
 ) -> int:
     """Train a search space, then analyze it."""
     size = opt.parse_group_size(group_size)
+    for path in (*([] if output is None else [output]), *(reuse or ())):
+        check_store(path)  # planning may take a while
     named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds, first_seed=first_seed)
 
     from rlp_sweeps.orchestration.planner import plan_sweep, resolve_device
@@ -271,10 +282,13 @@ def watch(
         say(f"{outcome.tracking_error} `rlp-sweeps sync {directory}` completes MLflow.")
     if not is_analyzed:
         return outcome.exit_status
-    return max(outcome.exit_status, _analyze(directory, tracking_uri))
+    status = _analyze(directory)
+    if status == opt.DONE and not outcome.tracking_error:
+        _show_in_mlflow(directory, tracking_uri)
+    return max(outcome.exit_status, status)
 
 
-def _analyze(directory: Path, tracking_uri: str | None) -> int:
+def _analyze(directory: Path) -> int:
     """Analyze a sweep that was trained; what goes wrong here leaves its results as they are."""
     from rlp_sweeps.cli.reading import analyze_and_print
 
@@ -283,7 +297,6 @@ def _analyze(directory: Path, tracking_uri: str | None) -> int:
     except RlpSweepsError as error:
         say(f"the trials are kept, but their analysis failed: {error}")
         return opt.SOME_FAILED
-    _show_in_mlflow(directory, tracking_uri)
     return opt.DONE
 
 
@@ -329,10 +342,11 @@ def _say_stopped(directory: Path, outcome: "SweepOutcome") -> None:
 
 def say_lost_driver(directory: Path) -> None:
     """Say that a driver was killed in this directory, where it was and nobody is at work."""
+    from rlp_sweeps.tracking.files import run_path
     from rlp_sweeps.tracking.holder import lost_holder
     from rlp_sweeps.tracking.run_directory import RunDirectory
 
-    opened = RunDirectory(Path(directory).absolute())  # perhaps there is none yet
+    opened = RunDirectory(run_path(directory))  # perhaps there is none yet
     lost = None if opened.is_held() else lost_holder(opened.path)
     if lost is not None:
         say(f"{lost} was killed while it ran this sweep; what it finished is kept.")

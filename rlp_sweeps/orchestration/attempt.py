@@ -22,7 +22,7 @@ from rlp_sweeps.orchestration.capacity import (
 )
 from rlp_sweeps.orchestration.planner import Group, SweepPlan, group_representatives
 from rlp_sweeps.orchestration.progress import AttemptLog, ProgressListener, last_line
-from rlp_sweeps.orchestration.resources import GroupResources
+from rlp_sweeps.orchestration.resources import GroupResources, scratch_folder
 from rlp_sweeps.orchestration.search import SweepOptunaSearch, tune_grid
 from rlp_sweeps.orchestration.trainable import (
     NEWS,
@@ -32,8 +32,12 @@ from rlp_sweeps.orchestration.trainable import (
     SweepJob,
     rlp_trainable,
 )
-from rlp_sweeps.orchestration.worker_environment import inherited_environment
+from rlp_sweeps.orchestration.worker_environment import (
+    inherited_environment,
+    without_credentials,
+)
 from rlp_sweeps.schema import STATUSES
+from rlp_sweeps.stores import is_remote
 from rlp_sweeps.tracking.mlflow_feed import MlflowFeed
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
@@ -74,6 +78,7 @@ def run_attempt(attempt: Attempt, progress: ProgressListener) -> AttemptLog:
     """
     directory = attempt.job.directory
     remove_attempt_folders(directory)
+    storage = scratch_folder() if is_remote(directory.path) else directory.path
     name = f"{_FOLDER_PREFIX}{uuid.uuid4().hex[:8]}"
     listener = _Listener(attempt, progress)
     trainable = tune.with_resources(
@@ -85,23 +90,31 @@ def run_attempt(attempt: Attempt, progress: ProgressListener) -> AttemptLog:
         tune_config=_tune_config(attempt),
         run_config=tune.RunConfig(
             name=name,
-            storage_path=str(directory.path),
+            storage_path=str(storage),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=MAX_LOST_PROCESSES),
             callbacks=[listener],
         ),
     )
     try:
-        with inherited_environment() if attempt.capacity.is_own else contextlib.nullcontext():
+        with inherited_environment() if attempt.capacity.is_own else without_credentials():
             tuner.fit()
     finally:
         remove_attempt_folders(directory)
         listener.close()
+        if storage is not directory.path:
+            shutil.rmtree(storage, ignore_errors=True)
     return listener.log
 
 
 def remove_attempt_folders(directory: RunDirectory) -> None:
-    """Remove what Tune has left in a run directory; no attempt may be at work."""
+    """Remove what Tune has left in a run directory; no attempt may be at work.
+
+    Tune's folder is beside the rows, where all machines of a cluster see it; that of a directory in
+    a store is the driver's own: no group reports a checkpoint, so that no worker looks into it.
+    """
+    if is_remote(directory.path):
+        return
     for folder in directory.path.glob(f"{_FOLDER_PREFIX}*"):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -140,6 +153,7 @@ class _Listener(tune.Callback):
         self.log = AttemptLog()
         self._progress = progress
         self._directory = attempt.job.directory.path
+        self._write_every_s = _WRITE_EVERY_S * (10 if is_remote(self._directory) else 1)
         self._capacity = attempt.capacity
         self._devices_per_group = attempt.resources.num_gpus or attempt.resources.num_cpus
         self._job = attempt.job
@@ -194,7 +208,7 @@ class _Listener(tune.Callback):
         standing = (frozenset(self.log.running), self._capacity.at_once)
         now = time.monotonic()
         is_due = standing != self._written or now - self._written_at >= _BUSY_EVERY_S
-        if is_due and now - self._written_at >= _WRITE_EVERY_S:
+        if is_due and now - self._written_at >= self._write_every_s:
             busy_s = self.log.busy_s + sum(now - begun for begun in self._started_at.values())
             with contextlib.suppress(OSError):  # no room: `status` says less, and training goes on
                 write_attempt(

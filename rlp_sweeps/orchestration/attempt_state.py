@@ -8,6 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from rlp_sweeps.stores import is_remote, put
+
 _ATTEMPT_NAME = "attempt.json"
 
 
@@ -42,7 +44,13 @@ def write_attempt(
     busy_s: float = 0.0,
     devices_per_group: float = 0.0,
 ) -> None:
-    """Write down what the driver trains, whole or not at all; takes well below a millisecond."""
+    """Write down what the driver trains, whole or not at all.
+
+    It takes well below a millisecond, in a store as long as a request.
+
+    Raises:
+        OSError: The directory cannot be written.
+    """
     state = {
         "pid": os.getpid(),
         "hostname": platform.node(),
@@ -52,6 +60,9 @@ def write_attempt(
         "devices_per_group": devices_per_group,
         "written_at_ms": time.time_ns() // 1_000_000,
     }
+    if is_remote(directory):
+        put(directory / _ATTEMPT_NAME, json.dumps(state).encode(), patience_s=0.0)
+        return
     temporary = directory / f".{_ATTEMPT_NAME}.tmp"
     temporary.write_text(json.dumps(state))
     os.replace(temporary, directory / _ATTEMPT_NAME)

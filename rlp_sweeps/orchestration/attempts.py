@@ -54,9 +54,8 @@ def keep_attempt(directory: Path, *, busy_s: float, ended_by: str) -> None:
         devices_per_group=state.devices_per_group,
         ended_by=ended_by,
     )
-    folder = directory / _FOLDER
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{attempt.ended_at_ms}-{attempt.pid}.json"
+    path = directory / _FOLDER / f"{attempt.ended_at_ms}-{attempt.pid}.json"
+    files.make_parent(path)
     files.write_text_atomically(path, json.dumps(asdict(attempt)))
     remove_attempt(directory)
 

@@ -131,7 +131,7 @@ def ray_session(options: RunOptions, resources: GroupResources) -> Iterator[int]
         import ray
 
         remove_stale_sessions()
-        folder = Path(tempfile.mkdtemp(prefix=f"{_SESSION_PREFIX}{os.getpid()}-"))
+        folder = scratch_folder()
         try:
             _init_ray(options, folder)
             yield resources.slots(*alive_nodes())
@@ -274,8 +274,13 @@ def _no_answer(address: str, reason: str) -> ClusterError:
     )
 
 
+def scratch_folder() -> Path:
+    """Create a temporary folder of this driver, which a later one removes should it be killed."""
+    return Path(tempfile.mkdtemp(prefix=f"{_SESSION_PREFIX}{os.getpid()}-"))
+
+
 def remove_stale_sessions() -> int:
-    """Remove the files of clusters whose driver was killed, and return how many."""
+    """Remove the temporary folders of drivers that were killed, and return how many."""
     num_removed = 0
     for folder in Path(tempfile.gettempdir()).glob(f"{_SESSION_PREFIX}*-*"):
         owner = folder.name.removeprefix(_SESSION_PREFIX).split("-")[0]

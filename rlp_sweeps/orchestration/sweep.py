@@ -215,7 +215,7 @@ class _Sweep:
         self._directory = directory
         self._options = options
         self._progress = progress
-        self._tracking_uri = options.tracking_uri or default_tracking_uri(directory.path)
+        self._tracking_uri, self._untracked = _tracking_of(directory, options)
         self._gathering = Gathering(directory)
 
     def run(self) -> SweepOutcome:
@@ -283,7 +283,8 @@ class _Sweep:
     def _attempt(self, work: Work, brake: "Brake") -> AttemptLog:
         resources = GroupResources.of(self._options, device=self._plan.device)
         session = ray_session(self._options, resources)
-        check_store(self._tracking_uri)
+        if self._tracking_uri is not None:
+            check_store(self._tracking_uri)
         with (
             MlflowFeed(self._directory, self._tracking_uri) as feed,
             session as slots,
@@ -395,8 +396,18 @@ class _Sweep:
 
     def _complete_tracking(self) -> str | None:
         """Make MLflow say what the rows say; return why it does not, where it is away."""
+        if self._tracking_uri is None:
+            return self._untracked
         try:
             sync(self._directory, self._tracking_uri)
         except TrackingError as error:
             return str(error)
         return None
+
+
+def _tracking_of(directory: RunDirectory, options: RunOptions) -> tuple[str | None, str | None]:
+    """Return where MLflow is told of a sweep, or why nowhere."""
+    try:
+        return options.tracking_uri or default_tracking_uri(directory.path), None
+    except TrackingError as error:
+        return None, str(error)

@@ -32,3 +32,19 @@ def inherited_environment() -> Iterator[None]:
     finally:
         for name, value in lists.items():
             setattr(class_cache, name, value)
+
+
+@contextlib.contextmanager
+def without_credentials() -> Iterator[None]:
+    """Keep Tune from sending the driver's AWS credentials to a cluster within the block.
+
+    Ray shows the variables of a worker in its logs and its dashboard; each machine has its own.
+    """
+    from ray.tune.execution import class_cache
+
+    before = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {n for n in before if not n.startswith("AWS_")}
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE = before

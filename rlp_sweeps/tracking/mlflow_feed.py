@@ -48,10 +48,10 @@ class MlflowFeed:
 
     Args:
         run_directory: The sweep.
-        tracking_uri: As `prepare_sweep` takes it.
+        tracking_uri: As `prepare_sweep` takes it; None where nobody is told.
     """
 
-    def __init__(self, run_directory: RunDirectory, tracking_uri: str) -> None:
+    def __init__(self, run_directory: RunDirectory, tracking_uri: str | None) -> None:
         self._directory = run_directory
         self._tracking_uri = tracking_uri
         self._loggers: dict[str, TrialLogger] = {}
@@ -83,6 +83,8 @@ class MlflowFeed:
             self._messages.put(lambda _: self._tell(json.loads(news)))
 
     def _run(self) -> None:
+        if self._tracking_uri is None:
+            return
         try:
             target = prepare_sweep(self._tracking_uri, self._directory)
             while (message := self._messages.get()) is not None:

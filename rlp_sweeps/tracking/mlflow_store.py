@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlp_sweeps.errors import TrackingError
+from rlp_sweeps.stores import as_path, is_remote
 from rlp_sweeps.tracking.addresses import without_password, without_secrets
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _CLIENT_SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # one line a trial
 }
 _SQLITE = "sqlite:///"
+_URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _PROBE_TIMEOUT_S = 5.0
 
 
@@ -51,11 +53,24 @@ class MlflowTarget:
 
 
 def default_tracking_uri(directory: str | Path) -> str:
-    """Return the address of the SQLite store beside a run directory.
+    """Return where MLflow keeps a run directory's sweep when nobody says where.
 
-    The database stands in the parent folder, ``runs/mlflow.db`` for ``runs/demo``, so that the
-    sweeps of one folder are compared in one UI.
+    The SQLite database stands in the parent folder, ``runs/mlflow.db`` for ``runs/demo``, so that
+    the sweeps of one folder are compared in one UI. A directory in a store has no place for one
+    beside it; there it is what MLFLOW_TRACKING_URI says.
+
+    Raises:
+        TrackingError: The directory is in a store, and the variable is not set.
     """
+    if is_remote(as_path(directory)):
+        uri = os.environ.get(_URI_VARIABLE)
+        if uri:
+            return uri
+        msg = (
+            f"the MLflow store of {directory} must be named, because no database can stand beside "
+            f"it; give --tracking-uri or set {_URI_VARIABLE}."
+        )
+        raise TrackingError(msg)
     return f"{_SQLITE}{Path(directory).expanduser().absolute().parent / 'mlflow.db'}"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlp_sweeps.containment import check_contained
 from rlp_sweeps.errors import TrackingError
+from rlp_sweeps.tracking.files import local_file
 from rlp_sweeps.tracking.mlflow_run import PARENT_TAG
 from rlp_sweeps.tracking.mlflow_store import (
     MlflowTarget,
@@ -67,9 +68,10 @@ def log_sweep_artifacts(target: MlflowTarget, run_directory: RunDirectory) -> li
         client = connect(target.tracking_uri)
         for name in names:
             folder = Path(name).parent.as_posix()
-            client.log_artifact(
-                target.parent_run_id, str(root / name), None if folder == "." else folder
-            )
+            with local_file(root / name) as file:
+                client.log_artifact(
+                    target.parent_run_id, str(file), None if folder == "." else folder
+                )
     return names
 
 

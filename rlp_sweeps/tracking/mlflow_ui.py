@@ -15,8 +15,14 @@ from types import FrameType
 from typing import IO
 
 from rlp_sweeps.errors import TrackingError
+from rlp_sweeps.stores import as_path, is_remote
 from rlp_sweeps.tracking.addresses import without_password
-from rlp_sweeps.tracking.mlflow_store import is_server, open_store, sqlite_path
+from rlp_sweeps.tracking.mlflow_store import (
+    default_tracking_uri,
+    is_server,
+    open_store,
+    sqlite_path,
+)
 
 HOST = "127.0.0.1"
 _START_TIMEOUT_S = 60.0
@@ -43,7 +49,7 @@ def serve_ui(
         TrackingError: There is no store, it does not answer, the port is taken, or the server does
             not start.
     """
-    uri = open_store(tracking_uri or f"sqlite:///{_database_of(Path(directory))}")
+    uri = open_store(tracking_uri or _store_of(as_path(directory)))
     if is_server(uri):
         show(f"MLflow UI: {without_password(uri)}")
         return
@@ -155,6 +161,12 @@ def _interrupted_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _store_of(directory: Path) -> str:
+    if is_remote(directory):
+        return default_tracking_uri(directory)
+    return f"sqlite:///{_database_of(directory)}"
 
 
 def _database_of(directory: Path) -> Path:
