@@ -16,6 +16,7 @@ from scipy import stats
 from analysis.estimators import IS_LEG
 from analysis.intervals import CONFIDENCE
 from analysis.load import load_epochs, load_sweep
+from analysis.mirror import local_directories
 from analysis.pairing import check_outcomes
 from analysis.result import EPOCH_COLUMNS, Analysis, build_analysis
 from analysis.wording import format_value
@@ -105,6 +106,11 @@ def _check(directories: Sequence[Path]) -> None:
 
 
 def _analyze(directory: Path, outcome: str) -> Analysis:
+    with local_directories([directory], tables=["trials", "epochs"]) as (copy,):
+        return _read(copy, outcome)
+
+
+def _read(directory: Path, outcome: str) -> Analysis:
     trials, origin = load_sweep([directory])
     check_outcomes(trials, [outcome], diverged="chance")
     columns = list(dict.fromkeys([*EPOCH_COLUMNS, outcome]))

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import polars as pl
 
-from analysis.query import scan_tables
+from analysis.mirror import local_directories, send_files
+from analysis.query import PART_TABLES, RESULT_TABLES, scan_tables
 from analysis.report_tables import (
     Table,
     cells_table,
@@ -17,6 +19,7 @@ from analysis.report_tables import (
 )
 from analysis.result import Analysis
 from rlp_sweeps.errors import ArgumentError, RunDirectoryError
+from rlp_sweeps.stores import is_remote
 
 RAW = {"csv": ".csv", "parquet": ".parquet"}
 """Formats of the tables as `query` sees them, and how their files end."""
@@ -66,10 +69,16 @@ def export_tables(
     if format_ not in {**RAW, **READABLE}:
         msg = f"the format must be one of {[*RAW, *READABLE]}, but got {format_!r}."
         raise ArgumentError(msg)
+    if is_remote(output):
+        with TemporaryDirectory(prefix="rlp-export-") as folder:
+            written = export_tables(directory, format_=format_, output=Path(folder), tables=tables)
+            return send_files(written, output)
+    brought = [n for n in PART_TABLES if (n in tables if tables else n not in LARGE)] or ["trials"]
     try:
         if format_ in RAW:
-            frames = _chosen(scan_tables(directory), tables, leaves_out=LARGE)
-            return _write_raw(frames, format_, output)
+            with local_directories([directory], tables=brought, results=RESULT_TABLES) as (copy,):
+                frames = _chosen(scan_tables(copy), tables, leaves_out=LARGE)
+                return _write_raw(frames, format_, output)
         return _write_readable(_chosen(_read_report(directory), tables), format_, output)
     except OSError as error:
         msg = f"the output folder must be writable, but {str(output)!r} is not: {error.strerror}."

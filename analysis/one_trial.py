@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from analysis.mirror import local_directories
 from analysis.query import scan_tables
 from rlp_sweeps.column import Column
 from rlp_sweeps.errors import RunDirectoryError
@@ -75,7 +76,13 @@ def read_trial(directory: Path, trial: str) -> OneTrial:
             row begin so.
         SchemaError: A file is unreadable.
     """
-    tables = scan_tables(directory)
+    with local_directories([directory], tables=["trials", "epochs", "probes"]) as (copy,):
+        return _read_copy(copy, directory, trial)
+
+
+def _read_copy(copy: Path, directory: Path, trial: str) -> OneTrial:
+    """Return what `read_trial` does of a folder on this machine, given under another name."""
+    tables = scan_tables(copy)
     if "trials" not in tables:
         msg = f"a trial to show must have a row, but {directory} has no trials yet."
         raise RunDirectoryError(msg)

@@ -10,10 +10,14 @@ import tempfile
 from pathlib import Path
 
 from analysis.figures import FIGURES, draw_figures
+from analysis.mirror import send_file
 from analysis.query import RESULT_TABLES
 from analysis.report import render_report
 from analysis.result import Analysis
 from rlp_sweeps.errors import RunDirectoryError
+from rlp_sweeps.stores import check_store, is_remote, refusal, store_errors
+
+_REPORT = "report.html"
 
 
 def write_analysis(analysis: Analysis, output: Path) -> None:
@@ -24,6 +28,9 @@ def write_analysis(analysis: Analysis, output: Path) -> None:
     Raises:
         RunDirectoryError: The folder cannot be written.
     """
+    if is_remote(output):
+        _write_to_store(analysis, output)
+        return
     try:
         (output / "figures").mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".aside-", dir=output))
@@ -40,6 +47,23 @@ def write_analysis(analysis: Analysis, output: Path) -> None:
         shutil.rmtree(aside)
 
 
+def _write_to_store(analysis: Analysis, output: Path) -> None:
+    """Write an analysis here, then send it file by file, the report last."""
+    check_store(output)
+    with tempfile.TemporaryDirectory(prefix="rlp-analysis-") as folder:
+        aside = Path(folder)
+        _write_files(analysis, aside)
+        written = [path for path in sorted(aside.rglob("*")) if path.is_file()]
+        written.sort(key=lambda path: path.name == _REPORT)
+        try:
+            for path in written:
+                send_file(path, output / path.relative_to(aside).as_posix())
+            for stale in _own_files() - {path.relative_to(aside) for path in written}:
+                (output / stale.as_posix()).unlink(missing_ok=True)
+        except store_errors() as error:
+            raise refusal(output, error) from error
+
+
 def _write_files(analysis: Analysis, folder: Path) -> None:
     for name, table in analysis.tables().items():
         table.write_parquet(folder / f"{name}.parquet")
@@ -48,14 +72,18 @@ def _write_files(analysis: Analysis, folder: Path) -> None:
     for figure in figures:
         (folder / "figures" / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")
         figure.data.write_parquet(folder / "figures" / f"{figure.name}.parquet")
-    (folder / "report.html").write_text(render_report(analysis, figures), encoding="utf-8")
+    (folder / _REPORT).write_text(render_report(analysis, figures), encoding="utf-8")
 
 
 def _move_into_place(aside: Path, output: Path) -> None:
     written = [path.relative_to(aside) for path in sorted(aside.rglob("*")) if path.is_file()]
     for relative in written:
         os.replace(aside / relative, output / relative)
-    own = {Path("figures") / f"{name}{end}" for name in FIGURES for end in (".svg", ".parquet")}
-    own |= {Path(f"{name}.parquet") for name in RESULT_TABLES}
-    for stale in own - set(written):
+    for stale in _own_files() - set(written):
         (output / stale).unlink(missing_ok=True)
+
+
+def _own_files() -> set[Path]:
+    """Return what an analysis may write but for the report, relative to its folder."""
+    own = {Path("figures") / f"{name}{end}" for name in FIGURES for end in (".svg", ".parquet")}
+    return own | {Path(f"{name}.parquet") for name in RESULT_TABLES}

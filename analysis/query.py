@@ -4,7 +4,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +18,10 @@ from analysis.border import (
     rereads,
     scan_raw,
 )
+from analysis.mirror import local_directories, object_sizes
 from analysis.sql_guard import check_reads_only
 from rlp_sweeps.errors import QueryError, RunDirectoryError, SchemaError
+from rlp_sweeps.stores import as_path, is_remote
 
 Format = Literal["table", "csv", "json", "parquet"]
 FORMATS: tuple[Format, ...] = ("table", "csv", "json", "parquet")
@@ -59,15 +61,38 @@ def query(directory: Path | str, sql: str) -> pl.DataFrame:
         SchemaError: A file is unreadable.
     """
     check_reads_only(sql)  # before any file is opened
+    where = as_path(directory)
+    if is_remote(where):
+        return _query_store(where, sql)
     found: list[PartFiles] = []
     try:
-        return run_sql(sql, scan_tables(Path(directory), found))
+        return run_sql(sql, scan_tables(where, found))
     finally:
         check_unchanged(found)  # whatever was found wrong with files that are others by now
 
 
-def run_sql(sql: str, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
+def _query_store(directory: Path, sql: str) -> pl.DataFrame:
+    """Return what `query` does of a directory in a store, by the tables that the SQL names."""
+    named = [name for name in (*PART_TABLES, *RESULT_TABLES) if re.search(rf"\b{name}\b", sql)]
+    parts = [name for name in PART_TABLES if name in named] or ["trials"]
+    results = [name for name in RESULT_TABLES if name in named]
+    with local_directories([directory], tables=parts, results=results) as (copy,):
+        return run_sql(sql, scan_tables(copy), known=lambda: table_names(directory))
+
+
+def run_sql(
+    sql: str,
+    tables: Mapping[str, pl.LazyFrame],
+    *,
+    known: Callable[[], Sequence[str]] | None = None,
+) -> pl.DataFrame:
     """Return the result of one SELECT (or WITH) over these tables.
+
+    Args:
+        sql: The query.
+        tables: What it can name.
+        known: Returns the names of all tables that there are, for a sentence; those of `tables`
+            where missing.
 
     Raises:
         QueryError: The SQL is wrong, names an unknown table or column, writes, or opens files.
@@ -76,7 +101,19 @@ def run_sql(sql: str, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
     try:
         return pl.SQLContext(dict(tables)).execute(sql, eager=True)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise _explained(error, sql, tables) from error
+        names = list(tables) if known is None else known()
+        raise _explained(error, sql, tables, names) from error
+
+
+def table_names(directory: Path) -> list[str]:
+    """Return the tables that a run directory in a store has files of."""
+    parts = [
+        name
+        for name in PART_TABLES
+        if any(part.endswith(".parquet") for part in object_sizes(directory / name))
+    ]
+    written = object_sizes(directory / "analysis")
+    return parts + [name for name in RESULT_TABLES if f"{name}.parquet" in written]
 
 
 def scan_tables(directory: Path, found: list[PartFiles] | None = None) -> dict[str, pl.LazyFrame]:
@@ -133,7 +170,9 @@ def _unique(frame: pl.LazyFrame, key: list[str], schema: pl.Schema) -> pl.LazyFr
     return frame.unique(key, keep="first", maintain_order=True)
 
 
-def _explained(error: BaseException, sql: str, tables: Mapping[str, pl.LazyFrame]) -> QueryError:
+def _explained(
+    error: BaseException, sql: str, tables: Mapping[str, pl.LazyFrame], known: Sequence[str]
+) -> QueryError:
     reason = str(error).split(_RESOLUTION_LINE)[0].strip().splitlines()[0].rstrip(".")
     hint = ""
     if isinstance(error, pl.exceptions.ColumnNotFoundError):
@@ -142,7 +181,7 @@ def _explained(error: BaseException, sql: str, tables: Mapping[str, pl.LazyFrame
         reason = reason.split(";")[0]
     elif missing := [name for name in RESULT_TABLES if f"'{name}'" in reason]:
         hint = f" `rlp-sweeps analyze` writes {missing[0]!r}."
-    return QueryError(f"the query must be valid SQL, but {reason}. Tables: {list(tables)}.{hint}")
+    return QueryError(f"the query must be valid SQL, but {reason}. Tables: {list(known)}.{hint}")
 
 
 def _near_columns(reason: str, tables: Mapping[str, pl.LazyFrame]) -> str:

@@ -16,6 +16,7 @@ from scipy import stats
 
 from analysis.effects import is_family
 from analysis.intervals import CONFIDENCE
+from analysis.mirror import local_directories
 from analysis.power import ALPHA, POWER, smallest_effect
 from analysis.wording import format_value
 from rlp_sweeps.errors import ArgumentError, RunDirectoryError
@@ -155,7 +156,13 @@ def read_spreads(directory: Path) -> pl.DataFrame:
     Raises:
         RunDirectoryError: The run is not analyzed, or no effect of the family has an interval.
     """
-    path = directory / "analysis" / "effects_pooled.parquet"
+    with local_directories([directory], tables=(), results=["effects_pooled"]) as (copy,):
+        return _read_spreads(copy, directory)
+
+
+def _read_spreads(copy: Path, directory: Path) -> pl.DataFrame:
+    """Return what `read_spreads` does of a folder on this machine, given under another name."""
+    path = copy / "analysis" / "effects_pooled.parquet"
     wish = f"a pilot must be an analyzed run, but {str(directory)!r}"
     if not path.is_file():
         msg = f"{wish} has no {path}; run `rlp-sweeps analyze {directory}` first."

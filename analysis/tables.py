@@ -13,15 +13,18 @@ from analysis.load import load_epochs, load_sweep
 from analysis.load_probes import load_probes
 from analysis.memorization import with_memorization
 from analysis.methods import packages_of
+from analysis.mirror import local_directories
 from analysis.origin import Origin
 from analysis.output import write_analysis
 from analysis.pairing import Diverged, check_outcomes
 from analysis.probes import with_probes
+from analysis.query import PART_TABLES
 from analysis.result import EPOCH_COLUMNS, Analysis, build_analysis
 from analysis.samples import find_samples
 from analysis.secondary import with_secondary
 from rlp_sweeps.benign_columns import MEMORIZED_ABOVE
 from rlp_sweeps.containment import check_links
+from rlp_sweeps.stores import as_path
 
 __all__ = ["Analysis", "analyze", "build_analysis"]
 
@@ -54,13 +57,13 @@ def analyze(
             be written or is a link that leads out of its directory.
         SchemaError: A table breaks the schema.
     """
-    paths = [Path(directory) for directory in directories]
+    paths = [as_path(directory) for directory in directories]
     if output is None:
         check_links(paths[0])
     result = read_analysis(
         paths, outcome=outcome, diverged=diverged, margin=margin, memorized_above=memorized_above
     )
-    write_analysis(result, Path(output) if output is not None else paths[0] / "analysis")
+    write_analysis(result, paths[0] / "analysis" if output is None else as_path(output))
     return result
 
 
@@ -76,8 +79,30 @@ def read_analysis(
 
     Arguments and errors as of `analyze`.
     """
-    paths = [Path(directory) for directory in directories]
+    with local_directories(directories, tables=PART_TABLES) as paths:
+        return _read(
+            paths,
+            [as_path(directory) for directory in directories],
+            outcome=outcome,
+            diverged=diverged,
+            margin=margin,
+            memorized_above=memorized_above,
+        )
+
+
+def _read(
+    paths: Sequence[Path],
+    given: Sequence[Path],
+    *,
+    outcome: str,
+    diverged: Diverged,
+    margin: float | None,
+    memorized_above: float,
+) -> Analysis:
+    """Return the analysis of directories on this machine, which were given under these names."""
     trials, origin = load_sweep(paths)
+    plans = zip(origin.plans, given, strict=True)
+    origin = replace(origin, plans=tuple(replace(plan, directory=name) for plan, name in plans))
     check_outcomes(trials, [outcome], diverged=diverged)
     columns = list(dict.fromkeys([*EPOCH_COLUMNS, outcome]))
     drawn = drawn_trials(trials)["trial_id"]
