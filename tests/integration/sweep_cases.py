@@ -20,6 +20,7 @@ from rlp_sweeps.orchestration.planner import plan_sweep
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.sweep import run_sweep
 from rlp_sweeps.spaces import ChoiceAxis, LogAxis, Search, SearchSpace
+from rlp_sweeps.stores import as_path
 
 _FIXED = {"dataset": "digits", "train_samples": 128, "backbone": "mlp", "batch_size": 64}
 _LR = LogAxis(low=0.01, high=0.3, num_points=2)
@@ -191,5 +192,5 @@ def _command(process):
 
 
 if __name__ == "__main__":
-    outcome = run_case(sys.argv[1], Path(sys.argv[2]))
+    outcome = run_case(sys.argv[1], as_path(sys.argv[2]))
     print(outcome.exit_status, sum(outcome.counts.values()), outcome.interrupted)
