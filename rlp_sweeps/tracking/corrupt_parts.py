@@ -1,9 +1,9 @@
 """Part files that a disk or a lost machine has spoilt, moved out of a sweep's way."""
 
-import os
 from pathlib import Path
 
 from rlp_sweeps.errors import CorruptFileError
+from rlp_sweeps.tracking import files
 from rlp_sweeps.tracking.parquet import COMPACTED_NAME, read_files
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
@@ -36,11 +36,10 @@ def set_aside_corrupt_parts(directory: RunDirectory) -> list[str]:
                 broken[path] = reason
     folder = directory.path / CORRUPT_FOLDER
     for name in {path.name for path in broken}:
-        folder.mkdir(exist_ok=True)
         for table in _TABLES:
             part = directory.path / table / name
             if part.exists():
-                os.replace(part, folder / f"{table}-{name}")
+                files.move_file(part, folder / f"{table}-{name}")
     return [
         f"{reason}; it is moved into {folder}, and its trial is trained again."
         for reason in broken.values()

@@ -141,6 +141,23 @@ def checked_name(name: str) -> str:
     return name
 
 
+def move_file(path: Path, target: Path) -> None:
+    """Move a file into a folder of the same run directory, which is created where it is missing.
+
+    In a store it is copied and then removed, so that for a moment it is in both places.
+
+    Raises:
+        OSError: The directory cannot be written.
+    """
+    if not is_remote(path):
+        make_parent(target)
+        os.replace(path, target)
+        return
+    store, name = store_of(path)
+    store.cp_file(name, store_of(target)[1])
+    store.rm_file(name)
+
+
 def fingerprints(paths: Collection[Path]) -> dict[Path, Fingerprint]:
     """Return what changes when a file is written again, of those files that exist.
 

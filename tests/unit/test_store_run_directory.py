@@ -17,6 +17,7 @@ from rlp_sweeps.errors import CheckpointError, RunDirectoryError
 from rlp_sweeps.orchestration.points import AskedPoint, PointLog
 from rlp_sweeps.stores import as_path, put
 from rlp_sweeps.tracking import files, parquet, store_lock
+from rlp_sweeps.tracking.corrupt_parts import set_aside_corrupt_parts
 from rlp_sweeps.tracking.kept_weights import keep_weights, kept_weights, weights_folder
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 from rlp_sweeps.tracking.store_lock import Holder, Seen, StoreLock, read_lock, take_lock
@@ -325,6 +326,18 @@ def test_a_store_that_ignores_conditions_is_refused(
 
     with pytest.raises(RunDirectoryError, match="must honour conditional writes"):
         RunDirectory.create(f"{bucket}/runs/demo", make_manifest())
+
+
+def test_a_corrupt_part_in_a_store_is_set_aside(directory: RunDirectory) -> None:
+    write(directory, "a1")
+    write(directory, "b2")
+    put(directory.path / "trials" / "a1.parquet", b"no parquet")
+
+    (note,) = set_aside_corrupt_parts(directory)
+
+    assert f"moved into {directory.path}/corrupt" in note
+    assert names_in(directory.path / "corrupt") == ["epochs-a1.parquet", "trials-a1.parquet"]
+    assert directory.finished_trials() == {"b2": "completed"}
 
 
 def test_a_checkpoint_in_a_store_is_read_back(directory: RunDirectory) -> None:
