@@ -208,7 +208,7 @@ class StoreLock:
                 self._write(replace(self._holder, is_released=True))
 
     def _live(self) -> None:
-        while not self._over.wait(BEAT_S):
+        while not (self._over.wait(BEAT_S) or self._is_lost):
             try:
                 self._beat()
             except FileExistsError:
@@ -230,7 +230,14 @@ class StoreLock:
         """Write the object on the condition that it is the one that was last seen or written."""
         condition = if_still(self._etag) if self._etag else IF_ABSENT
         data = json.dumps(asdict(holder)).encode()
-        self._etag = put(self._path, data, patience_s=0.0, condition=condition)
+        try:
+            self._etag = put(self._path, data, patience_s=0.0, condition=condition)
+        except FileExistsError:
+            seen = read_lock(self._path)
+            if seen is None or seen.holder.token != holder.token:
+                raise
+            condition = if_still(seen.etag)  # the answer to an earlier writing of ours was lost
+            self._etag = put(self._path, data, patience_s=0.0, condition=condition)
 
 
 def take_lock(path: Path, *, on_loss: Callable[[], None]) -> StoreLock | Seen:

@@ -314,6 +314,21 @@ def test_a_holder_hears_that_its_lock_was_taken_over(
     later.release()
 
 
+def test_a_sign_of_life_whose_answer_was_lost_loses_no_lock(bucket: str) -> None:
+    path = as_path(f"{bucket}/a/.driver.lock")
+    lock = take_lock(path, on_loss=ignore)
+    assert isinstance(lock, StoreLock)
+    written = json.loads(path.read_bytes())
+    put(path, json.dumps({**written, "beat": 7}).encode())
+
+    lock.check()
+
+    seen = read_lock(path)
+    assert seen is not None
+    assert (seen.holder.token, seen.holder.beat) == (written["token"], 1)
+    lock.release()
+
+
 def test_a_store_that_ignores_conditions_is_refused(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
