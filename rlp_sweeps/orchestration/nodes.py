@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from rlp_sweeps.errors import ClusterError
+from rlp_sweeps.errors import ClusterError, RunDirectoryError
 from rlp_sweeps.orchestration.planner import SweepPlan, group_representatives
 from rlp_sweeps.orchestration.user_code import UserCode
+from rlp_sweeps.stores import check_store
 from rlp_sweeps.tracking.run_directory import RunDirectory, code_version
 
 ANSWER_TIMEOUT_S = 120.0
@@ -92,6 +93,10 @@ def _versions() -> dict[str, str]:
 
 def _look(directory: RunDirectory, code: UserCode, versions: Mapping[str, str]) -> str | None:
     """Return what this machine lacks, as the end of a sentence; None if it can train."""
+    try:
+        check_store(directory.path)
+    except RunDirectoryError as error:
+        return f"cannot use the run directory's store: {str(error).rstrip('.')}"
     if not _is_reached(directory):
         return (
             f"does not reach the run directory {directory.path}; put --output on storage that all "
