@@ -10,7 +10,7 @@ Deviations:
     The small size asks it of the 1,797 digits and a multilayer perceptron of four hidden layers
     instead of CIFAR-100 and VGG16; a head that copies all five layers reads the pixels. Whether a
     deeper head recalls more for reading earlier or for being larger is told by the control that
-    widens the copied layers (``--set copy_depth=3 --set copy_width=1,2,4``).
+    widens the copied layers, ``widened_copies``.
 """
 
 from rlp_sweeps.spaces import ChoiceAxis, Claim, SearchSpace
