@@ -1,5 +1,6 @@
 """Tables for other programs and for papers: CSV, Parquet, Markdown, LaTeX."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -139,9 +140,15 @@ def _write_readable(tables: Mapping[str, Table], format_: str, output: Path) -> 
 def to_markdown(table: Table) -> str:
     """Return a table in GitHub's Markdown, its caption above."""
     lines = [table.header, *(["---"] * len(table.header),), *table.rows]
-    cells = [[cell.replace("|", r"\|").replace("\n", " ") for cell in line] for line in lines]
+    cells = [[_in_markdown(cell) for cell in line] for line in lines]
     rows = "\n".join(f"| {' | '.join(line)} |" for line in cells)
     return f"{table.caption}\n\n{rows}\n"
+
+
+def _in_markdown(cell: str) -> str:
+    """Return a text as one cell: no column ends in it, and no element of HTML begins."""
+    text = cell.replace("|", r"\|").replace("\n", " ")
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def to_latex(table: Table, *, label: str) -> str:

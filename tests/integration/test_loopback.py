@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,9 @@ def test_a_cluster_of_the_sweeps_own_listens_on_loopback_alone() -> None:
 
     with ray_session(RunOptions(num_cpus=1), resources):
         found = listening()
+        folders = list(Path(tempfile.gettempdir()).glob(f"rlp-ray-{os.getpid()}-*"))
+        modes = [folder.stat().st_mode & 0o077 for folder in folders]
 
+    assert modes == [0]
     assert {"gcs_server", "raylet"} <= {name for _, name in found}
     assert {p for p in found if not ipaddress.ip_address(p[0]).is_loopback} == set()

@@ -13,6 +13,8 @@ from analysis_frames import make_epochs, make_trials, where_arm, write_directory
 from test_analysis_probes import make_probes
 
 from analysis.canvas import Figure, inline_svg
+from analysis.export import to_latex, to_markdown
+from analysis.report_tables import Table
 from analysis.tables import analyze
 from rlp_sweeps.cli import main
 from rlp_sweeps.cli.options import say
@@ -143,6 +145,19 @@ def test_a_hostile_text_within_a_drawing_leaves_the_drawing_whole() -> None:
 
     assert drawing.elements == {"svg": 1, "g": 2, "text": 1}
     assert drawing.open == []
+
+
+def test_a_hostile_text_is_a_cell_in_markdown_and_latex() -> None:
+    table = Table(
+        caption="c", header=("x", f"a|{ATTACK}"), rows=((f"{ATTACK}\n|", r"\input{/etc/passwd}$"),)
+    )
+
+    markdown, latex = to_markdown(table), to_latex(table, label="t")
+
+    assert set(Page(markdown).elements) == set()
+    assert [line.replace(r"\|", "").count("|") for line in markdown.splitlines()[2:]] == [3, 3, 3]
+    assert r"\input" not in latex
+    assert r"\textbackslash input\{/etc/passwd\}\$" in latex
 
 
 HARMFUL = "\x1b]52;c;cm0gLXJm\x07\x1b[2J\x9b31m\u202e"
