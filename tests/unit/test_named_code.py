@@ -1,6 +1,8 @@
 """A run directory that somebody else has written makes nobody import or call what it names."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,12 +10,15 @@ import torch
 from rlp_sweeps.cli import main
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import RunDirectoryError
+from rlp_sweeps.orchestration import sweep
 from rlp_sweeps.orchestration.named_code import check_code, code_of, trust_code
 from rlp_sweeps.orchestration.planner import SweepPlan, plan_from_manifest, plan_sweep
 from rlp_sweeps.orchestration.points import AskedPoint, PointLog
+from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.spaces import ChoiceAxis, Search, SearchSpace
 from rlp_sweeps.tracking.kept_weights import keep_weights
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
+from rlp_sweeps.training.datasets import load_image_arrays
 from rlp_sweeps.training.weights import TrainedWeights, save_weights
 
 REFUSAL = r"names code to import and call: \['os\.system'\].* add --trust-code\."
@@ -116,6 +121,32 @@ def test_what_this_user_has_begun_goes_on_and_with_other_code_does_not(tmp_path:
 
     with pytest.raises(RunDirectoryError, match=r"my_data\.load', 'os\.system"):
         check_code(directory, plan, further=plan_of(tmp_path, dataset="os.system").trials)
+
+
+def test_what_a_recipe_has_begun_is_resumed_without_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(tmp_path, dataset="my_data.load")
+    images = load_image_arrays("synthetic:1,8,8,10,300", data_dir=".")
+    monkeypatch.setitem(sys.modules, "my_data", SimpleNamespace(load=lambda folder: images))
+    monkeypatch.setattr(sweep._Sweep, "run", lambda self: None)
+
+    sweep.run_sweep(plan, output=tmp_path / "own", options=RunOptions(num_cpus=1))
+
+    check_code(RunDirectory.open(tmp_path / "own"), plan)
+
+
+def test_a_recipe_run_in_a_foreign_directory_of_its_plan_runs_no_code_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(tmp_path)
+    directory = write_directory(tmp_path / "given", plan)
+    foreign = TrialConfig(arm="control", lr=0.1, rlp_lambda=0, seed=9, dataset="os.system")
+    directory.add_trials([foreign], why="to harm")
+    monkeypatch.setattr(sweep._Sweep, "run", lambda self: None)
+
+    with pytest.raises(RunDirectoryError, match=REFUSAL):
+        sweep.run_sweep(plan, output=directory.path, options=RunOptions(num_cpus=1))
 
 
 def test_another_sweep_with_the_same_code_is_not_trusted(tmp_path: Path) -> None:
