@@ -48,6 +48,10 @@ _DRIVER_ENVIRONMENT = {
 }
 
 _SESSION_PREFIX = "rlp-ray-"
+_OPEN_FOLDER = "r"
+"""Ray opens its folder, with the sockets by which it is told what to run, to all users of the
+machine; the folder around it is closed to them. Short, because the path of a socket must be."""
+
 _ANSWER = "nodes: "
 _QUESTION = f"""
 import json, sys, ray
@@ -173,7 +177,7 @@ def _connect(options: RunOptions, folder: Path) -> None:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _temp_dir=str(folder),
+                _temp_dir=str(folder / _OPEN_FOLDER),
                 _node_ip_address=LOOPBACK,
             )
         return
