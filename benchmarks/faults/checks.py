@@ -24,7 +24,7 @@ VOLATILE = (
 )
 """Columns that say when and where, not what."""
 
-PLANTED_WORDS = ("planted", "--trial-timeout", "memory")
+PLANTED_WORDS = ("planted", "--trial-timeout", "MemoryError")
 """One of them stands in the error of a trial that failed because it was made to."""
 
 ORPHANS_AFTER_S = 60.0

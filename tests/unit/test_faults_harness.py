@@ -5,10 +5,13 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
+import polars as pl
 import pytest
 
 from benchmarks.faults import plants
 from benchmarks.faults.__main__ import BEGIN, END, PAGE, draw_kinds, parse_kinds, with_table
+from benchmarks.faults.checks import Reference
 from benchmarks.faults.faults import PLANTED, fill_disk
 from benchmarks.faults.log import KINDS, Injection, read_log, to_markdown
 from benchmarks.faults.plants import FOLDER_VARIABLE, fired, plant
@@ -67,6 +70,24 @@ def test_every_fault_is_drawn_where_there_is_room():
 def test_unknown_fault_is_refused():
     with pytest.raises(ValueError, match="must name faults out of"):
         parse_kinds("driver,earthquake")
+
+
+def test_a_value_that_differs_in_its_last_bit_is_found_but_not_in_a_trial_made_to_fail():
+    rows = {"trial_id": ["a", "b"], "status": ["completed"] * 2, "test_loss": [0.1, 0.2]}
+    trials = pl.DataFrame({**rows, "error": [None, None]}, schema_overrides={"error": pl.String})
+    reference = Reference(trials, trials.clear())
+    is_first = pl.col("trial_id") == "a"
+    nudged = trials.with_columns(
+        test_loss=pl.when(is_first).then(np.nextafter(0.1, 1)).otherwise(0.2)
+    )
+    failed = trials.with_columns(
+        status=pl.when(is_first).then(pl.lit("failed")).otherwise("status"),
+        error=pl.when(is_first).then(pl.lit("ArithmeticError: planted")),
+    )
+
+    found = [reference.num_changed(frame) for frame in (trials, nudged, failed, trials.tail(1))]
+
+    assert found == [0, 1, 0, 0]
 
 
 def _replace_twice(folder, tmp_path, name):
