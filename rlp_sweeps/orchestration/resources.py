@@ -42,6 +42,7 @@ _DRIVER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # rows go to part files
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # an epoch without evaluation has no metric
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a lost group is said in a sentence
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # its snapshots are never read
     "TUNE_WARN_THRESHOLD_S": "60",
     "TUNE_MAX_PENDING_TRIALS_PG": "16",  # placement groups asked for ahead
