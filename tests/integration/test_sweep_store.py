@@ -5,6 +5,7 @@ import signal
 import polars as pl
 import pytest
 import sweep_cases as cases
+import untuned
 from polars.testing import assert_frame_equal
 
 from rlp_sweeps.cli import main
@@ -25,8 +26,8 @@ def test_a_sweep_in_a_store_is_killed_resumed_and_read_like_one_on_a_disk(
     bucket, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    undisturbed = tmp_path / "runs" / "undisturbed"
-    cases.run_case("grid", undisturbed)
+    undisturbed = tmp_path / "undisturbed"
+    untuned.train_here(cases.plan_case("grid"), undisturbed)
     output = as_path(f"{bucket}/runs/killed")
     driver = cases.start_driver("grid", output)
     cases.kill_driver_after(driver, output, num_rows=2, sent=signal.SIGKILL)
@@ -47,6 +48,6 @@ def test_a_sweep_in_a_store_is_killed_resumed_and_read_like_one_on_a_disk(
     assert (output / "analysis" / "report.html").exists()
     said = capsys.readouterr()
     assert "the MLflow store of s3://" in said.err
-    assert "9 runs created" in said.out or "8 runs created" in said.out
+    assert "8 runs created" in said.out
     for path in output.rglob("*.*"):
         assert b"very-secret-key" not in path.read_bytes()
