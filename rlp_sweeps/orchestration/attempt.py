@@ -197,6 +197,9 @@ class _Listener(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         allow_for_lost_node(trial)
+        name = self._name(trial)
+        self.log.running.discard(name)  # until it is started again
+        self._count_time(name)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         reason = last_line(str(trial.get_error() or ""))
