@@ -10,7 +10,8 @@
     │   ├── ProbeError                    a probe that cannot be had, or weights not kept
     │   ├── DeviceError                   a device that torch does not see
     │   ├── ClusterError                  a Ray cluster that does not answer
-    │   ├── TrackingError                 an MLflow store that does not answer
+    │   ├── TrackingError                 an MLflow store that cannot be had
+    │   │   └── StoreAwayError            one that may answer another time
     │   ├── RunDirectoryError             a run directory that is absent, foreign or not writable
     │   ├── SchemaError                   a table with a missing or mistyped column
     │   │   └── CorruptFileError          a file of a table that is not as it was written
@@ -64,7 +65,11 @@ class ClusterError(ArgumentError):
 
 
 class TrackingError(ArgumentError):
-    """An MLflow store does not answer at the given address."""
+    """An MLflow store cannot be had at the given address."""
+
+
+class StoreAwayError(TrackingError):
+    """An MLflow store does not answer in time, or refuses; at another time it may not."""
 
 
 class RunDirectoryError(ArgumentError):

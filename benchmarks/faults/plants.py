@@ -27,7 +27,7 @@ FOLDER_VARIABLE = "RLP_FAULTS_PLANTS"
 
 PLACES = {
     "rlp_sweeps.training.part": ("Part", "advance", "epoch"),
-    "rlp_sweeps.tracking.mlflow_sync": (None, "_sync_trial", "sync"),
+    "rlp_sweeps.tracking.mlflow_sync": ("_Rebuild", "_correct_run", "sync"),
 }
 """Functions before whose calls plants are looked for: module, class, name, and the site's name."""
 

@@ -64,6 +64,10 @@ class SweepView(ABC):
         self._progress.start(plan, finished)
         self._open(_headline(plan, num_groups, finished, self._directory))
 
+    def on_notice(self, sentence: str) -> None:
+        """Show a sentence above what is redrawn."""
+        self._console.print(Text(sentence))
+
     def on_group_start(self, group_id: str, num_trials: int) -> None:
         """Count a group's trials in once it reports."""
         self._progress.group_started(group_id, num_trials)
@@ -122,6 +126,10 @@ class LogView(SweepView):
 
     _written_at: float | None = None
     _last_line = ""
+
+    def on_notice(self, sentence: str) -> None:
+        """Write a sentence as a line of its own."""
+        self._write(sentence)
 
     def _open(self, headline: str) -> None:
         self._write(headline)

@@ -155,6 +155,8 @@ def print_status(status: "SweepStatus") -> None:
         who = f"{trial.trial_id} ({trial.arm}, seed {trial.seed})"
         print(plain(f"failed: trial {who}: {trial.error}"))
     print_best_points(status.best)
+    if status.tracking_error:
+        print(status.tracking_error)
 
 
 _ENDS = {

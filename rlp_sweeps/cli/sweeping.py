@@ -11,7 +11,7 @@ import typer
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.options import say
 from rlp_sweeps.cli.probing import probe_names
-from rlp_sweeps.errors import DatasetFilesError, RlpSweepsError, TrackingError
+from rlp_sweeps.errors import DatasetFilesError, RlpSweepsError
 from rlp_sweeps.stores import as_path, check_store
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from rlp_sweeps.cli.live_view import SweepView
     from rlp_sweeps.orchestration.progress import SweepOutcome
+
+
+REPORT_WAIT_S = 30.0
+"""Longest wait for MLflow to take the report, seconds."""
 
 
 def spaces() -> None:
@@ -122,6 +126,14 @@ def run(  # noqa: PLR0913  # one parameter an option
     tracking_uri: opt.TrackingUri = None,
     max_hours: opt.MaxHours = None,
     max_trials: opt.MaxTrials = None,
+    tracking_may_be_away: Annotated[
+        bool,
+        typer.Option(
+            "--tracking-may-be-away",
+            help="Begin although the MLflow store does not answer, for jobs that nobody watches; "
+            "`resume` and `follow-up` always do. `rlp-sweeps sync` completes it later.",
+        ),
+    ] = False,
     num_seeds: opt.NumSeeds = None,
     first_seed: opt.FirstSeed = None,
     set_: opt.Settings = None,
@@ -165,6 +177,7 @@ def run(  # noqa: PLR0913  # one parameter an option
         cpus_per_group=cpus_per_group,
         gpus_per_group=gpus_per_group,
         tracking_uri=tracking_uri,
+        tracking_may_be_away=tracking_may_be_away,
         reuse=tuple(reuse or ()),
         keep_weights=keep_weights,
         keep_samples=keep_samples or named.space.keep_samples,
@@ -275,11 +288,11 @@ def watch(
     print(f"results: {directory} ({counts or 'no trial ended'})", flush=True)
     print_best_points(outcome.best)
     _say_failures(outcome)
+    if outcome.tracking_error:
+        say(outcome.tracking_error)
     if outcome.exit_status in {opt.INTERRUPTED, opt.OUT_OF_BUDGET}:
         _say_stopped(directory, outcome)
         return outcome.exit_status
-    if outcome.tracking_error:
-        say(f"{outcome.tracking_error} `rlp-sweeps sync {directory}` completes MLflow.")
     if not is_analyzed:
         return outcome.exit_status
     status = _analyze(directory)
@@ -302,13 +315,12 @@ def _analyze(directory: Path) -> int:
 
 def _show_in_mlflow(directory: Path, tracking_uri: str | None) -> None:
     """Bring report and figures into MLflow, and whatever run it lacks."""
-    from rlp_sweeps.tracking.mlflow_tracker import sync
+    from rlp_sweeps.tracking.mlflow_tracker import sync_within
     from rlp_sweeps.tracking.run_directory import RunDirectory
 
-    try:
-        sync(RunDirectory.open(directory), tracking_uri)
-    except TrackingError as error:
-        say(f"MLflow lacks the report: {error} `rlp-sweeps sync {directory}` brings it there.")
+    gap = sync_within(REPORT_WAIT_S, RunDirectory.open(directory), tracking_uri)
+    if gap is not None:
+        say(gap.sentence(directory))
     else:
         print(f"compare runs in a browser: rlp-sweeps ui {directory}")
 

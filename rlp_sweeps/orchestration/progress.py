@@ -28,6 +28,8 @@ class RunOptions:
         gpus_per_group: GPUs of a group, fractions allowed; None: 0 on ``cpu``, 1 on ``cuda``.
         num_cpus: Cores of a cluster of its own; None: those of the machine.
         tracking_uri: MLflow store; None: an SQLite file beside the run directory.
+        tracking_may_be_away: Begin without a store that does not answer; `sync` completes it. A
+            resumed sweep always does.
         reuse: Directories of older sweeps whose finished trials are taken over.
         retry_failed: Train trials again that have failed.
         checkpoint_interval_s: Least seconds between two checkpoints of a group.
@@ -51,6 +53,7 @@ class RunOptions:
     gpus_per_group: float | None = None
     num_cpus: int | None = None
     tracking_uri: str | None = None
+    tracking_may_be_away: bool = False
     reuse: tuple[Path, ...] = ()
     retry_failed: bool = False
     checkpoint_interval_s: float = 30.0
@@ -128,7 +131,7 @@ class SweepOutcome:
         wall_time_s: Seconds from start to end of this attempt.
         unprobed: Why trials could not be probed as they ended, one sentence each.
         notes: What was found spoilt and made good, one sentence each.
-        tracking_error: Why MLflow does not hold everything; `sync` completes it.
+        tracking_error: What MLflow lacks, since when, why, and what completes it.
     """
 
     directory: Path
@@ -174,6 +177,9 @@ class ProgressListener(Protocol):
             finished: Rows that are there already, by status.
         """
 
+    def on_notice(self, sentence: str) -> None:
+        """Hear what is amiss with a sweep that goes on all the same, once it has begun."""
+
     def on_group_start(self, group_id: str, num_trials: int) -> None:
         """Hear that a group of that many trials is on its way."""
 
@@ -206,6 +212,9 @@ class SilentProgress:
     """A listener that shows nothing."""
 
     def on_start(self, plan: SweepPlan, num_groups: int, finished: Mapping[str, int]) -> None:
+        """Do nothing."""
+
+    def on_notice(self, sentence: str) -> None:
         """Do nothing."""
 
     def on_group_start(self, group_id: str, num_trials: int) -> None:

@@ -12,6 +12,7 @@ from rlp_sweeps.orchestration.planner import SweepPlan, plan_from_manifest
 from rlp_sweeps.orchestration.points import asked_groups, planned_trials
 from rlp_sweeps.orchestration.progress import FailedTrial, count_by_status, failed_trials
 from rlp_sweeps.tracking.holder import read_holder
+from rlp_sweeps.tracking.mlflow_gap import read_gap
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
 
@@ -34,6 +35,7 @@ class SweepStatus:
         ended_by: What ended the last attempt, see `attempts.FinishedAttempt`; None before the first
             end.
         device_hours: Hours of a GPU, or of a core on a CPU, that groups have held so far.
+        tracking_error: What MLflow lacks, since when, why, and what completes it.
     """
 
     name: str
@@ -48,6 +50,7 @@ class SweepStatus:
     holder: str | None = None
     ended_by: str | None = None
     device_hours: float = 0.0
+    tracking_error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the status ready for JSON."""
@@ -77,6 +80,7 @@ def sweep_status(directory: Path) -> SweepStatus:
     unfinished_s = 0.0 if written is None else written.busy_s * written.devices_per_group
     device_hours = sum(a.device_hours for a in attempts) + unfinished_s / 3600
     running = set() if state is None else set(state.running)
+    gap = read_gap(opened.path)
     return SweepStatus(
         name=plan.name,
         is_running=is_running,
@@ -90,6 +94,7 @@ def sweep_status(directory: Path) -> SweepStatus:
         holder=None if signed is None else str(signed),
         ended_by=attempts[-1].ended_by if attempts else None,
         device_hours=device_hours,
+        tracking_error=None if gap is None else gap.sentence(opened.path),
     )
 
 

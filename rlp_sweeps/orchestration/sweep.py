@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.errors import ArgumentError, TrackingError
+from rlp_sweeps.errors import ArgumentError
 from rlp_sweeps.orchestration.best_points import best_points
 from rlp_sweeps.orchestration.budget import brake_of, check_budget, check_fits
 from rlp_sweeps.orchestration.data_identity import data_fingerprints
@@ -43,14 +43,10 @@ from rlp_sweeps.orchestration.progress import (
 from rlp_sweeps.orchestration.resources import GroupResources, check_cluster, ray_session
 from rlp_sweeps.orchestration.rows import RowReader, read_parts, take_over
 from rlp_sweeps.orchestration.shared_data import check_readable, datasets_of
+from rlp_sweeps.orchestration.sweep_tracking import SweepTracking, check_tracking
 from rlp_sweeps.orchestration.work import Work
 from rlp_sweeps.tracking.kept_weights import keep_weights
-from rlp_sweeps.tracking.mlflow_tracker import (
-    MlflowFeed,
-    check_store,
-    default_tracking_uri,
-    sync,
-)
+from rlp_sweeps.tracking.mlflow_feed import MlflowFeed
 from rlp_sweeps.tracking.probe_rows import (
     ask_for_probes,
     asked_probes,
@@ -90,10 +86,10 @@ def run_sweep(
         DatasetError: A data set cannot be read.
         ClusterError: The Ray cluster does not answer, has no room for a group, or has a machine
             that cannot train.
-        TrackingError: The MLflow store does not answer.
+        TrackingError: The MLflow store does not answer, unless `options` allow for that.
     """
     options = options or RunOptions()
-    _check_request(plan, options)
+    away = _check_request(plan, options)
     check_readable(plan)
     data = data_fingerprints(plan)
     for path in options.reuse:
@@ -111,7 +107,7 @@ def run_sweep(
     trust_code(directory, group_representatives(plan))  # the recipe is the user's own
     check_code(directory, recorded)
     here = replace(recorded, device=plan.device, data_dir=plan.data_dir)
-    return _Sweep(here, directory, options, progress or SilentProgress()).run()
+    return _Sweep(here, directory, options, progress, away).run()
 
 
 def resume_sweep(
@@ -132,12 +128,13 @@ def resume_sweep(
         DatasetError, DeviceError, BackboneError, ConfigError: What it trains cannot be had here.
         ClusterError: The Ray cluster does not answer, has no room for a group, or has a machine
             that cannot train.
-        TrackingError: The MLflow store does not answer.
+        TrackingError: The address of the MLflow store can never work; one that does not answer
+            holds nothing up.
     """
-    options = options or RunOptions()
+    options = replace(options or RunOptions(), tracking_may_be_away=True)
     opened = RunDirectory.open(directory)
-    plan = check_resume(opened, options)
-    return _Sweep(plan, opened, options, progress or SilentProgress()).run()
+    plan, away = _check_resume(opened, options)
+    return _Sweep(plan, opened, options, progress, away).run()
 
 
 def check_resume(
@@ -153,6 +150,13 @@ def check_resume(
     Raises:
         RlpSweepsError: As `resume_sweep` raises before it starts.
     """
+    options = replace(options, tracking_may_be_away=True)
+    return _check_resume(directory, options, further=further)[0]
+
+
+def _check_resume(
+    directory: RunDirectory, options: RunOptions, *, further: Sequence[TrialConfig] = ()
+) -> tuple[SweepPlan, str | None]:
     plan = plan_from_manifest(directory.manifest)
     check_code(directory, plan, is_trusted=options.trusts_code)
     if further:
@@ -161,13 +165,13 @@ def check_resume(
     device = resolve_device(plan.device if options.device == "auto" else options.device)
     plan = replace(plan, device=device)
     check_plan(plan)
-    _check_request(plan, options)
+    away = _check_request(plan, options)
     directory.check_same_data(data_fingerprints(plan))
-    return plan
+    return plan, away
 
 
-def _check_request(plan: SweepPlan, options: RunOptions) -> None:
-    """Refuse what cannot be carried out before anything is written."""
+def _check_request(plan: SweepPlan, options: RunOptions) -> str | None:
+    """Refuse what cannot be carried out before anything is written; return why MLflow is away."""
     check_early_stopping(plan)
     check_budget(plan, options)
     check_cluster(options, GroupResources.of(options, device=plan.device))
@@ -175,8 +179,6 @@ def _check_request(plan: SweepPlan, options: RunOptions) -> None:
         from rlp_sweeps.orchestration.probe_fit import left_out_of_plan
 
         left_out_of_plan(plan, options.probes)
-    if options.tracking_uri is not None:
-        check_store(options.tracking_uri)
     if plan.is_search and options.reuse:
         msg = (
             "`--reuse` takes over planned trials, but the points of a search are sampled while it "
@@ -187,6 +189,7 @@ def _check_request(plan: SweepPlan, options: RunOptions) -> None:
         RunDirectory.open(path)
     if options.keep_samples:
         _check_labels(plan)
+    return check_tracking(options)
 
 
 def _check_labels(plan: SweepPlan) -> None:
@@ -209,13 +212,14 @@ class _Sweep:
         plan: SweepPlan,
         directory: RunDirectory,
         options: RunOptions,
-        progress: ProgressListener,
+        progress: ProgressListener | None,
+        away: str | None,
     ) -> None:
         self._plan = plan
         self._directory = directory
         self._options = options
-        self._progress = progress
-        self._tracking_uri, self._untracked = _tracking_of(directory, options)
+        self._progress = progress or SilentProgress()
+        self._tracking = SweepTracking(directory, options, away)
         self._gathering = Gathering(directory)
 
     def run(self) -> SweepOutcome:
@@ -240,7 +244,7 @@ class _Sweep:
             outcome = replace(
                 outcome,
                 wall_time_s=time.monotonic() - started,
-                tracking_error=self._complete_tracking(),
+                tracking_error=self._tracking.complete(),
             )
             ended_by = outcome.stopped_by or ("signal" if outcome.interrupted else "done")
             self._gathering.close(busy_s=log.busy_s, ended_by=ended_by)
@@ -283,10 +287,8 @@ class _Sweep:
     def _attempt(self, work: Work, brake: "Brake") -> AttemptLog:
         resources = GroupResources.of(self._options, device=self._plan.device)
         session = ray_session(self._options, resources)
-        if self._tracking_uri is not None:
-            check_store(self._tracking_uri)
         with (
-            MlflowFeed(self._directory, self._tracking_uri) as feed,
+            self._tracking.feed() as feed,
             session as slots,
             farewell(self._directory.path, address=self._options.address),
         ):
@@ -294,6 +296,7 @@ class _Sweep:
 
             attempt = self._attempt_of(work, resources, feed, slots, brake)
             self._progress.on_start(self._plan, work.num_groups, count_by_status(work.finished))
+            self._tracking.notify(self._progress)
             return run_attempt(attempt, self._progress)
 
     def _attempt_of(
@@ -393,21 +396,3 @@ class _Sweep:
         for group in groups:
             if missing.isdisjoint(trial.trial_id for trial in group.trials):
                 self._directory.remove_checkpoint(group.group_id)
-
-    def _complete_tracking(self) -> str | None:
-        """Make MLflow say what the rows say; return why it does not, where it is away."""
-        if self._tracking_uri is None:
-            return self._untracked
-        try:
-            sync(self._directory, self._tracking_uri)
-        except TrackingError as error:
-            return str(error)
-        return None
-
-
-def _tracking_of(directory: RunDirectory, options: RunOptions) -> tuple[str | None, str | None]:
-    """Return where MLflow is told of a sweep, or why nowhere."""
-    try:
-        return options.tracking_uri or default_tracking_uri(directory.path), None
-    except TrackingError as error:
-        return None, str(error)

@@ -3,27 +3,35 @@
 Workers neither import MLflow, which takes seconds in each process, nor need to reach its store; one
 writer also keeps a database from being locked by another one. Rows of ended trials are read from
 their part files, evaluations of running ones come with the reports of their groups. The thread
-waits for the store so that nobody else has to, and what it has not told in the end, `sync` does.
+waits for the store so that nobody else has to; what it has not told in the end, `sync` does.
 """
 
 import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from queue import SimpleQueue
+from functools import partial
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import RlpSweepsError
-from rlp_sweeps.tracking.mlflow_logger import TrialLogger
-from rlp_sweeps.tracking.mlflow_records import EPOCH_METRICS
-from rlp_sweeps.tracking.mlflow_store import MlflowTarget
-from rlp_sweeps.tracking.mlflow_sweep import prepare_sweep
-from rlp_sweeps.tracking.run_directory import RunDirectory, code_version
+from rlp_sweeps.tracking.addresses import without_password
+from rlp_sweeps.tracking.mlflow_client import Deadline
+from rlp_sweeps.tracking.mlflow_gap import forget_gap, note_gap
+from rlp_sweeps.tracking.mlflow_teller import EPOCH_COLUMNS, SweepTeller
+from rlp_sweeps.tracking.run_directory import RunDirectory
 
-EPOCH_COLUMNS = ("epoch", "logged_at_ms", *EPOCH_METRICS)
-"""Columns of ``epochs`` that MLflow is told of."""
+DRAIN_S = 25.0
+"""Longest wait for a store that answers to be told what is left when a sweep has ended, seconds."""
+
+STOP_S = 5.0
+"""Longest wait for the answer to the last call, seconds."""
+
+_BEHIND_S = 30.0
+_CATCH_UP_EVERY_S = 5.0
+_MAX_BACKLOG = 500  # messages; beyond, evaluations of running trials wait for their trial's row
 
 
 def news_text(*, ended: Iterable[str], running: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -42,21 +50,27 @@ def news_text(*, ended: Iterable[str], running: Mapping[str, Sequence[Mapping[st
 
 
 class MlflowFeed:
-    """Tells MLflow of a sweep's trials; a context manager that ends when all is told.
+    """Tells MLflow of a sweep's trials; a context manager that ends when all is told, or in time.
 
-    No call waits for MLflow.
+    No call waits for MLflow, and the end of the block waits at most `DRAIN_S` + `STOP_S`.
 
     Args:
         run_directory: The sweep.
-        tracking_uri: As `prepare_sweep` takes it; None where nobody is told.
+        tracking_uri: As `prepare_sweep` takes it.
+
+    Attributes:
+        is_stuck: The block has ended while the store still owed an answer: it must not be written
+            to by anybody else of this process.
     """
 
-    def __init__(self, run_directory: RunDirectory, tracking_uri: str | None) -> None:
+    def __init__(self, run_directory: RunDirectory, tracking_uri: str) -> None:
+        self.is_stuck = False
         self._directory = run_directory
         self._tracking_uri = tracking_uri
-        self._loggers: dict[str, TrialLogger] = {}
-        self._ended: set[str] = set()
-        self._messages: SimpleQueue[Callable[[MlflowTarget], None] | None] = SimpleQueue()
+        self._teller = SweepTeller(run_directory, tracking_uri)
+        self._deadline = Deadline()
+        self._gap: str | None = None
+        self._messages: SimpleQueue[tuple[float, Callable[[], None]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="mlflow-feed", daemon=True)
 
     def __enter__(self) -> Self:
@@ -70,44 +84,91 @@ class MlflowFeed:
         trace: TracebackType | None,
     ) -> None:
         self._messages.put(None)
-        self._thread.join()
+        try:
+            if self._teller.failure is None:
+                self._thread.join(DRAIN_S)
+        finally:
+            self._deadline.stop()
+        self._thread.join(STOP_S)
+        self.is_stuck = self._thread.is_alive()
 
     def start(self, group_id: str, trials: Sequence[TrialConfig]) -> None:
         """Take note of trials whose training begins now, or goes on."""
         now_ms = time.time_ns() // 1_000_000
-        self._messages.put(lambda target: self._start(target, group_id, trials, now_ms))
+        self._put(partial(self._teller.start, group_id, trials, now_ms=now_ms))
 
     def take(self, news: str) -> None:
         """Take what a group has reported, a result of `news_text`."""
+        if news and self._messages.qsize() > _MAX_BACKLOG:
+            news = news_text(ended=json.loads(news)["ended"], running={})
         if news:
-            self._messages.put(lambda _: self._tell(json.loads(news)))
+            self._put(lambda: self._teller.tell(json.loads(news)))
+
+    def _put(self, message: Callable[[], None]) -> None:
+        self._messages.put((time.monotonic(), message))
 
     def _run(self) -> None:
-        if self._tracking_uri is None:
+        with self._deadline.applied():
+            try:
+                self._teller.prepare()
+                while (message := self._next()) is not None:
+                    put_at, tell = message
+                    is_behind = time.monotonic() - put_at > _BEHIND_S
+                    self._note(is_behind=is_behind)
+                    tell()
+                    self._note(is_behind=is_behind)
+                self._teller.catch_up()
+            except (RlpSweepsError, OSError):
+                return  # told to stop, or the same is found, and said, when the sweep ends
+
+    def _next(self) -> tuple[float, Callable[[], None]] | None:
+        """Return the next message; while there is none, tell what could not be told before."""
+        while True:
+            try:
+                return self._messages.get(timeout=_CATCH_UP_EVERY_S)
+            except Empty:
+                self._teller.catch_up()
+                self._note(is_behind=False)
+
+    def _note(self, *, is_behind: bool) -> None:
+        """Write down what the store lacks, for `status`."""
+        reason = self._teller.failure
+        if reason is None and is_behind:
+            shown = without_password(self._tracking_uri)
+            reason = f"the MLflow store must keep up with the sweep, but {shown} does not."
+        if reason is None and self._gap is not None and self._teller.num_untold:
+            return  # it answers again and is being told what it lacks
+        if reason == self._gap:
             return
-        try:
-            target = prepare_sweep(self._tracking_uri, self._directory)
-            while (message := self._messages.get()) is not None:
-                message(target)
-        except (RlpSweepsError, OSError):
-            return  # the same is found, and said, when the sweep ends; `sync` tells what is lacking
+        self._gap = reason
+        if reason is None:
+            forget_gap(self._directory.path, tracking_uri=self._tracking_uri)
+        else:
+            now_ms = time.time_ns() // 1_000_000
+            note_gap(
+                self._directory.path, tracking_uri=self._tracking_uri, reason=reason, now_ms=now_ms
+            )
 
-    def _start(
-        self, target: MlflowTarget, group_id: str, trials: Sequence[TrialConfig], now_ms: int
+
+class MutedFeed(MlflowFeed):
+    """The feed of a sweep that has no store: nobody is told, and nobody waits."""
+
+    def __init__(self) -> None:
+        self.is_stuck = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
-        tags = {"code_version": code_version(), "group_id": group_id}
-        for trial in trials:
-            if trial.trial_id not in self._loggers and trial.trial_id not in self._ended:
-                logger = TrialLogger(target, flush_every_s=0.0)  # groups report in their own time
-                self._loggers[trial.trial_id] = logger
-                logger.start(trial.trial_id, trial.to_dict(), tags, started_at_ms=now_ms)
+        return
 
-    def _tell(self, news: Mapping[str, Any]) -> None:
-        for trial_id, rows in news["running"].items():
-            if trial_id in self._loggers:
-                self._loggers[trial_id].log_epochs(rows)
-        for row, epochs in self._directory.read_ended(news["ended"], epoch_columns=EPOCH_COLUMNS):
-            logger = self._loggers.pop(row["trial_id"], None)
-            if logger is not None:
-                logger.finish(row, epochs)
-            self._ended.add(row["trial_id"])
+    def start(self, group_id: str, trials: Sequence[TrialConfig]) -> None:
+        """Do nothing."""
+
+    def take(self, news: str) -> None:
+        """Do nothing."""

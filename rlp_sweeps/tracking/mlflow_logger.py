@@ -1,25 +1,30 @@
 """One trial in MLflow while it runs: buffered, and never in anybody's way.
 
 A store that is away costs one time-out, then nothing for a while: the pause is shared by all trials
-of a process and doubles as long as the store stays away. What is lost is in the Parquet files, and
+of a link and doubles as long as the store stays away. What is lost is in the Parquet files, and
 `sync` brings it back.
 """
 
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rlp_sweeps.tracking import mlflow_records as records
+from rlp_sweeps.tracking.mlflow_client import (
+    connect,
+    deadline_passed,
+    store_error,
+    store_errors,
+)
 from rlp_sweeps.tracking.mlflow_run import TrialRun, find_trial_run
-from rlp_sweeps.tracking.mlflow_store import MlflowTarget, connect, store_error, store_errors
+from rlp_sweeps.tracking.mlflow_store import MlflowTarget, open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_FIRST_PAUSE_S = 60.0
-_LONGEST_PAUSE_S = 960.0
+_FIRST_PAUSE_S = 10.0
+_LONGEST_PAUSE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,38 +42,50 @@ class LoggingOutcome:
     is_complete: bool
 
 
-class _Link:
-    """A process's link to one store, with its pause."""
+class StoreLink:
+    """A link to one store that trials share, with its pause.
+
+    Attributes:
+        tracking_uri: The store.
+        failure: Sentence that says why the last call failed; None where it did not.
+    """
 
     def __init__(self, tracking_uri: str) -> None:
         self.tracking_uri = tracking_uri
         self._client: MlflowClient | None = None
         self._pause_s = _FIRST_PAUSE_S
         self._paused_until = 0.0
-        self.last_error: str | None = None
+        self.failure: str | None = None
 
     @property
     def is_paused(self) -> bool:
+        """Whether the store was away so recently that it is not asked again."""
         return time.monotonic() < self._paused_until
 
     def attempt(self, call: "Callable[[MlflowClient], None]") -> bool:
-        """Make a call and return whether the store answered; `last_error` says why it did not."""
+        """Make a call and return whether the store answered; `failure` says why it did not.
+
+        During a pause none is made.
+
+        Raises:
+            TrackingError: The deadline of this thread is over.
+        """
+        if self.is_paused:
+            return False
         try:
             if self._client is None:
-                self._client = connect(self.tracking_uri)
+                self._client = connect(open_store(self.tracking_uri))
             call(self._client)
         except store_errors() as error:
+            if deadline_passed(error):
+                raise
             self._paused_until = time.monotonic() + self._pause_s
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
-            self.last_error = str(store_error(self.tracking_uri, error))
+            self.failure = str(store_error(self.tracking_uri, error))
             return False
         self._pause_s = _FIRST_PAUSE_S
+        self.failure = None
         return True
-
-
-@cache
-def _link_to(tracking_uri: str) -> _Link:
-    return _Link(tracking_uri)
 
 
 class TrialLogger:
@@ -78,16 +95,19 @@ class TrialLogger:
         target: Where the runs of the sweep go.
     """
 
-    def __init__(self, target: MlflowTarget, *, flush_every_s: float = 10.0) -> None:
+    def __init__(
+        self, target: MlflowTarget, *, link: StoreLink | None = None, flush_every_s: float = 10.0
+    ) -> None:
         """Take a target; nothing is sent before `start`.
 
         Args:
             target: From `prepare_sweep`.
+            link: Shared with other trials; None: one of its own.
             flush_every_s: Evaluations are sent at most this often, in seconds; 0 sends each.
         """
         self.target = target
         self._flush_every_s = flush_every_s
-        self._link = _link_to(target.tracking_uri)
+        self._link = link or StoreLink(target.tracking_uri)
         self._run: TrialRun | None = None
         self._trial_id = ""
         self._config: dict[str, Any] = {}
@@ -141,7 +161,7 @@ class TrialLogger:
         pending = [*self._pending, *map(dict, epochs)]
         self._pending.clear()
         is_complete = self._attempt(lambda client: self._open_run(client).finish(trial, pending))
-        last_error = None if is_complete else self._link.last_error
+        last_error = None if is_complete else self._link.failure
         return LoggingOutcome(self._num_errors, last_error, is_complete)
 
     def _attempt(self, last_call: "Callable[[MlflowClient], None]") -> bool:
@@ -165,7 +185,7 @@ class TrialLogger:
         if self._run is None:
             found = find_trial_run(client, self.target, self._trial_id)
             if found is not None:
-                self._run = TrialRun.reopen(client, found, self._config, self._tags)
+                self._run = TrialRun.reopen(client, self.target, found, self._config, self._tags)
             else:
                 self._run = TrialRun.create(
                     client,

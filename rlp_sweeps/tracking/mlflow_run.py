@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _MAX_POINTS_A_CALL = 1000
 PARENT_TAG = "mlflow.parentRunId"
+IS_TRIAL = "tags.trial_id LIKE '%'"
+"""What finds the runs of trials in a sweep's experiment, whatever parent a slow store gave them."""
 
 
 class TrialRun:
@@ -58,6 +60,7 @@ class TrialRun:
     def reopen(
         cls,
         client: "MlflowClient",
+        target: MlflowTarget,
         run: "Run",
         config: Mapping[str, Any],
         tags: Mapping[str, str],
@@ -69,7 +72,7 @@ class TrialRun:
         counts = client.get_metric_history(opened.run_id, records.EPOCH_COUNTER)
         opened.logged_epochs = {metric.step for metric in counts}
         client.update_run(opened.run_id, status="RUNNING")
-        opened._describe(config, tags)
+        opened._describe(config, {**tags, PARENT_TAG: target.parent_run_id})
         return opened
 
     def log_epochs(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -133,10 +136,10 @@ class TrialRun:
 
 
 def find_trial_run(client: "MlflowClient", target: MlflowTarget, trial_id: str) -> "Run | None":
-    """Return the run of a trial under the sweep's parent run, the oldest of several."""
+    """Return the run of a trial in the sweep's experiment, the oldest of several."""
     found = client.search_runs(
         [target.experiment_id],
-        f"tags.trial_id = '{trial_id}' and tags.`{PARENT_TAG}` = '{target.parent_run_id}'",
+        f"tags.trial_id = '{trial_id}'",
         max_results=1,
         order_by=["attributes.start_time ASC"],
     )

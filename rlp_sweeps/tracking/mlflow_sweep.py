@@ -11,15 +11,10 @@ from typing import TYPE_CHECKING, Any
 from rlp_sweeps.containment import check_contained
 from rlp_sweeps.errors import TrackingError
 from rlp_sweeps.tracking.files import local_file
-from rlp_sweeps.tracking.mlflow_run import PARENT_TAG
-from rlp_sweeps.tracking.mlflow_store import (
-    MlflowTarget,
-    connect,
-    is_server,
-    open_store,
-    sqlite_path,
-    translated_errors,
-)
+from rlp_sweeps.tracking.mlflow_address import is_server, is_sqlite, sqlite_path
+from rlp_sweeps.tracking.mlflow_client import connect, translated_errors
+from rlp_sweeps.tracking.mlflow_run import IS_TRIAL
+from rlp_sweeps.tracking.mlflow_store import MlflowTarget, open_store
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -95,7 +90,7 @@ def finish_sweep(
         client = connect(target.tracking_uri)
         open_runs = client.search_runs(
             [target.experiment_id],
-            f"tags.`{PARENT_TAG}` = '{target.parent_run_id}' and attributes.status = 'RUNNING'",
+            f"{IS_TRIAL} and attributes.status = 'RUNNING'",
             max_results=10_000,
         )
         for run in open_runs:
@@ -139,6 +134,9 @@ def _create_experiment(
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+            own = _find_experiment(client, directory)  # made by a call whose answer was lost
+            if own is not None:
+                return own
             continue  # another driver has taken the name meanwhile
         return client.get_experiment(experiment_id)
     msg = (
@@ -152,24 +150,46 @@ def _artifact_location(tracking_uri: str, directory: RunDirectory) -> str | None
     """Return an absolute folder beside the store; a server has its own."""
     if is_server(tracking_uri):
         return None
-    is_sqlite = tracking_uri.startswith("sqlite:")
-    beside = sqlite_path(tracking_uri).parent if is_sqlite else directory.path.parent
+    in_file = is_sqlite(tracking_uri)
+    beside = sqlite_path(tracking_uri).parent if in_file else directory.path.parent
     folder: Path = beside / "mlartifacts" / str(directory.manifest["sweep_id"])
     return folder.as_uri()
+
+
+def remove_second_parents(target: MlflowTarget) -> int:
+    """Remove parent runs besides the sweep's own, and return how many; MLflow can restore them.
+
+    They are there where a slow store has made a run whose answer came too late.
+
+    Raises:
+        TrackingError: The store does not answer, or refuses.
+    """
+    with translated_errors(target.tracking_uri):
+        client = connect(target.tracking_uri)
+        others = _parent_runs(client, target.experiment_id)
+        others = [run_id for run_id in others if run_id != target.parent_run_id]
+        for run_id in others:
+            client.delete_run(run_id)
+    return len(others)
+
+
+def _parent_runs(client: "MlflowClient", experiment_id: str) -> list[str]:
+    """Return the ids of an experiment's parent runs, the oldest first."""
+    found = client.search_runs(
+        [experiment_id],
+        f"tags.`{_ROLE_TAG}` = 'sweep'",
+        order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
+    )
+    return [str(run.info.run_id) for run in found]
 
 
 def _open_parent_run(
     client: "MlflowClient", experiment: "Experiment", manifest: Mapping[str, Any]
 ) -> str:
     tags = _parent_tags(experiment.name, manifest)
-    found = client.search_runs(
-        [experiment.experiment_id],
-        f"tags.`{_ROLE_TAG}` = 'sweep'",
-        max_results=1,
-        order_by=["attributes.start_time ASC"],
-    )
+    found = _parent_runs(client, experiment.experiment_id)
     if found:
-        parent_id = str(found[0].info.run_id)
+        parent_id = found[0]
         client.update_run(parent_id, status="RUNNING")
         return parent_id
     run = client.create_run(

@@ -1,31 +1,34 @@
 """Rebuild MLflow from the files of a sweep. Repeatable: what is right already is left alone."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from rlp_sweeps.errors import TrackingError
 from rlp_sweeps.tracking import mlflow_records as records
-from rlp_sweeps.tracking.mlflow_run import PARENT_TAG, TrialRun
-from rlp_sweeps.tracking.mlflow_store import (
-    MlflowTarget,
-    connect,
-    default_tracking_uri,
-    translated_errors,
-)
+from rlp_sweeps.tracking.mlflow_address import default_tracking_uri, is_server
+from rlp_sweeps.tracking.mlflow_client import connect, translated_errors, within
+from rlp_sweeps.tracking.mlflow_gap import TrackingGap, forget_gap, note_gap
+from rlp_sweeps.tracking.mlflow_run import IS_TRIAL, PARENT_TAG, TrialRun
+from rlp_sweeps.tracking.mlflow_store import MlflowTarget
 from rlp_sweeps.tracking.mlflow_sweep import (
     close_interrupted,
     finish_sweep,
     log_sweep_artifacts,
     prepare_sweep,
+    remove_second_parents,
 )
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+Row = dict[str, Any]
 
 _PAGE_SIZE = 200
 _EPOCH_COLUMNS = ("epoch", "logged_at_ms", *records.EPOCH_METRICS)
@@ -72,67 +75,139 @@ def sync(run_directory: RunDirectory, tracking_uri: str | None = None) -> SyncRe
     uri = tracking_uri or default_tracking_uri(run_directory.path)
     target = prepare_sweep(uri, run_directory)
     with translated_errors(target.tracking_uri):
-        client = connect(target.tracking_uri)
-        known = {row["trial_id"]: row for row in _rows(trials)}
-        done = {"created": 0, "updated": 0, "unchanged": 0}
-        seen: set[str] = set()
-        removed: list[str] = []
-        num_closed = 0
-        for run in _child_runs(client, target):  # a page at a time, for there may be thousands
-            trial_id = run.data.tags.get("trial_id", "")
-            if trial_id in seen:
-                removed.append(run.info.run_id)
-                continue
-            seen.add(trial_id)
-            if trial_id in known:
-                rows = epochs.get(trial_id, [])
-                done[_sync_trial(client, target, run, known[trial_id], rows)] += 1
-            elif run.info.status == "RUNNING":
-                close_interrupted(client, run.info.run_id)
-                num_closed += 1
-        for run_id in removed:  # afterwards, for a page is told by how many runs are before it
-            client.delete_run(run_id)
-        for trial_id in [i for i in known if i not in seen]:
-            rows = epochs.get(trial_id, [])
-            done[_sync_trial(client, target, None, known[trial_id], rows)] += 1
+        rebuild = _Rebuild(connect(target.tracking_uri), target, epochs)
+        rebuild.correct({row["trial_id"]: row for row in _rows(trials)})
+        if rebuild.done["created"] and is_server(target.tracking_uri):
+            rebuild.remove_others()
+    remove_second_parents(target)
     artifacts = log_sweep_artifacts(target, run_directory)
     _finish(target, run_directory, trials)
+    forget_gap(run_directory.path, tracking_uri=target.tracking_uri)
     return SyncReport(
         tracking_uri=target.tracking_uri,
         experiment_name=target.sweep_name,
-        num_runs_created=done["created"],
-        num_runs_updated=done["updated"],
-        num_runs_unchanged=done["unchanged"],
-        num_runs_closed=num_closed,
-        num_runs_removed=len(removed),
+        num_runs_created=rebuild.done["created"],
+        num_runs_updated=rebuild.done["updated"],
+        num_runs_unchanged=rebuild.done["unchanged"],
+        num_runs_closed=rebuild.num_closed,
+        num_runs_removed=rebuild.num_removed,
         num_artifacts=len(artifacts),
     )
 
 
-def _sync_trial(
-    client: "MlflowClient",
-    target: MlflowTarget,
-    run: "Run | None",
-    trial: Mapping[str, Any],
-    epochs: list[dict[str, Any]],
-) -> str:
-    tags = records.tags_of(trial["trial_id"], trial)
-    if run is None:
-        opened = TrialRun.create(
-            client, target, trial, tags, started_at_ms=trial.get("started_at_ms")
-        )
-    elif _is_right(run, trial, len(epochs)):
-        return "unchanged"
-    else:
-        opened = TrialRun.reopen(client, run, trial, tags)
-    opened.finish(trial, epochs)
-    return "created" if run is None else "updated"
+def sync_within(
+    seconds: float, run_directory: RunDirectory, tracking_uri: str | None = None
+) -> TrackingGap | None:
+    """Do what `sync` does, but give up in time.
+
+    Args:
+        seconds: Longest time to wait.
+        run_directory: The sweep.
+        tracking_uri: As `sync` takes it.
+
+    Returns:
+        What the store lacks, which `status` then says; None where it is complete.
+
+    Raises:
+        SchemaError: A part file is corrupt.
+    """
+    uri = tracking_uri or default_tracking_uri(run_directory.path)
+    try:
+        within(seconds, lambda: sync(run_directory, tracking_uri), tracking_uri=uri)
+    except TrackingError as error:
+        now_ms = time.time_ns() // 1_000_000
+        return note_gap(run_directory.path, tracking_uri=uri, reason=str(error), now_ms=now_ms)
+    return None
 
 
-def _is_right(run: "Run", trial: Mapping[str, Any], num_epochs: int) -> bool:
+class _Rebuild:
+    """One pass over a store.
+
+    Attributes:
+        done: Trials by what became of their run.
+        num_closed: Open runs of trials that have no row.
+        num_removed: Second and further runs of one trial.
+    """
+
+    def __init__(
+        self, client: "MlflowClient", target: MlflowTarget, epochs: Mapping[str, list[Row]]
+    ) -> None:
+        self.done = {"created": 0, "updated": 0, "unchanged": 0}
+        self.num_closed = 0
+        self.num_removed = 0
+        self._client = client
+        self._target = target
+        self._epochs = epochs
+        self._kept: dict[str, str] = {}
+
+    def correct(self, trials: Mapping[str, Row]) -> None:
+        """Leave one right run a trial, given the rows of ``trials`` by id."""
+        others: list[str] = []
+        for run in self._runs():  # a page at a time, for there may be thousands
+            trial_id = run.data.tags["trial_id"]
+            if trial_id in self._kept:
+                others.append(run.info.run_id)
+                continue
+            self._kept[trial_id] = run.info.run_id
+            if trial_id in trials:
+                self._correct_run(trials[trial_id], run)
+            elif run.info.status == "RUNNING":
+                close_interrupted(self._client, run.info.run_id)
+                self.num_closed += 1
+        self._remove(others)  # afterwards, for a page is told by how many runs are before it
+        for trial_id, row in trials.items():
+            if trial_id not in self._kept:
+                self._correct_run(row, None)
+
+    def remove_others(self) -> None:
+        """Remove runs that a slow server made of calls whose answer came too late."""
+        ids = [(run.data.tags["trial_id"], run.info.run_id) for run in self._runs()]
+        self._remove([run_id for trial_id, run_id in ids if run_id != self._kept.get(trial_id)])
+
+    def _correct_run(self, trial: Row, run: "Run | None") -> None:
+        epochs = self._epochs.get(trial["trial_id"], [])
+        tags = records.tags_of(trial["trial_id"], trial)
+        if run is None:
+            started_at_ms = trial.get("started_at_ms")
+            opened = TrialRun.create(
+                self._client, self._target, trial, tags, started_at_ms=started_at_ms
+            )
+        elif _is_right(run, self._target, trial, len(epochs)):
+            self.done["unchanged"] += 1
+            return
+        else:
+            opened = TrialRun.reopen(self._client, self._target, run, trial, tags)
+        opened.finish(trial, epochs)
+        self._kept[trial["trial_id"]] = opened.run_id
+        self.done["created" if run is None else "updated"] += 1
+
+    def _remove(self, run_ids: list[str]) -> None:
+        for run_id in run_ids:
+            self._client.delete_run(run_id)
+        self.num_removed += len(run_ids)
+
+    def _runs(self) -> "Iterator[Run]":
+        """Yield the sweep's runs, the oldest of a trial first."""
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [self._target.experiment_id],
+                IS_TRIAL,
+                max_results=_PAGE_SIZE,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+
+def _is_right(run: "Run", target: MlflowTarget, trial: Row, num_epochs: int) -> bool:
     last = run.data.metrics
     return (
-        run.info.status == records.RUN_STATUS[trial["status"]]
+        run.data.tags.get(PARENT_TAG) == target.parent_run_id
+        and run.info.status == records.RUN_STATUS[trial["status"]]
         and run.data.tags.get("status") == trial["status"]
         and int(run.data.tags.get("num_epochs_logged", -1)) >= num_epochs
         and all(
@@ -142,23 +217,6 @@ def _is_right(run: "Run", trial: Mapping[str, Any], num_epochs: int) -> bool:
     )
 
 
-def _child_runs(client: "MlflowClient", target: MlflowTarget) -> "Iterator[Run]":
-    """Yield the sweep's runs, the oldest of a trial first."""
-    token: str | None = None
-    while True:
-        page = client.search_runs(
-            [target.experiment_id],
-            f"tags.`{PARENT_TAG}` = '{target.parent_run_id}'",
-            max_results=_PAGE_SIZE,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
 def _finish(target: MlflowTarget, directory: RunDirectory, trials: pa.Table) -> None:
     statuses = trials["status"].to_pylist()
     counts = {status: statuses.count(status) for status in sorted(set(statuses))}
@@ -166,13 +224,13 @@ def _finish(target: MlflowTarget, directory: RunDirectory, trials: pa.Table) -> 
     finish_sweep(target, counts, is_complete=planned <= set(trials["trial_id"].to_pylist()))
 
 
-def _epochs_by_trial(epochs: pa.Table) -> dict[str, list[dict[str, Any]]]:
-    by_trial: dict[str, list[dict[str, Any]]] = {}
+def _epochs_by_trial(epochs: pa.Table) -> dict[str, list[Row]]:
+    by_trial: dict[str, list[Row]] = {}
     for row in _rows(epochs.select(["trial_id", *_EPOCH_COLUMNS])):
         by_trial.setdefault(row.pop("trial_id"), []).append(row)
     return by_trial
 
 
-def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+def _rows(table: pa.Table) -> Iterator[Row]:
     for batch in table.to_batches():
         yield from batch.to_pylist()

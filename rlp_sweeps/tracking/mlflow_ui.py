@@ -17,12 +17,8 @@ from typing import IO
 from rlp_sweeps.errors import TrackingError
 from rlp_sweeps.stores import as_path, is_remote
 from rlp_sweeps.tracking.addresses import without_password
-from rlp_sweeps.tracking.mlflow_store import (
-    default_tracking_uri,
-    is_server,
-    open_store,
-    sqlite_path,
-)
+from rlp_sweeps.tracking.mlflow_address import default_tracking_uri, is_server, sqlite_path
+from rlp_sweeps.tracking.mlflow_store import open_store
 
 HOST = "127.0.0.1"
 _START_TIMEOUT_S = 60.0

@@ -8,8 +8,8 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.schema import CONFIG_COLUMNS, EPOCHS, METRICS, STATUSES
 from rlp_sweeps.tracking import mlflow_records as records
 from rlp_sweeps.tracking.addresses import without_password
+from rlp_sweeps.tracking.mlflow_address import default_tracking_uri
 from rlp_sweeps.tracking.mlflow_records import Point, final_point
-from rlp_sweeps.tracking.mlflow_store import default_tracking_uri
 from rlp_sweeps.tracking.parquet import to_table
 
 CONFIG = TrialConfig(arm="full", lr=1e-05, rlp_lambda=10, seed=3).to_dict()

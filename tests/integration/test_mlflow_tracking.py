@@ -9,9 +9,9 @@ import pytest
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import TrackingError
 from rlp_sweeps.schema import METRICS
-from rlp_sweeps.tracking.mlflow_logger import _link_to
+from rlp_sweeps.tracking.mlflow_client import connect
+from rlp_sweeps.tracking.mlflow_logger import StoreLink
 from rlp_sweeps.tracking.mlflow_records import EPOCH_COUNTER, EPOCH_METRICS, params_of
-from rlp_sweeps.tracking.mlflow_store import connect
 from rlp_sweeps.tracking.mlflow_tracker import (
     MlflowTarget,
     TrialLogger,
@@ -376,11 +376,12 @@ def test_a_dead_server_neither_fails_nor_holds_up_trials(monkeypatch: pytest.Mon
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     target = MlflowTarget("http://127.0.0.1:9", "1", "parent")
     connect(target.tracking_uri)  # MLflow's import is no part of the measurement
+    link = StoreLink(target.tracking_uri)
     started = time.monotonic()
 
     outcomes = []
     for config in CONFIGS * 5:
-        logger = TrialLogger(target, flush_every_s=0)
+        logger = TrialLogger(target, link=link, flush_every_s=0)
         logger.start(config.trial_id, config.to_dict())
         logger.log_epochs(epoch_rows(config))
         outcomes.append(logger.finish(trial_row(config, "completed")))
@@ -394,8 +395,8 @@ def test_a_dead_server_neither_fails_nor_holds_up_trials(monkeypatch: pytest.Mon
 def test_a_store_that_comes_back_gets_everything(
     target: MlflowTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link = _link_to(target.tracking_uri)
-    logger = TrialLogger(target, flush_every_s=0)
+    link = StoreLink(target.tracking_uri)
+    logger = TrialLogger(target, link=link, flush_every_s=0)
     config = CONFIGS[0]
     monkeypatch.setattr(link, "_paused_until", time.monotonic() + 60)
     logger.start(config.trial_id, config.to_dict())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlp_sweeps.errors import TrackingError
-from rlp_sweeps.tracking.mlflow_store import connect
+from rlp_sweeps.tracking.mlflow_client import connect
 from rlp_sweeps.tracking.mlflow_tracker import (
     default_tracking_uri,
     log_sweep_artifacts,

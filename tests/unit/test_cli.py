@@ -12,9 +12,10 @@ from rlp_sweeps import __version__
 from rlp_sweeps.cli import main, sweeping
 from rlp_sweeps.cli.options import parse_group_size, parse_settings, resolve_space, say
 from rlp_sweeps.cli.printing import in_bytes, print_json
-from rlp_sweeps.errors import ArgumentError, SchemaError, TrackingError
+from rlp_sweeps.errors import ArgumentError, SchemaError
 from rlp_sweeps.orchestration.planner import SweepPlan
 from rlp_sweeps.orchestration.progress import FailedTrial, RunOptions, SweepOutcome
+from rlp_sweeps.tracking.mlflow_gap import TrackingGap
 
 COMMANDS = (
     *("spaces", "new", "plan", "run", "resume", "follow-up", "extend", "cancel", "status"),
@@ -38,7 +39,7 @@ class FakeSweep:
         self.analyzed: list[Path] = []
         self.shown: list[tuple[Path, str | None]] = []
         self.analysis_error: Exception | None = None
-        self.mlflow_error: Exception | None = None
+        self.gap: TrackingGap | None = None
 
     def run_sweep(self, plan: SweepPlan, *, output: Path, **asked: Any) -> SweepOutcome:
         self.asked.append({"plan": plan, "output": output, **asked})
@@ -58,10 +59,11 @@ class FakeSweep:
         if self.analysis_error is not None:
             raise self.analysis_error
 
-    def sync(self, directory: Path, tracking_uri: str | None) -> None:
+    def sync_within(
+        self, seconds: float, directory: Path, tracking_uri: str | None
+    ) -> TrackingGap | None:
         self.shown.append((directory, tracking_uri))
-        if self.mlflow_error is not None:
-            raise self.mlflow_error
+        return self.gap
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeSweep:
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr("rlp_sweeps.cli.reading.analyze_and_print", fake.analyze)
     monkeypatch.setattr("rlp_sweeps.orchestration.room.check_address", lambda _: [{"CPU": 6.0}])
-    monkeypatch.setattr("rlp_sweeps.tracking.mlflow_tracker.sync", fake.sync)
+    monkeypatch.setattr("rlp_sweeps.tracking.mlflow_tracker.sync_within", fake.sync_within)
     monkeypatch.setattr("rlp_sweeps.tracking.run_directory.RunDirectory.open", Path)
     monkeypatch.chdir(tmp_path)
     return fake
@@ -270,6 +272,7 @@ def test_run_hands_every_option_on(sweep: FakeSweep) -> None:
         *("--max-concurrent", "3", "--cpus-per-group", "2", "--gpus-per-group", "0"),
         *("--engine", "grouped"),
         *("--tracking-uri", "sqlite:///x.db", "--num-seeds", "2", "--set", "lr=0.1,0.2"),
+        "--tracking-may-be-away",
         *(
             "--set",
             "num_epochs=3",
@@ -293,6 +296,7 @@ def test_run_hands_every_option_on(sweep: FakeSweep) -> None:
         cpus_per_group=2.0,
         gpus_per_group=0.0,
         tracking_uri="sqlite:///x.db",
+        tracking_may_be_away=True,
         reuse=(Path("a"), Path("b")),
         keep_weights=True,
         keep_samples=True,
@@ -382,13 +386,20 @@ def test_run_whose_analysis_fails_keeps_its_results(sweep: FakeSweep, capsys: Ca
 
 
 def test_run_is_done_when_only_mlflow_is_away(sweep: FakeSweep, capsys: Capture) -> None:
-    sweep.mlflow_error = TrackingError("no answer from http://tracker.")
+    sweep.gap = TrackingGap(0, "no answer.", "http://tracker")
 
     assert run("--output", "out") == 0
-    assert capsys.readouterr().err == (
-        "rlp-sweeps: MLflow lacks the report: no answer from http://tracker. "
-        "`rlp-sweeps sync out` brings it there.\n"
-    )
+    assert capsys.readouterr().err == f"rlp-sweeps: {sweep.gap.sentence(Path('out'))}\n"
+
+
+def test_run_that_mlflow_could_not_follow_does_not_wait_for_it_again(
+    sweep: FakeSweep, capsys: Capture
+) -> None:
+    sweep.changes = {"tracking_error": "MLflow lacks a part of this sweep."}
+
+    assert run("--output", "out") == 0
+    assert (sweep.analyzed, sweep.shown) == ([Path("out")], [])
+    assert capsys.readouterr().err == "rlp-sweeps: MLflow lacks a part of this sweep.\n"
 
 
 def test_resume_goes_on_in_the_folder(sweep: FakeSweep) -> None:

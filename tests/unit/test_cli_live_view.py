@@ -206,6 +206,17 @@ def test_log_view_writes_its_end_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [LogView, TerminalView])
+def test_a_view_shows_what_is_amiss(kind: type[LogView | TerminalView], tmp_path: Path) -> None:
+    stream, clock = io.StringIO(), Clock()
+
+    with kind(Console(file=stream, width=200), directory=tmp_path, clock=clock) as view:
+        view.on_start(make_plan(), 5, {})
+        view.on_notice("MLflow lacks a part of this sweep.")
+
+    assert "MLflow lacks a part of this sweep." in stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", [LogView, TerminalView])
 def test_a_view_writes_nothing_before_the_sweep_starts(
     kind: type[LogView | TerminalView], tmp_path: Path
 ) -> None:

@@ -210,6 +210,7 @@ def make_status(**changes: Any) -> SweepStatus:
             "state not at work: process 7 on here was killed;",
         ),
         ({"device_hours": 2.5}, "device time 2 h 30 min so far"),
+        ({"tracking_error": "MLflow lacks a part"}, "MLflow lacks a part"),
     ],
 )
 def test_status_says_how_far_a_sweep_is(
