@@ -6,6 +6,7 @@ group whose epoch lasts longer than the brake's patience is cut off and goes on 
 checkpoint.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -75,7 +76,8 @@ class Brake:
         for trial in list(controller.get_live_trials()):
             if trial.status in {Trial.PENDING, Trial.PAUSED} or is_over:
                 self._stopped.add(trial.trial_id)
-                controller.stop_trial(trial)
+                with contextlib.redirect_stdout(None):  # where Tune prints that it has no result
+                    controller.stop_trial(trial)
             elif trial.status == Trial.RUNNING and trial.trial_id not in self._told:
                 self._told.add(trial.trial_id)
                 trial.temporary_state.ray_actor.execute.remote(request_pause)

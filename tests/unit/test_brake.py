@@ -39,6 +39,7 @@ class FakeController:
         return {trial for trial in self.trials if trial.status != "TERMINATED"}
 
     def stop_trial(self, trial):
+        print(f"Trial {trial.trial_id} completed. Last result:")  # as Tune's own callback does
         trial.status = "TERMINATED"
 
 
@@ -69,7 +70,9 @@ def test_groups_start_in_their_order_while_nobody_brakes(controller, clock):
     assert (controller.trials[0].told, controller.is_finished) == ([], False)
 
 
-def test_used_up_hours_pause_running_groups_once_and_take_waiting_ones_back(controller, clock):
+def test_used_up_hours_pause_running_groups_once_and_take_waiting_ones_back(
+    controller, clock, capsys
+):
     brake = Brake(ends_at=10.0, clock=clock)
     scheduler = BrakedFIFO(brake)
     clock.now = 10.0
@@ -82,6 +85,7 @@ def test_used_up_hours_pause_running_groups_once_and_take_waiting_ones_back(cont
     assert (waiting.told, waiting.status) == ([], "TERMINATED")
     assert (brake.reason, controller.is_finished) == ("hours", True)
     assert (brake.has_stopped("a"), brake.has_stopped("b")) == (False, True)
+    assert capsys.readouterr().out == ""
 
 
 def test_group_whose_epoch_outlasts_the_patience_is_cut_off(controller, clock):
