@@ -83,6 +83,11 @@ class Brake:
                 trial.temporary_state.ray_actor.execute.remote(request_pause)
         return True
 
+    def look(self) -> StopReason | None:
+        """Return why the attempt is to end, if it is."""
+        self._look()
+        return self.reason
+
     def has_stopped(self, trial_id: str) -> bool:
         """Return whether Tune's trial of that id was taken back or cut off."""
         return trial_id in self._stopped

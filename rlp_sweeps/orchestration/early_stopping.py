@@ -74,8 +74,18 @@ class PoliteASHA(ASHAScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Let every trial go on, and ask those below their rung's cutoff to stop."""
-        verdict = super().on_trial_result(tune_controller, trial, result)
-        is_done = result.get("epoch", 0) >= self._max_t
-        if verdict == TrialScheduler.STOP and not is_done:
+        if self.is_to_stop(trial, result):
             trial.temporary_state.ray_actor.execute.remote(request_stop)
         return str(TrialScheduler.CONTINUE)
+
+    def is_to_stop(self, trial: Any, result: dict[str, Any]) -> bool:
+        """Take in a report and return whether its trial is below its rung's cutoff.
+
+        Args:
+            trial: Whatever has its `trial_id`; `on_trial_add` was told of it.
+            result: A report of `trainable.GroupRun`.
+        """
+        nobody: Any = None  # its controller is never asked
+        verdict = super().on_trial_result(nobody, trial, result)
+        is_done = result.get("epoch", 0) >= self._max_t
+        return bool(verdict == TrialScheduler.STOP and not is_done)

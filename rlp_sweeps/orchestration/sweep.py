@@ -11,16 +11,14 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import ArgumentError
 from rlp_sweeps.orchestration.best_points import best_points
 from rlp_sweeps.orchestration.budget import brake_of, check_budget, check_fits
-from rlp_sweeps.orchestration.data_identity import data_fingerprints
-from rlp_sweeps.orchestration.farewell import farewell
+from rlp_sweeps.orchestration.executor import Executor, RayExecutor, check_trained, executor_of
 from rlp_sweeps.orchestration.gathering import Gathering
+from rlp_sweeps.orchestration.label_check import check_labels
 from rlp_sweeps.orchestration.named_code import check_code, trust_code
 from rlp_sweeps.orchestration.planner import (
     SweepPlan,
-    check_plan,
     group_representatives,
     plan_from_manifest,
-    resolve_device,
     with_trials,
 )
 from rlp_sweeps.orchestration.points import (
@@ -40,13 +38,12 @@ from rlp_sweeps.orchestration.progress import (
     count_by_status,
     failed_trials,
 )
-from rlp_sweeps.orchestration.resources import GroupResources, check_cluster, ray_session
+from rlp_sweeps.orchestration.resources import GroupResources
 from rlp_sweeps.orchestration.rows import RowReader, read_parts, take_over
-from rlp_sweeps.orchestration.shared_data import check_readable, datasets_of
 from rlp_sweeps.orchestration.sweep_tracking import SweepTracking, check_tracking
 from rlp_sweeps.orchestration.work import Work
 from rlp_sweeps.tracking.kept_weights import keep_weights
-from rlp_sweeps.tracking.mlflow_feed import MlflowFeed
+from rlp_sweeps.tracking.mlflow_feed import Feed
 from rlp_sweeps.tracking.probe_rows import (
     ask_for_probes,
     asked_probes,
@@ -68,6 +65,7 @@ def run_sweep(
     output: Path,
     options: RunOptions | None = None,
     progress: ProgressListener | None = None,
+    executor: Executor | None = None,
 ) -> SweepOutcome:
     """Run a planned sweep; where `output` holds the same one, go on with it.
 
@@ -76,6 +74,7 @@ def run_sweep(
         output: The run directory: absent, empty, or of the same plan.
         options: Where it runs.
         progress: Is told how it goes.
+        executor: Carries out the groups; None: Ray.
 
     Returns:
         How it stands; failed and lost trials are named there and raise nothing.
@@ -89,9 +88,10 @@ def run_sweep(
         TrackingError: The MLflow store does not answer, unless `options` allow for that.
     """
     options = options or RunOptions()
-    away = _check_request(plan, options)
-    check_readable(plan)
-    data = data_fingerprints(plan)
+    executor = executor or RayExecutor()
+    away = _check_request(plan, options, executor)
+    executor.check_data(plan)
+    data = executor.data_of(plan)
     for path in options.reuse:
         RunDirectory.open(path).check_same_data(data)
     manifest = build_manifest(
@@ -99,7 +99,7 @@ def run_sweep(
         sweep_name=plan.name,
         space=plan.space.to_dict(),
         configs=plan.trials,
-        settings=plan.settings(),
+        settings={**plan.settings(), **executor.settings()},
         data=data,
     )
     directory = RunDirectory.create(output, manifest)
@@ -107,7 +107,7 @@ def run_sweep(
     trust_code(directory, group_representatives(plan))  # the recipe is the user's own
     check_code(directory, recorded)
     here = replace(recorded, device=plan.device, data_dir=plan.data_dir)
-    return _Sweep(here, directory, options, progress, away).run()
+    return _Sweep(here, directory, options, executor=executor, progress=progress, away=away).run()
 
 
 def resume_sweep(
@@ -134,7 +134,8 @@ def resume_sweep(
     options = replace(options or RunOptions(), tracking_may_be_away=True)
     opened = RunDirectory.open(directory)
     plan, away = _check_resume(opened, options)
-    return _Sweep(plan, opened, options, progress, away).run()
+    executor = executor_of(opened)
+    return _Sweep(plan, opened, options, executor=executor, progress=progress, away=away).run()
 
 
 def check_resume(
@@ -162,19 +163,18 @@ def _check_resume(
     if further:
         plan = with_trials(plan, further)
         trust_code(directory, [*group_representatives(plan), *plan.trials])  # told by this user
-    device = resolve_device(plan.device if options.device == "auto" else options.device)
-    plan = replace(plan, device=device)
-    check_plan(plan)
-    away = _check_request(plan, options)
-    directory.check_same_data(data_fingerprints(plan))
+    executor = executor_of(directory)
+    plan = executor.prepared(plan, options)
+    away = _check_request(plan, options, executor)
+    directory.check_same_data(executor.data_of(plan))
     return plan, away
 
 
-def _check_request(plan: SweepPlan, options: RunOptions) -> str | None:
+def _check_request(plan: SweepPlan, options: RunOptions, executor: Executor) -> str | None:
     """Refuse what cannot be carried out before anything is written; return why MLflow is away."""
     check_early_stopping(plan)
     check_budget(plan, options)
-    check_cluster(options, GroupResources.of(options, device=plan.device))
+    executor.check_place(plan, options)
     if options.probes:
         from rlp_sweeps.orchestration.probe_fit import left_out_of_plan
 
@@ -186,22 +186,10 @@ def _check_request(plan: SweepPlan, options: RunOptions) -> str | None:
         )
         raise ArgumentError(msg)
     for path in options.reuse:
-        RunDirectory.open(path)
+        check_trained(RunDirectory.open(path))
     if options.keep_samples:
-        _check_labels(plan)
-    return check_tracking(options)
-
-
-def _check_labels(plan: SweepPlan) -> None:
-    """Refuse to keep samples that have no one label."""
-    axis = plan.space.axes.get("view_labels")
-    labelled = {plan.space.fixed.get("view_labels"), *(axis.values() if axis else ())}
-    if "random" in labelled:
-        msg = (
-            "`--keep-samples` holds a prediction against the one label of a sample, but with "
-            "view_labels='random' every view has its own; leave one of the two out."
-        )
-        raise ArgumentError(msg)
+        check_labels(plan)
+    return check_tracking(options) if executor.is_tracked(options) else None
 
 
 class _Sweep:
@@ -212,14 +200,18 @@ class _Sweep:
         plan: SweepPlan,
         directory: RunDirectory,
         options: RunOptions,
+        *,
+        executor: Executor,
         progress: ProgressListener | None,
         away: str | None,
     ) -> None:
         self._plan = plan
         self._directory = directory
         self._options = options
+        self._executor = executor
         self._progress = progress or SilentProgress()
-        self._tracking = SweepTracking(directory, options, away)
+        is_tracked = executor.is_tracked(options)
+        self._tracking = SweepTracking(directory, options, away, is_asked=is_tracked)
         self._gathering = Gathering(directory)
 
     def run(self) -> SweepOutcome:
@@ -286,31 +278,23 @@ class _Sweep:
 
     def _attempt(self, work: Work, brake: "Brake") -> AttemptLog:
         resources = GroupResources.of(self._options, device=self._plan.device)
-        session = ray_session(self._options, resources)
-        with (
-            self._tracking.feed() as feed,
-            session as slots,
-            farewell(self._directory.path, address=self._options.address),
-        ):
-            from rlp_sweeps.orchestration.attempt import run_attempt
-
+        session = self._executor.session(self._options, resources, self._directory)
+        with self._tracking.feed() as feed, session as slots:
             attempt = self._attempt_of(work, resources, feed, slots, brake)
             self._progress.on_start(self._plan, work.num_groups, count_by_status(work.finished))
             self._tracking.notify(self._progress)
-            return run_attempt(attempt, self._progress)
+            return self._executor.run(attempt, self._progress)
 
     def _attempt_of(
         self,
         work: Work,
         resources: GroupResources,
-        feed: MlflowFeed,
+        feed: Feed,
         slots: int,
         brake: "Brake",
     ) -> "Attempt":
         from rlp_sweeps.orchestration.attempt import Attempt, group_texts
         from rlp_sweeps.orchestration.capacity import Capacity
-        from rlp_sweeps.orchestration.nodes import code_for
-        from rlp_sweeps.orchestration.shared_data import SharedData
         from rlp_sweeps.orchestration.trainable import SweepJob
 
         capacity = Capacity(
@@ -326,6 +310,7 @@ class _Sweep:
             if self._options.max_trials is not None:
                 check_fits(work.searcher.next_size, self._options.max_trials)
         halved = halved_space(self._plan, num_points=num_points)
+        sent = self._executor.sent(self._plan, self._options, self._directory)
         job = SweepJob(
             directory=self._directory,
             groups=group_texts(work.groups),
@@ -338,8 +323,8 @@ class _Sweep:
             import_paths=tuple(str(Path(path).absolute()) for path in sys.path),
             halved_space=None if work.searcher is None else halved,
             probes=asked_probes(self._directory),
-            data=SharedData.put(datasets_of(self._plan), data_dir=self._plan.data_dir),
-            code=code_for(self._plan, self._directory, address=self._options.address),
+            data=sent.data,
+            code=sent.code,
             trial_timeout_s=self._options.trial_timeout_s,
         )
         return Attempt(

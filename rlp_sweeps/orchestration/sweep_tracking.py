@@ -42,13 +42,22 @@ class SweepTracking:
         directory: The sweep.
         options: Which store, and whether it may be away.
         away: What `check_tracking` said.
+        is_asked: MLflow is to be told at all.
     """
 
-    def __init__(self, directory: RunDirectory, options: RunOptions, away: str | None) -> None:
+    def __init__(
+        self,
+        directory: RunDirectory,
+        options: RunOptions,
+        away: str | None,
+        *,
+        is_asked: bool = True,
+    ) -> None:
+        self._is_asked = is_asked
         self._directory = directory
         self._options = options
         self._away = away
-        self._uri, self._untracked = _tracking_of(directory, options)
+        self._uri, self._untracked = _tracking_of(directory, options) if is_asked else (None, None)
         self._feed: MlflowFeed | None = None
 
     def feed(self) -> MlflowFeed:
@@ -72,6 +81,8 @@ class SweepTracking:
 
     def complete(self) -> str | None:
         """Make MLflow say what the rows say; return what it lacks, where it is away or too slow."""
+        if not self._is_asked:
+            return None
         if self._uri is None:
             way_out = f"`rlp-sweeps sync {self._directory.path} --tracking-uri URI`"
             return f"{self._untracked} {way_out} tells it everything later."

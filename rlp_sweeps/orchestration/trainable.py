@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from ray import tune
 
+from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import CheckpointError, RecordError
+from rlp_sweeps.orchestration.attempt_watch import NEWS, NOTE, PAUSED, REPORTED_METRICS
 from rlp_sweeps.orchestration.brake import is_pause_requested
 from rlp_sweeps.orchestration.early_stopping import clear_stop_request, is_stop_requested
 from rlp_sweeps.orchestration.halving import GroupHalving
@@ -44,18 +46,6 @@ if TYPE_CHECKING:
 
 EVALUATIONS_EVERY_S = 10.0
 """Least seconds between two reports of a group that carry evaluations of running trials."""
-
-NEWS = "news"
-"""Key of a report under which stands what MLflow is told of."""
-
-PAUSED = "paused"
-"""Key of a group's last report that stands there where the group goes on in a later attempt."""
-
-NOTE = "note"
-"""Key of a report under which stands a sentence for whoever watches the sweep."""
-
-REPORTED_METRICS = ("val_accuracy", "val_loss", "memorization")
-"""Means over a group's members that Tune's schedulers and the live view see."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,15 +147,24 @@ def rlp_trainable(config: dict[str, Any], *, job: SweepJob) -> None:
 class GroupRun:
     """One group on its way through training: its rows, its MLflow runs, its reports.
 
+    `run` trains it. Who lets its epochs pass in another way calls `begin`, then `on_epoch` and
+    `end` as `train_group` does, then `finish`.
+
     Attributes:
         counts: Members that have ended here, by status.
         is_paused: Whether the others go on in a later attempt, from the checkpoint.
     """
 
     def __init__(
-        self, job: SweepJob, group: Group, *, report: Callable[[dict[str, Any]], None]
+        self,
+        job: SweepJob,
+        group: Group,
+        *,
+        report: Callable[[dict[str, Any]], None],
+        hostname: str | None = None,
     ) -> None:
         self._job = job
+        self._hostname = platform.node() if hostname is None else hostname
         self._report = report
         self._group = group.without(finished_members(job, group))
         self._halving: GroupHalving | None = None
@@ -201,6 +200,18 @@ class GroupRun:
                     self._probes.close()
             if not self.is_paused:
                 self._job.directory.remove_checkpoint(self._group.group_id)
+        self.finish()
+
+    def begin(self) -> tuple[TrialConfig, ...]:
+        """Take note of the members that have ended before, and return those that train."""
+        if self._job.halved_space is not None and self._group.trials:
+            gone = set(self._group.points) - {trial.trial_id for trial in self._group.trials}
+            ended = read_with_epochs(self._job.directory, gone)
+            self._halving = GroupHalving(self._job.halved_space, self._group, ended)
+        return self._group.trials
+
+    def finish(self) -> None:
+        """Report how many members have ended, and how."""
         paused = {PAUSED: 1} if self.is_paused else {}
         note = {} if self._note is None else {NOTE: self._note}
         counts = self._scalar_counts()
@@ -208,10 +219,7 @@ class GroupRun:
 
     def _train(self) -> None:
         self._probes = self._job.end_probes()
-        if self._job.halved_space is not None:
-            gone = set(self._group.points) - {trial.trial_id for trial in self._group.trials}
-            ended = read_with_epochs(self._job.directory, gone)
-            self._halving = GroupHalving(self._job.halved_space, self._group, ended)
+        self.begin()
         if not self._goes_on():  # a restart from the first epoch gives the same numbers
             self._job.directory.remove_checkpoint(self._group.group_id)
             self._group = self._group.without(self._written)
@@ -233,12 +241,12 @@ class GroupRun:
         train_group(
             self._group.trials,
             context=context,
-            report=self._on_epoch,
-            record=self._end,
+            report=self.on_epoch,
+            record=self.end,
             pauses=is_pause_requested,
         )
 
-    def _on_epoch(self, progress: GroupProgress) -> Collection[str]:
+    def on_epoch(self, progress: GroupProgress) -> Collection[str]:
         """Pass on an epoch and return the members that shall stop."""
         self._watch.progress()
         self._epoch = progress.epoch
@@ -260,7 +268,7 @@ class GroupRun:
             return ()
         return self._halving.stops(progress.epoch, progress.latest) & set(progress.live)
 
-    def _end(self, result: TrialResult) -> None:
+    def end(self, result: TrialResult) -> None:
         """Write an ended member's rows.
 
         Raises:
@@ -280,7 +288,7 @@ class GroupRun:
             **result.trial,
             "group_id": self._group.group_id,
             "point": self._group.points.get(trial_id),
-            "hostname": platform.node(),
+            "hostname": self._hostname,
             "code_version": code_version(),
         }
         about = {"device": row["device"], "code_version": row["code_version"]}
@@ -311,7 +319,7 @@ class GroupRun:
                 "finished_at_ms": now,
                 "error": trace,
             }
-            self._end(TrialResult(trial=row, epochs=[]))
+            self.end(TrialResult(trial=row, epochs=[]))
 
     def _news(self) -> dict[str, str]:
         """Return what the driver tells MLflow of: ended members, now and then evaluations."""

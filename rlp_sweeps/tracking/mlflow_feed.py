@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import RlpSweepsError
@@ -47,6 +47,16 @@ def news_text(*, ended: Iterable[str], running: Mapping[str, Sequence[Mapping[st
     }
     news = {"ended": list(ended), "running": rows}
     return json.dumps(news) if any(news.values()) else ""
+
+
+class Feed(Protocol):
+    """Is told of a sweep's trials; no call waits for anybody."""
+
+    def start(self, group_id: str, trials: Sequence[TrialConfig]) -> None:
+        """Take note of trials whose training begins now, or goes on."""
+
+    def take(self, news: str) -> None:
+        """Take what a group has reported, a result of `news_text`."""
 
 
 class MlflowFeed:

@@ -10,7 +10,7 @@
 
 from rlp_sweeps.tracking.addresses import without_password
 from rlp_sweeps.tracking.mlflow_address import default_tracking_uri
-from rlp_sweeps.tracking.mlflow_feed import MlflowFeed, MutedFeed
+from rlp_sweeps.tracking.mlflow_feed import Feed, MlflowFeed, MutedFeed
 from rlp_sweeps.tracking.mlflow_gap import TrackingGap, note_gap, read_gap
 from rlp_sweeps.tracking.mlflow_logger import LoggingOutcome, TrialLogger
 from rlp_sweeps.tracking.mlflow_store import MlflowTarget, check_store, open_store
@@ -19,6 +19,7 @@ from rlp_sweeps.tracking.mlflow_sync import SyncReport, sync, sync_within
 from rlp_sweeps.tracking.mlflow_ui import running_ui, serve_ui
 
 __all__ = [
+    "Feed",
     "LoggingOutcome",
     "MlflowFeed",
     "MlflowTarget",
