@@ -2,8 +2,10 @@
 
 A part file holds the rows of one trial and is named after it. It carries neither statistics nor
 dictionaries nor a second copy of the schema, which a single row does not need and which more than
-double its size; a compacted file carries them all. Both carry checksums of their pages and of their
-columns' names and types: a byte that a disk has changed is found, and never read as a result.
+double its size; a compacted file carries them all. Its columns are compressed by snappy, which
+writes and reads a single row in little more than half the time of zstd, in fewer bytes. Both carry
+checksums of their pages and of their columns' names and types: a byte that a disk has changed is
+found, and never read as a result.
 """
 
 import math
@@ -125,7 +127,9 @@ def write_part(table: pa.Table, path: Path) -> None:
         OSError: The folder cannot be written, or the disk is full.
     """
     options = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
-    write_atomically(path, lambda temporary: _write(table, temporary, **options))
+    write_atomically(
+        path, lambda temporary: _write(table, temporary, compression="snappy", **options)
+    )
 
 
 def write_compacted(table: str, rows: pa.Table, path: Path, *, known: Fingerprint | None) -> None:
@@ -145,9 +149,9 @@ def write_compacted(table: str, rows: pa.Table, path: Path, *, known: Fingerprin
     replace_atomically(path, lambda temporary: _write(ordered, temporary), known=known)
 
 
-def _write(rows: pa.Table, path: Path, **options: bool) -> None:
+def _write(rows: pa.Table, path: Path, *, compression: str = "zstd", **options: bool) -> None:
     options |= {"write_page_checksum": True}
-    with pq.ParquetWriter(path, rows.schema, compression="zstd", **options) as writer:
+    with pq.ParquetWriter(path, rows.schema, compression=compression, **options) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         writer.add_key_value_metadata(
             {

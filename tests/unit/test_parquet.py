@@ -93,6 +93,15 @@ def test_read_files_gives_back_what_was_written(tmp_path: Path) -> None:
     assert read_files("trials", [tmp_path / "a1.parquet"]).equals(table)
 
 
+def test_a_part_is_compressed_by_what_is_fast_on_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "part.parquet"
+
+    write_part(to_table("trials", [{"trial_id": "a", "status": "completed"}]), path)
+
+    columns = pq.ParquetFile(path).metadata.row_group(0)
+    assert {columns.column(i).compression for i in range(columns.num_columns)} == {"SNAPPY"}
+
+
 def test_a_part_states_the_schema_version(tmp_path: Path) -> None:
     write_part(to_table("trials", [ROW]), tmp_path / "a1.parquet")
 
