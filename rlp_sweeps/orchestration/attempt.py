@@ -5,7 +5,6 @@ What an attempt leaves are part files. Nothing of Tune's own state is ever read 
 
 import shutil
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,8 +176,3 @@ class _Listener(tune.Callback):
         if trial.trial_id not in self._names:  # lost before it was started
             self._names[trial.trial_id] = self._job.group_of(trial.config).group_id
         return self._names[trial.trial_id]
-
-
-def group_texts(groups: Iterable[Group]) -> dict[str, str]:
-    """Return groups as workers read them, by id."""
-    return {group.group_id: group.to_text() for group in groups}

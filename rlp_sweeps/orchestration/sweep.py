@@ -13,6 +13,7 @@ from rlp_sweeps.orchestration.best_points import best_points
 from rlp_sweeps.orchestration.budget import brake_of, check_budget, check_fits
 from rlp_sweeps.orchestration.executor import Executor, RayExecutor, check_trained, executor_of
 from rlp_sweeps.orchestration.gathering import Gathering
+from rlp_sweeps.orchestration.group_texts import GroupTexts
 from rlp_sweeps.orchestration.label_check import check_labels
 from rlp_sweeps.orchestration.named_code import check_code, trust_code
 from rlp_sweeps.orchestration.planner import (
@@ -293,7 +294,7 @@ class _Sweep:
         slots: int,
         brake: "Brake",
     ) -> "Attempt":
-        from rlp_sweeps.orchestration.attempt import Attempt, group_texts
+        from rlp_sweeps.orchestration.attempt import Attempt
         from rlp_sweeps.orchestration.capacity import Capacity
         from rlp_sweeps.orchestration.trainable import SweepJob
 
@@ -313,7 +314,7 @@ class _Sweep:
         sent = self._executor.sent(self._plan, self._options, self._directory)
         job = SweepJob(
             directory=self._directory,
-            groups=group_texts(work.groups),
+            groups=GroupTexts(work.groups),
             data_dir=self._plan.data_dir,
             device=self._plan.device,
             engine=self._plan.engine,
