@@ -19,6 +19,7 @@ from analysis.pairing import (
     score,
 )
 from analysis.places import name_places, without_control
+from rlp_sweeps.schema import SIMULATED_HOST
 
 _READ_ARMS = sorted(
     {arm for estimator in ESTIMATORS.values() for arms in estimator.arms.values() for arm in arms}
@@ -45,6 +46,7 @@ def write_notes(
     """
     of_cells, pooled = estimates.cells, estimates.pooled
     return (
+        *_simulation_notes(trials),
         *_origin_notes(trials, origin),
         *_end_notes(trials, outcomes, diverged=diverged),
         *_design_notes(trials),
@@ -55,6 +57,16 @@ def write_notes(
         *_optimizer_notes(trials),
         *_provenance_notes(trials),
     )
+
+
+def _simulation_notes(trials: pl.DataFrame) -> Iterator[str]:
+    if "hostname" in trials.columns:
+        num = trials.filter(pl.col("hostname").str.starts_with(SIMULATED_HOST)).height
+        if num:
+            yield (
+                f"{_count(num, 'trial')} of a simulation, recorded elsewhere or made up by a "
+                "formula: nothing here was found by training."
+            )
 
 
 def _origin_notes(trials: pl.DataFrame, origin: Origin) -> Iterator[str]:

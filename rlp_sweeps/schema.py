@@ -248,6 +248,9 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "score_comparison": SCORE_COMPARISON,
 }
 
+SIMULATED_HOST = "simulated-"
+"""How the `hostname` of a trial begins that nobody trained."""
+
 METRICS = tuple(column.name for column in _METRIC_COLUMNS)
 """Names of the metrics that stand in both trials and epochs."""
 

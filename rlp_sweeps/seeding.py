@@ -24,6 +24,8 @@ STREAMS = (
     "mixup",  # share and partners of mixed batches, per epoch
     "probe",  # which samples a probe batch holds
     "dataset",  # generated data sets
+    "node_loss",  # when machines of a simulated cluster are lost, per machine
+    "simulation",  # results that a simulation makes up, per trial
     "gaussian_features",  # features without a network, the floor of what a head can fit
 )
 

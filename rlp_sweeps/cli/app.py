@@ -12,7 +12,16 @@ from typing import Annotated, Any
 import typer
 
 import rlp_sweeps
-from rlp_sweeps.cli import cancelling, extending, following, probing, reading, studies, sweeping
+from rlp_sweeps.cli import (
+    cancelling,
+    extending,
+    following,
+    probing,
+    reading,
+    simulating,
+    studies,
+    sweeping,
+)
 from rlp_sweeps.cli.options import INTERRUPTED, SOME_FAILED, WRONG_REQUEST, say
 from rlp_sweeps.errors import RlpSweepsError
 from rlp_sweeps.stores import client_errors
@@ -79,6 +88,7 @@ for _command in (
     extending.extend,
     cancelling.cancel,
     sweeping.status,
+    simulating.simulate,
     probing.probe,
     reading.analyze,
     studies.show,

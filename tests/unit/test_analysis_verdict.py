@@ -303,6 +303,11 @@ def test_notes_tell_trials_with_other_outcomes_in_a_later_directory(tmp_path):
             r"against it: lr=0\.1, label_smoothing=0, seed 1\. Train them with arm='control'",
         ),
         (make_trials(optimizer="adamw"), {}, "Optimizer adamw"),
+        (
+            make_trials(hostname=pl.when(f("arm") == "sham").then(pl.lit("simulated-spot-3"))),
+            {},
+            "2 trials of a simulation, recorded elsewhere or made up by a formula",
+        ),
         (make_trials(point=f("seed")), {}, "2 points of a search: effects pooled over them"),
         (
             make_trials(
