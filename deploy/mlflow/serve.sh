@@ -23,7 +23,7 @@ case "$host" in
 *) echo "serve.sh: this server has no login, and everybody who reaches $host can write to it" >&2 ;;
 esac
 
-export MLFLOW_BACKEND_STORE_URI="${MLFLOW_BACKEND_STORE_URI:-postgresql://}" # PG* say the rest
+export MLFLOW_BACKEND_STORE_URI="${MLFLOW_BACKEND_STORE_URI:-postgresql+psycopg2://}" # PG* say the rest
 export MLFLOW_ARTIFACTS_DESTINATION="${MLFLOW_ARTIFACTS:-$PWD/mlartifacts}"
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false # seven processes and 2 GB less
 export MLFLOW_DISABLE_TELEMETRY=true

@@ -45,6 +45,8 @@ def absolute_uri(tracking_uri: str) -> str:
     """
     if tracking_uri.startswith(_SQLITE):
         path = sqlite_path(tracking_uri)
+    elif tracking_uri.startswith("postgresql://"):  # SQLAlchemy's own default is another driver
+        return tracking_uri.replace("postgresql://", "postgresql+psycopg2://", 1)
     elif "://" in tracking_uri and not tracking_uri.startswith("file:"):
         return tracking_uri.rstrip("/") if is_server(tracking_uri) else tracking_uri
     else:

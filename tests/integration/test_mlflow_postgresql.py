@@ -175,12 +175,14 @@ open_store(sys.argv[1])
 
 
 def test_a_database_that_refuses_or_is_away_is_named_without_its_password(database):
-    with pytest.raises(StoreAwayError, match=r"postgresql://127.*authentication failed") as wrong:
+    with pytest.raises(StoreAwayError, match=r"postgresql.*://127.*authentication failed") as wrong:
         check_store(database.uri(password="wr0ng"))
     away = replace_port(database.uri(), database.port, 9)
     started = time.monotonic()
 
-    with pytest.raises(StoreAwayError, match=r"postgresql://127\.0\.0\.1:9/mlflow does") as refused:
+    with pytest.raises(
+        StoreAwayError, match=r"postgresql.*://127\.0\.0\.1:9/mlflow does"
+    ) as refused:
         check_store(away)
 
     assert time.monotonic() - started < 10
