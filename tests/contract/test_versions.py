@@ -29,6 +29,7 @@ COMMANDS = {
     "follow-up": "follow-up DIR",
     "extend": "extend DIR --num-seeds 9",
     "cancel": "cancel DIR",
+    "simulate": "simulate DIR",
     "status": "status DIR",
     "probe": "probe DIR",
     "analyze": "analyze DIR",

@@ -11,7 +11,7 @@ from sweep_cases import count_mlflow_runs, most_at_once
 
 from rlp_sweeps.orchestration.attempt_state import read_attempt
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 STUDY = """from rlp_sweeps.spaces import ChoiceAxis, SearchSpace
 

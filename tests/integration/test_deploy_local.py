@@ -12,7 +12,7 @@ import pytest
 from cluster_cases import read_trials, start, wait_for_rows
 from test_cluster_nodes import NUM_TRIALS, write_study
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "local" / "cluster.sh"
 

@@ -11,7 +11,11 @@ from slurm_cluster import SlurmCluster, slurm_cluster, why_not
 from sweep_cases import count_mlflow_runs
 from test_cluster_nodes import NUM_TRIALS, write_study
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.faults,
+    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
+]
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "slurm" / "sweep.sbatch"
 OPTIONS = "--device cpu --group-size 1 --set num_epochs=1200 --set eval_every=400 --no-analyze"

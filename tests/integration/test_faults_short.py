@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.faults.campaign import Campaign
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 KINDS = (
     "driver_creating",

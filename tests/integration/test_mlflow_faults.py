@@ -20,6 +20,8 @@ from rlp_sweeps.tracking.mlflow_store import check_store
 from rlp_sweeps.tracking.mlflow_sync import sync, sync_within
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 
+pytestmark = pytest.mark.faults
+
 FAULTS = {
     "away": "away",
     "slow": "slow 2",

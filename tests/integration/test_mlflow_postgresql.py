@@ -37,6 +37,7 @@ TEXTS = {
 binaries = postgresql.find_binaries()
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.faults,
     pytest.mark.skipif(binaries is None, reason="PostgreSQL's programs are not installed"),
 ]
 

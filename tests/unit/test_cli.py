@@ -499,11 +499,13 @@ def test_plan_counts_the_trials_of_a_study_whose_images_are_absent(
 def test_command_that_is_interrupted_anywhere_says_so_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture, sent: signal.Signals
 ) -> None:
-    before = signal.getsignal(signal.SIGTERM)
+    term = signal.getsignal(signal.SIGTERM)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it behind &
     monkeypatch.setattr("rlp_sweeps.recipes.list_recipes", lambda: signal.raise_signal(sent))
 
     status = main(["spaces"])
 
-    signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGTERM, term)
+    signal.signal(signal.SIGINT, before)
     assert status == 130
     assert capsys.readouterr().err == "rlp-sweeps: interrupted.\n"
