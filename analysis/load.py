@@ -25,7 +25,7 @@ from rlp_sweeps.schema import EPOCHS, STATUSES, TRIALS
 REQUIRED_TRIAL_COLUMNS = tuple(column.name for column in TRIALS if column.required)
 _READ_PROVENANCE = (
     *("num_classes", "error", "point", "code_version", "matched_multiplier"),
-    *("num_train_samples", "num_parameters"),
+    *("num_train_samples", "num_parameters", "hostname"),
 )
 _READ = tuple(c for c in TRIALS if c.role != "provenance" or c.name in _READ_PROVENANCE)
 _ROUNDING = 1e-6
@@ -38,10 +38,10 @@ def load_trials(directories: Sequence[Path]) -> pl.DataFrame:
     """Return one row a trial: the schema's columns that are there, and every ``config_`` column.
 
     Of the provenance only `num_classes`, `error`, `point`, `code_version`, `matched_multiplier`,
-    `num_train_samples` and `num_parameters` are read, the first two null where the files lack them;
-    `memorization` and `equivalent_lr` are computed where they are missing. A trial that stands in
-    several files or directories is kept once: a finished row wins over a stopped one, that over a
-    failed one, then the earlier directory wins.
+    `num_train_samples`, `num_parameters` and `hostname` are read, the first two null where the
+    files lack them; `memorization` and `equivalent_lr` are computed where they are missing. A trial
+    that stands in several files or directories is kept once: a finished row wins over a stopped
+    one, that over a failed one, then the earlier directory wins.
 
     Raises:
         RunDirectoryError: A directory does not exist, holds no trials, or is of a newer version.

@@ -169,6 +169,6 @@ def read_request(directory: Path, holder: Holder) -> CancelRequest | None:
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return values if isinstance(values, dict) else None

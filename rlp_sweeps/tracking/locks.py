@@ -23,7 +23,7 @@ def is_locked(path: Path) -> bool:
         return seen is not None and seen.is_held
     try:
         handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
         return not _flock(path, handle, fcntl.LOCK_SH)

@@ -120,15 +120,20 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def write_part(table: pa.Table, path: Path) -> None:
+def write_part(table: pa.Table, path: Path, *, compression: str = "snappy") -> None:
     """Write the rows of one trial; the file appears whole or not at all.
+
+    Args:
+        table: The rows.
+        path: The file.
+        compression: Parquet's name of it: ``snappy`` for few rows, ``zstd`` for many.
 
     Raises:
         OSError: The folder cannot be written, or the disk is full.
     """
     options = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
     write_atomically(
-        path, lambda temporary: _write(table, temporary, compression="snappy", **options)
+        path, lambda temporary: _write(table, temporary, compression=compression, **options)
     )
 
 

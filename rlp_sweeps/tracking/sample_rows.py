@@ -53,7 +53,7 @@ def write_samples(
         msg = f"samples of trial {trial_id!r} must each stand once, but some stand twice."
         raise SchemaError(msg)
     name = f"{files.checked_name(trial_id)}.parquet"
-    parquet.write_part(table, _folder(directory) / name)
+    parquet.write_part(table, _folder(directory) / name, compression="zstd")
 
 
 def read_samples(directory: RunDirectory, trial_ids: Sequence[str] | None = None) -> pa.Table:

@@ -15,6 +15,7 @@ import pytest
 
 from rlp_sweeps.cli import main
 from rlp_sweeps.schema import TRIALS
+from rlp_sweeps.tracking.parquet import COMPACTED_NAME
 
 Prepare = Callable[[Path], object]
 
@@ -69,9 +70,9 @@ def newer(folder: Path) -> None:
 
 
 def corrupt(folder: Path) -> None:
-    """Write a run directory in which one part file is cut short."""
+    """Write a run directory whose compacted file is cut short."""
     sweep(folder)
-    (folder / "sweep" / "trials" / "aaaa.parquet").write_bytes(b"PAR1 and then nothing")
+    (folder / "sweep" / "trials" / COMPACTED_NAME).write_bytes(b"PAR1 and then nothing")
 
 
 def empty(folder: Path) -> None:
@@ -211,7 +212,7 @@ FOLDERS = [
     *(Case(f"empty folder to {n}", c.format("sweep"), "sweep", empty) for n, c in READING.items()),
     *(Case(f"newer version to {n}", c.format("sweep"), "`schema_version <= 1` must hold", newer)
       for n, c in READING.items()),
-    *(Case(f"corrupt file to {n}", c.format("sweep"), r"aaaa\.parquet", corrupt)
+    *(Case(f"corrupt file to {n}", c.format("sweep"), r"0-compacted\.parquet", corrupt)
       for n, c in READING.items()),
     Case("newer version to reuse", RUN + "--reuse sweep", "`schema_version <= 1` must hold", newer),
     Case("folder of a newer version", RUN + "--output sweep", "`schema_version <= 1`", newer),

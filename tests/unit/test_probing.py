@@ -281,7 +281,7 @@ def test_weights_that_cannot_be_read_are_named_and_the_others_probed(
 
     out, err = capsys.readouterr()
     assert status == 1
-    assert f"{broken} must be whole; remove it, and train the trial again" in err
+    assert f"{broken} must be whole, but it is no zip file to its end; remove it, and train" in err
     assert "(3 trials probed, 0 had their rows, 1 unreadable)" in out
 
 
@@ -405,7 +405,7 @@ def test_trials_are_probed_by_what_fits_them_and_then_have_all_their_rows(
 def test_a_resumed_sweep_names_the_ways_out_until_a_trial_is_probed(
     directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rlp_sweeps.orchestration.sweep.sync", lambda *args: None)
+    monkeypatch.setattr("rlp_sweeps.orchestration.sweep_tracking.sync_within", lambda *args: None)
     first = ids_of(directory)[0]
     ask_for_probes(directory, ("knn",))
     write_probe_error(directory, first, "a sentence.")

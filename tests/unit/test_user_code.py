@@ -10,23 +10,23 @@ from rlp_sweeps.orchestration import user_code
 from rlp_sweeps.orchestration.user_code import Source, UserCode
 
 MINIMAL = {"arm": "control", "lr": 0.1, "rlp_lambda": 0.0, "seed": 0}
-NAMES = ("my_nets", "my_nets.plain", "my_nets.lazy", "my_helper")
+NAMES = ("sent_nets", "sent_nets.plain", "sent_nets.lazy", "sent_helper")
 
 
 @pytest.fixture
 def code(tmp_path, monkeypatch):
     """What a package with a helper beside it is sent as; neither is imported any more."""
-    package = tmp_path / "my_nets"
+    package = tmp_path / "sent_nets"
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "plain.py").write_text(
-        "from my_helper import FACTOR\n\ndef build():\n    return 2 * FACTOR\n"
+        "from sent_helper import FACTOR\n\ndef build():\n    return 2 * FACTOR\n"
     )
     (package / "lazy.py").write_text("def fail():\n    raise KeyError('lazy')\n")
-    (tmp_path / "my_helper.py").write_text("FACTOR = 3\n")
+    (tmp_path / "sent_helper.py").write_text("FACTOR = 3\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    code = UserCode.of([trial_of("my_nets.plain:build")])
+    code = UserCode.of([trial_of("sent_nets.plain:build")])
     forget()
     yield code
     forget()
@@ -46,18 +46,18 @@ def test_whole_packages_and_imported_modules_are_sent_and_nothing_installed(code
 
     assert set(NAMES) <= own
     assert not {name.split(".")[0] for name in own} & {"torch", "numpy", "rlp_sweeps", "json"}
-    assert code.wanted == ("my_nets.plain",)
+    assert code.wanted == ("sent_nets.plain",)
 
 
 def test_modules_are_imported_from_memory_where_their_files_are_absent(code, tmp_path, monkeypatch):
     elsewhere = tmp_path / "elsewhere"
-    (tmp_path / "my_nets").rename(elsewhere)
-    (tmp_path / "my_helper.py").write_text("FACTOR = 5  # an older copy\n")
+    (tmp_path / "sent_nets").rename(elsewhere)
+    (tmp_path / "sent_helper.py").write_text("FACTOR = 5  # an older copy\n")
 
     code.install()
 
-    assert importlib.import_module("my_nets.plain").build() == 6
-    lazy = importlib.import_module("my_nets.lazy")
+    assert importlib.import_module("sent_nets.plain").build() == 6
+    lazy = importlib.import_module("sent_nets.lazy")
     with pytest.raises(KeyError) as caught:
         lazy.fail()
     assert "raise KeyError('lazy')" in "".join(traceback.format_tb(caught.tb))
@@ -66,9 +66,9 @@ def test_modules_are_imported_from_memory_where_their_files_are_absent(code, tmp
 def test_file_that_is_the_same_here_is_imported_from_its_place(code, tmp_path):
     code.install()
 
-    module = importlib.import_module("my_nets.plain")
+    module = importlib.import_module("sent_nets.plain")
 
-    assert module.__file__ == str(tmp_path / "my_nets" / "plain.py")
+    assert module.__file__ == str(tmp_path / "sent_nets" / "plain.py")
     assert type(module.__loader__).__name__ == "SourceFileLoader"
 
 
