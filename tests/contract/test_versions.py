@@ -15,8 +15,6 @@ import pytest
 from rlp_sweeps.cli.app import app, main
 from rlp_sweeps.orchestration.attempt_state import read_attempt, write_attempt
 from rlp_sweeps.orchestration.planner import plan_from_manifest, remaining_groups
-from rlp_sweeps.orchestration.progress import RunOptions
-from rlp_sweeps.orchestration.sweep import resume_sweep
 from rlp_sweeps.schema import SCHEMA_VERSION
 from rlp_sweeps.tracking.mlflow_sync import sync
 from rlp_sweeps.tracking.run_directory import RunDirectory
@@ -148,11 +146,3 @@ def test_an_older_directory_is_brought_into_mlflow(golden: Path) -> None:
     report = sync(RunDirectory.open(golden))
 
     assert (report.num_runs_created, report.num_runs_removed) == (3, 0)
-
-
-@pytest.mark.slow
-def test_an_older_sweep_goes_on(golden: Path) -> None:
-    outcome = resume_sweep(golden, options=RunOptions(num_cpus=1, device="cpu"))
-
-    assert outcome.is_complete
-    assert outcome.counts["completed"] == 4
