@@ -63,6 +63,7 @@ def _finished_at(rows):
     return list(zip(*columns, strict=True))
 
 
+@pytest.mark.faults
 def test_cancelled_driver_ends_as_after_ctrl_c(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "rlp_sweeps", *shlex.split(LONG)]
     driver = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)

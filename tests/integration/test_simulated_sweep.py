@@ -7,7 +7,7 @@ from rlp_sweeps.orchestration.simulation import SimulatedExecutor, Simulation, r
 from rlp_sweeps.orchestration.sweep import run_sweep
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 
 def test_a_simulated_search_asks_what_the_real_one_asked_and_ends_with_its_rows(tmp_path):

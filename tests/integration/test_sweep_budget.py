@@ -15,7 +15,7 @@ from rlp_sweeps.spaces import LogAxis, SearchSpace
 from rlp_sweeps.tracking.holder import ask_to_stop, read_holder
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 LONG = SearchSpace(
     axes={"lr": LogAxis(low=0.01, high=0.3, num_points=4)},
