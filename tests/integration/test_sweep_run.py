@@ -93,7 +93,7 @@ def test_sweep_leaves_nothing_of_ray_behind(two_groups):
     output, _, _ = two_groups
 
     assert sorted(p.name for p in output.iterdir() if not p.name.endswith(".lock")) == [
-        "checkpoints", "epochs", "manifest.json", "trials",
+        "attempts", "checkpoints", "epochs", "manifest.json", "trials",
     ]  # fmt: skip
     assert list((output / "checkpoints").iterdir()) == []
 
@@ -195,7 +195,9 @@ def test_unreachable_tracking_server_is_refused_before_anything_is_written(tmp_p
 def test_directory_of_another_sweep_is_refused(tmp_path):
     path = tmp_path / "run"
     path.mkdir()
-    (path / "manifest.json").write_text(json.dumps({"schema_version": 1, "plan_id": "other"}))
+    (path / "manifest.json").write_text(
+        json.dumps({"schema_version": 1, "sweep_id": "0" * 32, "plan_id": "other"})
+    )
 
     with pytest.raises(RunDirectoryError, match="holds another sweep"):
         cases.run_case("two_groups", path)
@@ -207,7 +209,7 @@ def test_directory_in_use_is_refused(two_groups):
 
     with (
         RunDirectory.open(output).held(),
-        pytest.raises(RunDirectoryError, match="another process"),
+        pytest.raises(RunDirectoryError, match="one process at a time"),
     ):
         resume_sweep(output, options=cases.OPTIONS)
 
