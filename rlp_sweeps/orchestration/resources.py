@@ -1,6 +1,7 @@
 """Where groups run: a Ray cluster of the sweep's own, or one that runs already."""
 
 import contextlib
+import gc
 import json
 import logging
 import math
@@ -141,6 +142,7 @@ def ray_session(options: RunOptions, resources: GroupResources) -> Iterator[int]
             _init_ray(options, folder)
             yield resources.slots(*alive_nodes())
         finally:
+            gc.collect()  # a reference of Ray's that goes after its end would end this process
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
 

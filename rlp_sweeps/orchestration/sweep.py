@@ -281,10 +281,16 @@ class _Sweep:
         resources = GroupResources.of(self._options, device=self._plan.device)
         session = self._executor.session(self._options, resources, self._directory)
         with self._tracking.feed() as feed, session as slots:
-            attempt = self._attempt_of(work, resources, feed, slots, brake)
-            self._progress.on_start(self._plan, work.num_groups, count_by_status(work.finished))
-            self._tracking.notify(self._progress)
-            return self._executor.run(attempt, self._progress)
+            return self._carry_out(work, resources, feed, slots, brake)
+
+    def _carry_out(
+        self, work: Work, resources: GroupResources, feed: Feed, slots: int, brake: "Brake"
+    ) -> AttemptLog:
+        """Run an attempt and let go of it, before its session ends."""
+        attempt = self._attempt_of(work, resources, feed, slots, brake)
+        self._progress.on_start(self._plan, work.num_groups, count_by_status(work.finished))
+        self._tracking.notify(self._progress)
+        return self._executor.run(attempt, self._progress)
 
     def _attempt_of(
         self,
