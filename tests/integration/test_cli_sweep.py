@@ -174,6 +174,7 @@ def test_trials_that_fail_are_named_and_the_status_says_so(tmp_path: Path) -> No
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.faults
 def test_interrupted_sweep_keeps_what_is_finished_and_says_how_to_resume(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "rlp_sweeps", *LONG.split()]
     process = subprocess.Popen(
