@@ -40,7 +40,7 @@ def read_rows(directory: Path) -> pl.DataFrame:
 
 
 def _frame(table: object) -> pl.DataFrame:
-    frame = pl.from_arrow(table)  # type: ignore[arg-type]
+    frame = pl.from_arrow(table)  # type: ignore[arg-type]  # pyarrow is untyped
     assert isinstance(frame, pl.DataFrame)
     return frame
 

@@ -18,5 +18,5 @@ class EagerOptions(progress.RunOptions):
 
 
 if __name__ == "__main__":
-    progress.RunOptions = EagerOptions  # type: ignore[misc]
+    progress.RunOptions = EagerOptions  # type: ignore[misc]  # a plant
     sys.exit(main())

@@ -164,7 +164,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
             if hasattr(holder, name):
                 setattr(holder, name, _watched(getattr(holder, name), site=site))
 
-        spec.loader.exec_module = run_and_watch  # type: ignore[method-assign]
+        spec.loader.exec_module = run_and_watch  # type: ignore[method-assign]  # the plant
         return spec
 
 

@@ -101,12 +101,13 @@ def first_trials(plan: SweepPlan, groups: Sequence[Group], max_trials: int | Non
     first: list[Group] = []
     left = max_trials
     for group in groups:
+        part = group
         if left > 0 and plan.engine_of(group.trials[0]) == SEQUENTIAL:
-            group = group.without({trial.trial_id for trial in group.trials[left:]})  # noqa: PLW2901
-        if len(group.trials) > left:
+            part = group.without({trial.trial_id for trial in group.trials[left:]})
+        if len(part.trials) > left:
             break
-        first.append(group)
-        left -= len(group.trials)
+        first.append(part)
+        left -= len(part.trials)
     if groups and not first:
         check_fits(len(groups[0].trials), max_trials)
     return first

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from rlp_sweeps.orchestration.attempt import Attempt
     from rlp_sweeps.orchestration.brake import Brake
     from rlp_sweeps.orchestration.search import SweepOptunaSearch
+    from rlp_sweeps.orchestration.trainable import SweepJob
 
 
 def run_sweep(
@@ -302,7 +303,6 @@ class _Sweep:
     ) -> "Attempt":
         from rlp_sweeps.orchestration.attempt import Attempt
         from rlp_sweeps.orchestration.capacity import Capacity
-        from rlp_sweeps.orchestration.trainable import SweepJob
 
         capacity = Capacity(
             resources=resources,
@@ -316,9 +316,23 @@ class _Sweep:
             work.searcher.trials_left = self._options.max_trials
             if self._options.max_trials is not None:
                 check_fits(work.searcher.next_size, self._options.max_trials)
+        return Attempt(
+            plan=self._plan,
+            job=self._job_of(work, resources, num_points=num_points),
+            resources=resources,
+            groups=work.groups,
+            searcher=work.searcher,
+            capacity=capacity,
+            feed=feed,
+            brake=brake,
+        )
+
+    def _job_of(self, work: Work, resources: GroupResources, *, num_points: int) -> "SweepJob":
+        from rlp_sweeps.orchestration.trainable import SweepJob
+
         halved = halved_space(self._plan, num_points=num_points)
         sent = self._executor.sent(self._plan, self._options, self._directory)
-        job = SweepJob(
+        return SweepJob(
             directory=self._directory,
             groups=GroupTexts(work.groups),
             data_dir=self._plan.data_dir,
@@ -333,16 +347,6 @@ class _Sweep:
             data=sent.data,
             code=sent.code,
             trial_timeout_s=self._options.trial_timeout_s,
-        )
-        return Attempt(
-            plan=self._plan,
-            job=job,
-            resources=resources,
-            groups=work.groups,
-            searcher=work.searcher,
-            capacity=capacity,
-            feed=feed,
-            brake=brake,
         )
 
     def _outcome(
