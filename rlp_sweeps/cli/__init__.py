@@ -6,7 +6,6 @@
 - ``probing``: probe;
 - ``reading``: analyze, query, sync, ui;
 - ``options``: options that commands share, and the requests made from them;
-- ``progress_state``, ``live_view``: what a sweep at work looks like, on a terminal and in a log;
 - ``printing``: tables on stdout.
 
 Heavy parts (Ray, torch, MLflow, the analysis) are imported inside the commands that need them, so

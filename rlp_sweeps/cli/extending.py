@@ -8,8 +8,8 @@ import typer
 from rlp_sweeps.arms import ARMS
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.options import say
-from rlp_sweeps.cli.progress_state import in_words
 from rlp_sweeps.cli.sweeping import watch
+from rlp_sweeps.views.progress_state import in_words
 
 if TYPE_CHECKING:
     from rlp_sweeps.orchestration.extension import Extension

@@ -15,11 +15,11 @@ from rlp_sweeps.cli.sweeping import watch
 from rlp_sweeps.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from rlp_sweeps.cli.live_view import SweepView
     from rlp_sweeps.config import TrialConfig
     from rlp_sweeps.orchestration.follow_up import FollowUp
     from rlp_sweeps.orchestration.planner import SweepPlan
     from rlp_sweeps.orchestration.progress import RunOptions, SweepOutcome
+    from rlp_sweeps.views.live_view import SweepView
 
 MatchedTo = Annotated[
     list[str] | None,

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rlp_sweeps.cli.options import plain
-from rlp_sweeps.cli.progress_state import in_words
 from rlp_sweeps.recipes import NamedSpace, load_space
 from rlp_sweeps.schema import STATUSES
+from rlp_sweeps.views.progress_state import in_words
 
 if TYPE_CHECKING:
     from analysis.sensitivity import Sensitivity

@@ -176,7 +176,7 @@ def _new_plan(
 
 
 def _print_report(report: "SimulationReport") -> None:
-    from rlp_sweeps.cli.progress_state import in_words
+    from rlp_sweeps.views.progress_state import in_words
 
     print(
         f"simulated: {in_words(report.time_s)} on {report.num_slots} slot(s), busy for "

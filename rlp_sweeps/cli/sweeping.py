@@ -17,8 +17,8 @@ from rlp_sweeps.stores import as_path, check_store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rlp_sweeps.cli.live_view import SweepView
     from rlp_sweeps.orchestration.progress import SweepOutcome
+    from rlp_sweeps.views.live_view import SweepView
 
 
 REPORT_WAIT_S = 30.0
@@ -274,8 +274,8 @@ def watch(
     """Train with a live view, say how it ended, analyze; return the exit status."""
     from rich.console import Console
 
-    from rlp_sweeps.cli.live_view import open_view
     from rlp_sweeps.cli.printing import print_best_points
+    from rlp_sweeps.views.live_view import open_view
 
     say_lost_driver(directory)
     try:

@@ -18,8 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rlp_sweeps.cli.progress_state import Snapshot, SweepProgress, in_words
 from rlp_sweeps.schema import STATUSES
+from rlp_sweeps.views.progress_state import Snapshot, SweepProgress, in_words
 
 if TYPE_CHECKING:
     from rlp_sweeps.orchestration.planner import SweepPlan

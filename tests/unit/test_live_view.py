@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from rlp_sweeps.cli.live_view import (
+from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.orchestration.planner import Group, SweepPlan
+from rlp_sweeps.orchestration.progress import SweepOutcome
+from rlp_sweeps.spaces import ChoiceAxis, Search, SearchSpace
+from rlp_sweeps.views.live_view import (
     LogView,
     SweepView,
     TerminalView,
@@ -14,11 +18,7 @@ from rlp_sweeps.cli.live_view import (
     progress_line,
     progress_table,
 )
-from rlp_sweeps.cli.progress_state import SweepProgress, in_words
-from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.orchestration.planner import Group, SweepPlan
-from rlp_sweeps.orchestration.progress import SweepOutcome
-from rlp_sweeps.spaces import ChoiceAxis, Search, SearchSpace
+from rlp_sweeps.views.progress_state import SweepProgress, in_words
 
 
 class Clock:
