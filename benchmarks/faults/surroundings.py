@@ -77,6 +77,10 @@ class SmallDisk(Surroundings):
         command = ["mount", "-t", "tmpfs", "-o", size, "rlp-faults", str(self.folder)]
         subprocess.run(command, check=True, capture_output=True)
 
+    def complete(self, sweep: Sweep) -> None:
+        """Bring to MLflow what it could not be told."""
+        _sync(sweep, self.options())
+
     def close(self) -> None:
         """Give the file system back."""
         subprocess.run(["umount", "-l", str(self.folder)], check=False, capture_output=True)
@@ -124,8 +128,7 @@ class Served(Surroundings):
     def complete(self, sweep: Sweep) -> None:
         """Bring to MLflow what it lacks."""
         self.mend()
-        command = [sys.executable, "-m", "rlp_sweeps", "sync", str(sweep.directory)]
-        subprocess.run([*command, *self.options()], check=True, capture_output=True)
+        _sync(sweep, self.options())
 
     def _started(self) -> "subprocess.Popen[bytes]":
         with (self.folder / "server.log").open("ab") as log:
@@ -203,3 +206,9 @@ class TwoNodes(Surroundings):
 def fresh_name() -> str:
     """Return a name that no other sweep of the log has."""
     return f"sweep-{secrets.token_hex(4)}"
+
+
+def _sync(sweep: Sweep, options: list[str]) -> None:
+    """Give the command that a sweep's end asks for where MLflow lacks something."""
+    command = [sys.executable, "-m", "rlp_sweeps", "sync", str(sweep.directory)]
+    subprocess.run([*command, *options], check=True, capture_output=True)

@@ -1,5 +1,6 @@
 """The application: commands by name, exit status, and one sentence for whatever went wrong."""
 
+import errno
 import functools
 import os
 import signal
@@ -27,6 +28,9 @@ from rlp_sweeps.errors import RlpSweepsError
 from rlp_sweeps.stores import client_errors
 
 PROGRAM = "rlp-sweeps"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where a disk, or a user's share of it, is full."""
+
 _ADDED = "Value error, "
 """What typer puts before the sentence of a parser that refuses a value."""
 
@@ -117,11 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             args=None if argv is None else list(argv), prog_name=PROGRAM, standalone_mode=False
         )
         sys.stdout.flush()
-    except typer.TyperException as error:
-        say(_usage_sentence(error))
-        return WRONG_REQUEST
-    except RlpSweepsError as error:
-        say(str(error))
+    except (typer.TyperException, RlpSweepsError) as error:
+        say(_usage_sentence(error) if isinstance(error, typer.TyperException) else str(error))
         return WRONG_REQUEST
     except KeyboardInterrupt:
         say("interrupted.")
@@ -132,7 +133,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return 1
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        say(_no_room_sentence(error))
+        return SOME_FAILED
     return status or 0
+
+
+def _no_room_sentence(error: OSError) -> str:
+    """Say that a file could not be written for want of room, and what to do."""
+    where = f" to {error.filename}" if error.filename else ""
+    return (
+        f"a disk must have room for what is written{where}, but it has none ({error.strerror}); "
+        "what is finished is kept: make room, then `rlp-sweeps resume DIR` goes on from there."
+    )
 
 
 def _treat_sigterm_as_ctrl_c() -> None:

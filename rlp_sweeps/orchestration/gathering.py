@@ -49,6 +49,14 @@ class Gathering:
                 f"`rlp-sweeps resume {self._directory.path}` tries again."
             )
 
+    def clear(self) -> None:
+        """Remove what killed writers of this attempt left too, as nothing is left to be trained.
+
+        A writer that is at work all the same, on a machine that was lost, writes what is known.
+        """
+        with contextlib.suppress(OSError):  # the next driver tries again
+            self._directory.remove_temporary_files(before=time_there(self._directory.path))
+
     def close(self, *, busy_s: float, ended_by: str) -> None:
         """Keep what this attempt took, where there is room."""
         with contextlib.suppress(OSError):  # the next driver keeps it as that of a killed one

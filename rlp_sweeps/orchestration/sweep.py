@@ -235,6 +235,8 @@ class _Sweep:
             self._gathering.end()
             outcome = self._outcome(work, log, not_retried=not_retried)
             self._remove_checkpoints(outcome)
+            if not outcome.missing:
+                self._gathering.clear()
             outcome = replace(
                 outcome,
                 wall_time_s=time.monotonic() - started,

@@ -52,6 +52,8 @@ class TrackingGap:
 def note_gap(directory: Path, *, tracking_uri: str, reason: str, now_ms: int) -> TrackingGap:
     """Write down that a store lacks something, and return it; a gap that is known goes on.
 
+    Where the disk is full it is returned all the same, and `status` does not know of it.
+
     Args:
         directory: The run directory.
         tracking_uri: The store.
@@ -63,7 +65,10 @@ def note_gap(directory: Path, *, tracking_uri: str, reason: str, now_ms: int) ->
     since_ms = known.since_ms if known is not None and known.tracking_uri == shown else now_ms
     gap = TrackingGap(since_ms, reason, shown)
     if gap != known:
-        files.write_text_atomically(directory / _GAP_NAME, json.dumps(asdict(gap)))
+        with contextlib.suppress(
+            OSError
+        ):  # a full disk is often why the store lacks it: the caller says it
+            files.write_text_atomically(directory / _GAP_NAME, json.dumps(asdict(gap)))
     return gap
 
 

@@ -368,9 +368,9 @@ def test_a_member_with_copied_layers_does_not_depend_on_its_company(engine: str)
 
 
 def companies_of(mine: TrialConfig, members: list[TrialConfig]) -> list[list[TrialConfig]]:
-    """Other neighbours, positions, numbers of members and seeds; a neighbour that diverges."""
+    """Other neighbours, positions, numbers of members and seeds; one that diverges; none."""
     diverging = dataclasses.replace(mine, lr=1e30)
-    return [members, members[::-1], [mine, members[0]], [diverging, mine, members[-1]]]
+    return [members, members[::-1], [mine, members[0]], [diverging, mine, members[-1]], [mine]]
 
 
 @pytest.mark.parametrize("projector_width", [0, 24])

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import os
@@ -277,3 +278,19 @@ def test_ui_serves_the_store_of_a_folder(
 
     assert main(argv) == 0
     assert served == [(Path(directory), options)]
+
+
+def test_full_disk_is_said_in_a_sentence_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def fail(*_args: object, **_options: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "/full/trials/a.parquet")
+
+    monkeypatch.setattr("rlp_sweeps.orchestration.status.sweep_status", fail)
+
+    assert main(["status", "anywhere"]) == 1
+
+    said = capsys.readouterr().err
+    assert "a disk must have room" in said
+    assert "/full/trials/a.parquet" in said
+    assert "resume" in said

@@ -1,5 +1,7 @@
+import errno
 import json
 
+from rlp_sweeps.tracking import files
 from rlp_sweeps.tracking.mlflow_gap import TrackingGap, forget_gap, note_gap, read_gap
 
 URI = "http://anna:s3cret@host:5000"
@@ -41,4 +43,16 @@ def test_gap_is_forgotten_once_its_own_store_is_complete(tmp_path):
     forget_gap(tmp_path, tracking_uri=URI)
 
     assert kept is not None
+    assert read_gap(tmp_path) is None
+
+
+def test_gap_of_a_full_disk_is_returned_though_it_cannot_be_written(tmp_path, monkeypatch):
+    def refuse(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "write_text_atomically", refuse)
+
+    gap = note_gap(tmp_path, tracking_uri=URI, reason="the disk is full.", now_ms=1)
+
+    assert "the disk is full; training" in gap.sentence(tmp_path)
     assert read_gap(tmp_path) is None

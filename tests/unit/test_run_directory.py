@@ -12,6 +12,7 @@ import pytest
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
+from rlp_sweeps.orchestration.gathering import Gathering
 from rlp_sweeps.tracking import files, manifest, parquet
 from rlp_sweeps.tracking.corrupt_parts import set_aside_corrupt_parts
 from rlp_sweeps.tracking.holder import time_there
@@ -311,6 +312,19 @@ def test_remove_temporary_files_takes_those_that_a_clock_set_back_has_left(
     os.utime(left, (ahead, ahead))
 
     assert directory.remove_temporary_files() == 1
+
+    assert not left.exists()
+
+
+def test_driver_that_leaves_nothing_to_train_removes_what_its_own_killed_writers_left(
+    directory: RunDirectory,
+) -> None:
+    gathering = Gathering(directory)
+    gathering.begin()
+    left = directory.path / "checkpoints" / ".a.pt.0.tmp"
+    left.write_bytes(b"")
+
+    gathering.clear()
 
     assert not left.exists()
 

@@ -65,7 +65,9 @@ def _class_means(
 
 
 def _class_sums(logits_MNK: Tensor, labels_MN: Tensor) -> list[Tensor]:
-    losses_N = F.cross_entropy(logits_MNK.flatten(0, 1), labels_MN.flatten(), reduction="none")
+    losses_N = F.cross_entropy(
+        logits_MNK.contiguous().flatten(0, 1), labels_MN.flatten(), reduction="none"
+    )
     hits_MN = logits_MNK.argmax(2) == labels_MN
     return [hits_MN.sum(1), losses_N.view_as(labels_MN).sum(1, dtype=torch.float64)]
 
@@ -115,7 +117,7 @@ def _head_sums(
     observed_MN = observed_MNR.gather(2, truth_MN1).squeeze(2)
     observer_loss_MN = normed_MNJ.logsumexp(2) - observed_MN
     terms = head_terms_per_sample(
-        random_logits_MNHBR[:, :, ADVERSARY].flatten(0, 1),
+        random_logits_MNHBR[:, :, ADVERSARY].contiguous().flatten(0, 1),
         blocks_MN.flatten(),
         random_labels_MHN[:, ADVERSARY].flatten(),
         kind=kind,

@@ -132,7 +132,7 @@ class StackedNetwork(nn.Module):
         """Return both parts of the members' regularizers, summed over places, ``[M]``, in nats."""
         terms = [
             head_terms_per_sample(
-                heads.adversary(read_MND).flatten(0, 1),
+                heads.adversary(read_MND).contiguous().flatten(0, 1),
                 heads.shape.blocks(labels_MN).flatten(),
                 targets_MNH[:, :, ADVERSARY].flatten() % heads.shape.num_random_labels,
                 kind=heads.shape.kind,
