@@ -6,6 +6,7 @@
 - ``probing``: probe;
 - ``reading``: analyze, query, sync, ui;
 - ``options``: options that commands share, and the requests made from them;
+- ``option_groups``: options that commands take together, as one value;
 - ``printing``: tables on stdout.
 
 Heavy parts (Ray, torch, MLflow, the analysis) are imported inside the commands that need them, so

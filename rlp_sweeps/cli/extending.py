@@ -7,6 +7,7 @@ import typer
 
 from rlp_sweeps.arms import ARMS
 from rlp_sweeps.cli import options as opt
+from rlp_sweeps.cli.option_groups import Driving
 from rlp_sweeps.cli.options import say
 from rlp_sweeps.cli.sweeping import watch
 from rlp_sweeps.views.progress_state import in_words
@@ -38,14 +39,7 @@ def extend(  # noqa: PLR0913  # one parameter an option
     json: Annotated[
         bool, typer.Option("--json", help="Print what would be added as JSON; stop.")
     ] = False,
-    address: opt.Address = None,
-    device: opt.Device = "auto",
-    max_concurrent: opt.MaxConcurrent = None,
-    cpus_per_group: opt.CpusPerGroup = 1.0,
-    gpus_per_group: opt.GpusPerGroup = None,
-    tracking_uri: opt.TrackingUri = None,
-    max_hours: opt.MaxHours = None,
-    max_trials: opt.MaxTrials = None,
+    driving: Driving,
     trust_code: opt.TrustCode = False,
     no_analyze: opt.NoAnalyze = False,
 ) -> int:
@@ -54,20 +48,9 @@ def extend(  # noqa: PLR0913  # one parameter an option
     Nothing is trained twice; the manifest keeps what was added when.
     """
     from rlp_sweeps.orchestration.extension import ExtensionRequest, plan_extension
-    from rlp_sweeps.orchestration.progress import RunOptions
     from rlp_sweeps.tracking.run_directory import RunDirectory
 
-    run_options = RunOptions(
-        address=address,
-        device=device,
-        max_concurrent=max_concurrent,
-        cpus_per_group=cpus_per_group,
-        gpus_per_group=gpus_per_group,
-        tracking_uri=tracking_uri,
-        max_hours=max_hours,
-        max_trials=max_trials,
-        trusts_code=trust_code,
-    )
+    run_options = driving.run_options(trusts_code=trust_code)
     opened = RunDirectory.open(directory)
     request = ExtensionRequest(
         settings=opt.parse_settings(set_ or ()), num_seeds=num_seeds, num_points=num_points

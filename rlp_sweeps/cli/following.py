@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlp_sweeps.cli import options as opt
+from rlp_sweeps.cli.option_groups import Driving
 from rlp_sweeps.cli.options import say
 from rlp_sweeps.cli.sweeping import watch
 from rlp_sweeps.errors import ArgumentError
@@ -60,39 +61,17 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
         typer.Option(metavar="X", help="Cut a replayed κ to 0 … X. Default: 10."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is lacking; stop.")] = False,
-    address: opt.Address = None,
-    device: opt.Device = "auto",
-    max_concurrent: opt.MaxConcurrent = None,
-    cpus_per_group: opt.CpusPerGroup = 1.0,
-    gpus_per_group: opt.GpusPerGroup = None,
-    trial_timeout: opt.TrialTimeout = None,
-    tracking_uri: opt.TrackingUri = None,
+    driving: Driving,
     trust_code: opt.TrustCode = False,
-    max_hours: opt.MaxHours = None,
-    max_trials: opt.MaxTrials = None,
     no_analyze: opt.NoAnalyze = False,
 ) -> int:
     """Train what the analysis lacks, in the same directory.
 
     Controls at the learning rate that each arm amounts to, further seeds, failed trials once more.
     """
-    from rlp_sweeps.orchestration.progress import RunOptions
-
     if half_width is not None:
         num_seeds = _seeds_by_stein(directory, half_width, num_seeds)
-    run_options = RunOptions(
-        address=address,
-        device=device,
-        max_concurrent=max_concurrent,
-        cpus_per_group=cpus_per_group,
-        gpus_per_group=gpus_per_group,
-        tracking_uri=tracking_uri,
-        trusts_code=trust_code,
-        max_hours=max_hours,
-        max_trials=max_trials,
-        trial_timeout_s=trial_timeout,
-    )
-    budget = _Budget(run_options)
+    budget = _Budget(driving.run_options(trusts_code=trust_code))
     stage = _Stage(directory, matched_to, num_seeds, _cap_of(replay, cap))
     found = stage.plan()
     if dry_run or found.is_empty:
@@ -108,7 +87,7 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
             partial(_resume, directory, options),
             directory,
             is_analyzed=is_last and not no_analyze,
-            tracking_uri=tracking_uri,
+            tracking_uri=driving.tracking_uri,
         )
         budget.spend(len(found.trials) + found.num_retried)
         if is_last or status not in {opt.DONE, opt.SOME_FAILED}:

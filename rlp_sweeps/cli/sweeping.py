@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlp_sweeps.cli import options as opt
+from rlp_sweeps.cli.option_groups import Driving, Place
 from rlp_sweeps.cli.options import say
 from rlp_sweeps.cli.probing import probe_names
 from rlp_sweeps.errors import DatasetFilesError, RlpSweepsError
@@ -17,7 +18,9 @@ from rlp_sweeps.stores import as_path, check_store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rlp_sweeps.orchestration.progress import SweepOutcome
+    from rlp_sweeps.orchestration.planner import SweepPlan
+    from rlp_sweeps.orchestration.progress import RunOptions, SweepOutcome
+    from rlp_sweeps.recipes import NamedSpace
     from rlp_sweeps.views.live_view import SweepView
 
 
@@ -39,14 +42,9 @@ def plan(  # noqa: PLR0913  # one parameter an option
     num_seeds: opt.NumSeeds = None,
     first_seed: opt.FirstSeed = None,
     set_: opt.Settings = None,
-    device: opt.Device = "auto",
     engine: opt.Engine = "auto",
     group_size: opt.GroupSize = "auto",
-    max_concurrent: opt.MaxConcurrent = None,
-    cpus_per_group: opt.CpusPerGroup = 1.0,
-    gpus_per_group: opt.GpusPerGroup = None,
-    max_hours: opt.MaxHours = None,
-    max_trials: opt.MaxTrials = None,
+    place: Place,
     seed_spread: opt.SeedSpread = None,
     pilot: opt.Pilot = None,
     keep_samples: opt.KeepSamples = False,
@@ -67,28 +65,9 @@ def plan(  # noqa: PLR0913  # one parameter an option
     from rlp_sweeps.cli.printing import plan_as_dict, print_json, print_plan
     from rlp_sweeps.orchestration.budget import reach
     from rlp_sweeps.orchestration.estimates import estimate_sweep, estimate_without_data
-    from rlp_sweeps.orchestration.planner import plan_sweep, resolve_device
-    from rlp_sweeps.orchestration.progress import RunOptions
-    from rlp_sweeps.orchestration.room import room_for
 
-    run_options = RunOptions(
-        device=device,
-        max_concurrent=max_concurrent,
-        cpus_per_group=cpus_per_group,
-        gpus_per_group=gpus_per_group,
-        keep_samples=keep_samples or named.space.keep_samples,
-        max_hours=max_hours,
-        max_trials=max_trials,
-    )
-    request = partial(
-        plan_sweep,
-        named.space,
-        name=named.name,
-        device=device,
-        engine=engine,
-        group_size=size,
-        room=room_for(run_options, device=resolve_device(device)),
-    )
+    run_options = place.run_options(keep_samples=keep_samples or named.space.keep_samples)
+    request = partial(_plan_of, named, run_options, engine=engine, group_size=size)
     try:
         planned = request()
         estimate = estimate_sweep(planned, options=run_options)
@@ -115,17 +94,9 @@ def run(  # noqa: PLR0913  # one parameter an option
             help="Run directory: a folder, or s3://BUCKET/PREFIX. Default: runs/SPACE-DATE-TIME.",
         ),
     ] = None,
-    address: opt.Address = None,
-    device: opt.Device = "auto",
     engine: opt.Engine = "auto",
     group_size: opt.GroupSize = "auto",
-    max_concurrent: opt.MaxConcurrent = None,
-    cpus_per_group: opt.CpusPerGroup = 1.0,
-    gpus_per_group: opt.GpusPerGroup = None,
-    trial_timeout: opt.TrialTimeout = None,
-    tracking_uri: opt.TrackingUri = None,
-    max_hours: opt.MaxHours = None,
-    max_trials: opt.MaxTrials = None,
+    driving: Driving,
     tracking_may_be_away: Annotated[
         bool,
         typer.Option(
@@ -165,35 +136,16 @@ def run(  # noqa: PLR0913  # one parameter an option
         check_store(path)  # planning may take a while
     named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds, first_seed=first_seed)
 
-    from rlp_sweeps.orchestration.planner import plan_sweep, resolve_device
-    from rlp_sweeps.orchestration.progress import RunOptions
-    from rlp_sweeps.orchestration.room import room_for
     from rlp_sweeps.orchestration.sweep import run_sweep
 
-    run_options = RunOptions(
-        address=address,
-        device=device,
-        max_concurrent=max_concurrent,
-        cpus_per_group=cpus_per_group,
-        gpus_per_group=gpus_per_group,
-        tracking_uri=tracking_uri,
+    run_options = driving.run_options(
         tracking_may_be_away=tracking_may_be_away,
         reuse=tuple(reuse or ()),
         keep_weights=keep_weights,
         keep_samples=keep_samples or named.space.keep_samples,
         probes=probe_names(",".join(named.space.probes) if probe is None else probe),
-        max_hours=max_hours,
-        max_trials=max_trials,
-        trial_timeout_s=trial_timeout,
     )
-    planned = plan_sweep(
-        named.space,
-        name=named.name,
-        device=device,
-        engine=engine,
-        group_size=size,
-        room=room_for(run_options, device=resolve_device(device)),
-    )
+    planned = _plan_of(named, run_options, engine=engine, group_size=size)
     if run_options.probes:
         from rlp_sweeps.orchestration.probe_fit import left_out_of_plan
 
@@ -206,49 +158,52 @@ def run(  # noqa: PLR0913  # one parameter an option
         ),
         directory,
         is_analyzed=not no_analyze,
-        tracking_uri=tracking_uri,
+        tracking_uri=driving.tracking_uri,
     )
 
 
-def resume(  # noqa: PLR0913  # one parameter an option
+def _plan_of(
+    named: "NamedSpace",
+    run_options: "RunOptions",
+    *,
+    engine: str,
+    group_size: int | None,
+    checks_data: bool = True,
+) -> "SweepPlan":
+    """Return the plan of a space where it is to run."""
+    from rlp_sweeps.orchestration.planner import plan_sweep, resolve_device
+    from rlp_sweeps.orchestration.room import room_for
+
+    return plan_sweep(
+        named.space,
+        name=named.name,
+        device=run_options.device,
+        engine=engine,
+        group_size=group_size,
+        room=room_for(run_options, device=resolve_device(run_options.device)),
+        checks_data=checks_data,
+    )
+
+
+def resume(
     directory: opt.Directory,
     *,
-    address: opt.Address = None,
-    device: opt.Device = "auto",
-    max_concurrent: opt.MaxConcurrent = None,
-    cpus_per_group: opt.CpusPerGroup = 1.0,
-    gpus_per_group: opt.GpusPerGroup = None,
-    trial_timeout: opt.TrialTimeout = None,
-    tracking_uri: opt.TrackingUri = None,
+    driving: Driving,
     trust_code: opt.TrustCode = False,
-    max_hours: opt.MaxHours = None,
-    max_trials: opt.MaxTrials = None,
     no_analyze: opt.NoAnalyze = False,
 ) -> int:
     """Go on where a sweep stopped.
 
     Finished trials are never trained again.
     """
-    from rlp_sweeps.orchestration.progress import RunOptions
     from rlp_sweeps.orchestration.sweep import resume_sweep
 
-    run_options = RunOptions(
-        address=address,
-        device=device,
-        max_concurrent=max_concurrent,
-        cpus_per_group=cpus_per_group,
-        gpus_per_group=gpus_per_group,
-        tracking_uri=tracking_uri,
-        trusts_code=trust_code,
-        max_hours=max_hours,
-        max_trials=max_trials,
-        trial_timeout_s=trial_timeout,
-    )
+    run_options = driving.run_options(trusts_code=trust_code)
     return watch(
         lambda progress: resume_sweep(directory, options=run_options, progress=progress),
         directory,
         is_analyzed=not no_analyze,
-        tracking_uri=tracking_uri,
+        tracking_uri=driving.tracking_uri,
     )
 
 
