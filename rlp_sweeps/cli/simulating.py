@@ -1,10 +1,10 @@
 """The command that asks how long a sweep would take, and lets it run in simulated time."""
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,48 @@ if TYPE_CHECKING:
     from rlp_sweeps.orchestration.planner import SweepPlan
     from rlp_sweeps.orchestration.simulation import Simulation, SimulationReport
     from rlp_sweeps.recipes import NamedSpace
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machines:
+    """The simulated machines, and what becomes of them.
+
+    Attributes are options of the same names.
+    """
+
+    nodes: Annotated[int, typer.Option(metavar="N", help="Machines.")] = 1
+    slots: Annotated[int, typer.Option(metavar="N", help="Groups at once on a machine.")] = 1
+    failures_per_hour: Annotated[
+        float, typer.Option(metavar="X", help="Failures of one machine in an hour.")
+    ] = 0.0
+    spot_nodes: Annotated[
+        int, typer.Option(metavar="N", help="Further machines, which come and go.")
+    ] = 0
+    spot_hours: Annotated[
+        float, typer.Option(metavar="X", help="Mean hours until such a machine goes.")
+    ] = 2.0
+    minutes_down: Annotated[
+        float, typer.Option(metavar="X", help="Minutes until a lost machine is back.")
+    ] = 5.0
+    start_seconds: Annotated[
+        float, typer.Option(metavar="X", help="Seconds of the driver for the start of a group.")
+    ] = 0.0
+    hours: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Stop after so many simulated hours; resume goes on."),
+    ] = None
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the losses.")] = 0
+
+    def simulation(self, **others: Any) -> "Simulation":
+        """Return what is simulated, with further fields of `Simulation`.
+
+        Raises:
+            ArgumentError: A value breaks its rule.
+        """
+        from rlp_sweeps.orchestration.simulation import Simulation
+
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Simulation(start_s=given.pop("start_seconds"), **given, **others)
 
 
 def simulate(  # noqa: PLR0913  # one parameter an option
@@ -46,28 +88,7 @@ def simulate(  # noqa: PLR0913  # one parameter an option
             metavar="X", help="Make results up, with epochs of a trial that take so long."
         ),
     ] = None,
-    nodes: Annotated[int, typer.Option(metavar="N", help="Machines.")] = 1,
-    slots: Annotated[int, typer.Option(metavar="N", help="Groups at once on a machine.")] = 1,
-    failures_per_hour: Annotated[
-        float, typer.Option(metavar="X", help="Failures of one machine in an hour.")
-    ] = 0.0,
-    spot_nodes: Annotated[
-        int, typer.Option(metavar="N", help="Further machines, which come and go.")
-    ] = 0,
-    spot_hours: Annotated[
-        float, typer.Option(metavar="X", help="Mean hours until such a machine goes.")
-    ] = 2.0,
-    minutes_down: Annotated[
-        float, typer.Option(metavar="X", help="Minutes until a lost machine is back.")
-    ] = 5.0,
-    start_seconds: Annotated[
-        float, typer.Option(metavar="X", help="Seconds of the driver for the start of a group.")
-    ] = 0.0,
-    hours: Annotated[
-        float | None,
-        typer.Option(metavar="X", help="Stop after so many simulated hours; resume goes on."),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the losses.")] = 0,
+    machines: Machines,
     output: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Default: runs/SPACE-simulated-DATE-TIME."),
@@ -86,7 +107,7 @@ def simulate(  # noqa: PLR0913  # one parameter an option
     Trials are not trained: they take the seconds and end with the rows that were recorded.
     """
     from rlp_sweeps.orchestration.progress import RunOptions
-    from rlp_sweeps.orchestration.simulation import SimulatedExecutor, Simulation, read_reports
+    from rlp_sweeps.orchestration.simulation import SimulatedExecutor, read_reports
     from rlp_sweeps.orchestration.sweep import run_sweep
 
     size = opt.parse_group_size(group_size)
@@ -94,19 +115,10 @@ def simulate(  # noqa: PLR0913  # one parameter an option
     sources = list(recorded or ())
     if is_directory and epoch_seconds is None:
         sources.insert(0, Path(space))
-    simulation = Simulation(
+    simulation = machines.simulation(
         recorded=tuple(str(path.absolute()) for path in sources),
         is_nearest=nearest,
         epoch_s=epoch_seconds,
-        nodes=nodes,
-        slots=slots,
-        failures_per_hour=failures_per_hour,
-        spot_nodes=spot_nodes,
-        spot_hours=spot_hours,
-        minutes_down=minutes_down,
-        start_s=start_seconds,
-        hours=hours,
-        seed=seed,
     )
     if is_directory:
         changes = {"--set": set_, "--num-seeds": num_seeds, "--group-size": size}
