@@ -44,24 +44,9 @@ def evidence_of(directory: Path) -> dict[str, Any]:
     manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
     recipe = find_reference(str(manifest["sweep_name"]))
     recipe_space = load_space(recipe).space
-    described = as_json(recipe_space.to_dict())
     space = {**_ADDED, **manifest["space"]}
-    changed = [name for name in (*_SPACE, *_ADDED) if described[name] != space.get(name)]
-    if changed:
-        msg = (
-            f"a finding must come from the recipe as it stands, but {directory} differs from "
-            f"{recipe!r} in {changed}; run it again."
-        )
-        raise RunDirectoryError(msg)
-    trials = pl.read_parquet(directory / "trials" / "*.parquet", columns=["status"])
-    counts = dict(trials.group_by("status").len().sort("status").iter_rows())
-    num_planned = len(manifest["trials"])
-    if trials.height != num_planned or set(counts) - {"completed", "diverged"}:
-        msg = (
-            f"a finding must come from a finished run, but {directory} has {counts} of "
-            f"{num_planned} trials; `rlp-sweeps resume {directory}`."
-        )
-        raise RunDirectoryError(msg)
+    _check_as_it_stands(directory, recipe, as_json(recipe_space.to_dict()), space)
+    counts = _counts_of_finished(directory, num_planned=len(manifest["trials"]))
     elsewhere = "" if space["data_dir"] == recipe_space.data_dir else " --set data_dir=FOLDER"
     analysis = analyze([directory])
     assert analysis.claims is not None
@@ -82,6 +67,31 @@ def evidence_of(directory: Path) -> dict[str, Any]:
             for row in analysis.claims.to_dicts()
         ],
     }
+
+
+def _check_as_it_stands(
+    directory: Path, recipe: str, described: Mapping[str, Any], space: Mapping[str, Any]
+) -> None:
+    changed = [name for name in (*_SPACE, *_ADDED) if described[name] != space.get(name)]
+    if changed:
+        msg = (
+            f"a finding must come from the recipe as it stands, but {directory} differs from "
+            f"{recipe!r} in {changed}; run it again."
+        )
+        raise RunDirectoryError(msg)
+
+
+def _counts_of_finished(directory: Path, *, num_planned: int) -> dict[str, int]:
+    """Return a run's trials by status, once all of them ended and none failed."""
+    trials = pl.read_parquet(directory / "trials" / "*.parquet", columns=["status"])
+    counts = dict(trials.group_by("status").len().sort("status").iter_rows())
+    if trials.height != num_planned or set(counts) - {"completed", "diverged"}:
+        msg = (
+            f"a finding must come from a finished run, but {directory} has {counts} of "
+            f"{num_planned} trials; `rlp-sweeps resume {directory}`."
+        )
+        raise RunDirectoryError(msg)
+    return counts
 
 
 def as_json(value: Any) -> Any:
