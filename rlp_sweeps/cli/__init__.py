@@ -5,6 +5,7 @@
 - ``following``, ``extending``, ``cancelling``: follow-up, extend, cancel;
 - ``probing``: probe;
 - ``reading``: analyze, query, sync, ui;
+- ``habits``, ``output``, ``ending``: ``--quiet`` and ``--json``, which commands share;
 - ``options``: options that commands share, and the requests made from them;
 - ``option_groups``: options that commands take together, as one value;
 - ``printing``: tables on stdout.

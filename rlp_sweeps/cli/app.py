@@ -23,6 +23,7 @@ from rlp_sweeps.cli import (
     studies,
     sweeping,
 )
+from rlp_sweeps.cli.habits import with_habits
 from rlp_sweeps.cli.option_groups import ungroup
 from rlp_sweeps.cli.options import INTERRUPTED, SOME_FAILED, WRONG_REQUEST, say
 from rlp_sweeps.errors import RlpSweepsError
@@ -103,7 +104,9 @@ for _command in (
     reading.sync,
     reading.ui,
 ):
-    app.command(_command.__name__.replace("_", "-"))(_says_interrupted(ungroup(_command)))
+    app.command(_command.__name__.replace("_", "-"))(
+        _says_interrupted(with_habits(ungroup(_command)))
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,12 +1,14 @@
 """The command that asks a sweep at work, here or on another machine, to stop."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rlp_sweeps.cli import options as opt
+from rlp_sweeps.cli.output import tell_result
 from rlp_sweeps.errors import ArgumentError, RunDirectoryError
 
 if TYPE_CHECKING:
@@ -30,12 +32,14 @@ def cancel(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Ask, and do not wait for the sweep's end.")
     ] = False,
+    json: opt.AsJson = False,
 ) -> None:
     """Ask the sweep at work in a directory to stop.
 
     It ends as after Ctrl-C: what is finished is kept, and `rlp-sweeps resume DIR` goes on. The
     request is a file in the directory, so that it reaches a driver on any machine that shares it.
     """
+    from rlp_sweeps.cli.printing import print_json
     from rlp_sweeps.tracking.holder import ask_to_stop
     from rlp_sweeps.tracking.run_directory import RunDirectory
 
@@ -47,9 +51,13 @@ def cancel(
         msg = f"{opened.path} must be writable to leave a request there, but it is not ({error})."
         raise RunDirectoryError(msg) from error
     when = "at once" if now else "at the end of the epochs that run"
-    print(f"asked {holder} to stop {when}", flush=True)
-    if not no_wait:
-        _wait_for_end(opened, holder, directory)
+    asked = f"asked {holder} to stop {when}"
+    tell_result(asked) if no_wait else print(asked, flush=True)
+    num_finished = None if no_wait else _wait_for_end(opened, holder, directory)
+    if json:
+        has_stopped = num_finished is not None
+        found = {"holder": asdict(holder), "has_stopped": has_stopped, "num_finished": num_finished}
+        print_json(found)
 
 
 def _holder_of(directory: "RunDirectory") -> "Holder":
@@ -76,10 +84,14 @@ def _holder_of(directory: "RunDirectory") -> "Holder":
     return holder
 
 
-def _wait_for_end(opened: "RunDirectory", holder: "Holder", directory: Path) -> None:
+def _wait_for_end(opened: "RunDirectory", holder: "Holder", directory: Path) -> int:
+    """Wait until the holder is gone, say so, and return how many trials have a row."""
     from rlp_sweeps.tracking.holder import read_holder
 
     while read_holder(opened.path) == holder and opened.is_held():
         time.sleep(_LOOK_EVERY_S)
     num_finished = len(opened.finished_trials())
-    print(f"stopped with {num_finished} finished trials; `rlp-sweeps resume {directory}` goes on")
+    tell_result(
+        f"stopped with {num_finished} finished trials; `rlp-sweeps resume {directory}` goes on"
+    )
+    return num_finished

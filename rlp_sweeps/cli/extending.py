@@ -36,9 +36,7 @@ def extend(  # noqa: PLR0913  # one parameter an option
         int | None, typer.Option(metavar="N", help="Points that a search shall have in all.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is added; stop.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print what would be added as JSON; stop.")
-    ] = False,
+    json: opt.AsJson = False,
     driving: Driving,
     trust_code: opt.TrustCode = False,
     no_analyze: opt.NoAnalyze = False,
@@ -56,8 +54,8 @@ def extend(  # noqa: PLR0913  # one parameter an option
         settings=opt.parse_settings(set_ or ()), num_seeds=num_seeds, num_points=num_points
     )
     found = plan_extension(opened.manifest, request)
-    _show(found, opened, directory, as_json=json)
-    if json or dry_run or not found.num_new_trials:
+    _show(found, opened, directory, as_json=json and dry_run)
+    if dry_run or not found.num_new_trials:
         return opt.DONE
     _write(found, opened, run_options)
     return _train(opened, directory, run_options, is_analyzed=not no_analyze)

@@ -61,6 +61,7 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
         typer.Option(metavar="X", help="Cut a replayed κ to 0 … X. Default: 10."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is lacking; stop.")] = False,
+    json: opt.AsJson = False,
     driving: Driving,
     trust_code: opt.TrustCode = False,
     no_analyze: opt.NoAnalyze = False,
@@ -69,11 +70,15 @@ def follow_up(  # noqa: PLR0913  # one parameter an option
 
     Controls at the learning rate that each arm amounts to, further seeds, failed trials once more.
     """
+    from rlp_sweeps.cli.printing import print_json
+
     if half_width is not None:
         num_seeds = _seeds_by_stein(directory, half_width, num_seeds)
     budget = _Budget(driving.run_options(trusts_code=trust_code))
     stage = _Stage(directory, matched_to, num_seeds, _cap_of(replay, cap))
     found = stage.plan()
+    if json and dry_run:
+        print_json(_as_dict(found))
     if dry_run or found.is_empty:
         return opt.DONE
     for is_first in (True, False):
@@ -119,6 +124,18 @@ class _Budget:
         self.is_used_up = any(left is not None and left <= 0 for left in (hours, trials))
         if not self.is_used_up:
             self.options = replace(self.options, max_hours=hours, max_trials=trials)
+
+
+def _as_dict(found: "FollowUp") -> dict[str, Any]:
+    """Return what is lacking as JSON-ready values."""
+    return {
+        "num_trials": len(found.trials) + found.num_retried,
+        "trials_by_arm": dict(Counter(trial.arm for trial in found.trials)),
+        "multipliers": {arm: list(ends) for arm, ends in found.multipliers.items()},
+        "num_further": found.num_further,
+        "num_retried": found.num_retried,
+        "skipped": list(found.skipped),
+    }
 
 
 def _cap_of(replay: bool, cap: float | None) -> float | None:

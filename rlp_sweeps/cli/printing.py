@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlp_sweeps.cli.options import plain
+from rlp_sweeps.cli.output import results
 from rlp_sweeps.recipes import NamedSpace, load_space
 from rlp_sweeps.schema import STATUSES
 from rlp_sweeps.views.progress_state import in_words
@@ -34,7 +34,8 @@ def stdout() -> Console:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON and nothing else; a float that is no number becomes null."""
-    print(json.dumps(_without_nan(value), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(_without_nan(value), indent=2, ensure_ascii=False, allow_nan=False)
+    print(text, file=results())
 
 
 def print_spaces(spaces: Sequence[NamedSpace]) -> None:
@@ -50,6 +51,25 @@ def print_spaces(spaces: Sequence[NamedSpace]) -> None:
         console.print(Text(named.name, style="bold"))
         for text in (space.claim, f"{trials}; arms: {', '.join(space.arms)}"):
             console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
+
+
+def space_as_dict(named: NamedSpace) -> dict[str, Any]:
+    """Return a recipe as JSON-ready values."""
+    space = named.space
+    return {
+        "name": named.name,
+        "claim": space.claim,
+        "source": space.source,
+        "num_trials": named.num_trials,
+        "num_points": None if space.search is None else space.search.num_points,
+        "num_seeds": space.num_seeds,
+        "arms": list(space.arms),
+        "axes": list(space.axes),
+        "sizes": {
+            f"{named.name}:{size}": load_space(f"{named.name}:{size}").num_trials
+            for size in named.sizes[1:]
+        },
+    }
 
 
 def plan_as_dict(
@@ -192,8 +212,8 @@ def print_best_points(best: "Sequence[BestPoint]") -> None:
         print(f"best: point {point.number}: {values} ({seeds}) at {params}")
 
 
-def print_analysis(analysis: "Analysis", report: Path) -> None:
-    """Print the verdict, the pooled effects on the primary outcome, and where the report is.
+def print_analysis(analysis: "Analysis") -> None:
+    """Print the verdict and the pooled effects on the primary outcome.
 
     The Shapley legs of each part are left to the report and to effects_pooled_legs.parquet.
     """
@@ -206,7 +226,6 @@ def print_analysis(analysis: "Analysis", report: Path) -> None:
     print_whole(stdout(), _effects_table(analysis))
     for note in analysis.notes:
         console.print(Text.assemble(("Note: ", "bold"), note))
-    console.print(Text(f"report: {report}"), soft_wrap=True)
 
 
 def _effects_table(analysis: "Analysis") -> Table:

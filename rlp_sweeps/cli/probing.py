@@ -1,5 +1,6 @@
 """The command that probes trained networks."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -7,6 +8,7 @@ import typer
 
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.options import say
+from rlp_sweeps.cli.output import tell_result
 
 if TYPE_CHECKING:
     from rlp_sweeps.orchestration.probing import ProbedTrial, ProbingOutcome
@@ -48,6 +50,7 @@ def probe(  # noqa: PLR0913  # one parameter an option
     ] = 1.0,
     gpus_per_group: opt.GpusPerGroup = None,
     trust_code: opt.TrustCode = False,
+    json: opt.AsJson = False,
 ) -> int:
     """Probe the networks of a sweep that kept its weights (run --keep-weights).
 
@@ -57,6 +60,7 @@ def probe(  # noqa: PLR0913  # one parameter an option
     """
     opt.check_choice("--pooling", pooling, POOLINGS)
 
+    from rlp_sweeps.cli.printing import print_json
     from rlp_sweeps.orchestration.probing import probe_sweep
     from rlp_sweeps.orchestration.progress import RunOptions
     from rlp_sweeps.probes import ProbeOptions
@@ -81,6 +85,8 @@ def probe(  # noqa: PLR0913  # one parameter an option
         say(f"interrupted; what is probed is kept, and `rlp-sweeps probe {directory}` goes on.")
         return opt.INTERRUPTED
     _print_outcome(outcome, directory)
+    if json:
+        print_json({"folder": str(directory / "probes"), **asdict(outcome)})
     return opt.SOME_FAILED if outcome.unreadable or outcome.failed else opt.DONE
 
 
@@ -136,4 +142,4 @@ def _print_outcome(outcome: "ProbingOutcome", directory: Path) -> None:
         parts.append(f"{len(outcome.unreadable)} unreadable")
     if outcome.failed:
         parts.append(f"{len(outcome.failed)} failed")
-    print(f"probes: {directory / 'probes'} ({', '.join(parts)})")
+    tell_result(f"probes: {directory / 'probes'} ({', '.join(parts)})")

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -9,6 +10,7 @@ import typer
 
 from rlp_sweeps.benign_columns import MEMORIZED_ABOVE
 from rlp_sweeps.cli import options as opt
+from rlp_sweeps.cli.output import is_quiet, results, tell_result
 from rlp_sweeps.errors import ArgumentError, RunDirectoryError
 from rlp_sweeps.stores import as_path, is_remote
 
@@ -78,6 +80,8 @@ def analyze(  # noqa: PLR0913  # each is asked for on the command line
         output=output,
         is_json=json,
     ).separation
+    if is_quiet():
+        tell_result(f"report: {_report_in(directories, output)}")
     if separation.is_refused:
         opt.say(f"there is nothing to separate: {separation.missing} {separation.way_out}")
         return opt.WRONG_REQUEST
@@ -113,8 +117,13 @@ def analyze_and_print(  # noqa: PLR0913  # each is asked for on the command line
     if is_json:
         print_json(result.to_json())
     else:
-        print_analysis(result, (output or directories[0] / "analysis") / "report.html")
+        print_analysis(result)
+        print(f"report: {_report_in(directories, output)}")
     return result
+
+
+def _report_in(directories: Sequence[Path], output: Path | None) -> Path:
+    return (output or directories[0] / "analysis") / "report.html"
 
 
 def query(
@@ -130,9 +139,14 @@ def query(
     format_: Annotated[
         str, typer.Option("--format", metavar="|".join(QUERY_FORMATS), help="How to print rows.")
     ] = "table",
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Ask a sweep's tables by SQL, read-only."""
     opt.check_choice("--format", format_, QUERY_FORMATS)
+    if json and format_ not in {"table", "json"}:
+        msg = f"rows are printed in one format, but got `--json` and `--format {format_}`."
+        raise ArgumentError(msg)
+    format_ = "json" if json else format_
     if format_ == "parquet" and sys.stdout.isatty():
         msg = "Parquet is no text; send it to a file: `--format parquet > rows.parquet`."
         raise ArgumentError(msg)
@@ -145,18 +159,26 @@ def query(
         sys.stdout.buffer.write(rows)
     else:
         shown = rows.rstrip("\n")
-        print(opt.plain(shown) if format_ == "table" or sys.stdout.isatty() else shown)
+        is_for_people = format_ == "table" or results().isatty()
+        print(opt.plain(shown) if is_for_people else shown, file=results())
 
 
-def sync(directory: opt.Directory, *, tracking_uri: opt.TrackingUri = None) -> None:
+def sync(
+    directory: opt.Directory, *, tracking_uri: opt.TrackingUri = None, json: opt.AsJson = False
+) -> None:
     """Rebuild MLflow from the files; repeatable, no duplicates."""
+    from rlp_sweeps.cli.printing import print_json
     from rlp_sweeps.tracking.mlflow_tracker import sync as sync_directory
     from rlp_sweeps.tracking.mlflow_tracker import without_password
     from rlp_sweeps.tracking.run_directory import RunDirectory
 
     report = sync_directory(RunDirectory.open(directory), tracking_uri)
-    print(
-        f"experiment {report.experiment_name!r} at {without_password(report.tracking_uri)}: "
+    where = without_password(report.tracking_uri)
+    if json:
+        print_json({**asdict(report), "tracking_uri": where})
+        return
+    tell_result(
+        f"experiment {report.experiment_name!r} at {where}: "
         f"{report.num_runs_created} runs created, {report.num_runs_updated} updated, "
         f"{report.num_runs_unchanged} unchanged, {report.num_runs_closed} closed, "
         f"{report.num_runs_removed} removed; {report.num_artifacts} artifacts"

@@ -1,6 +1,6 @@
 """The command that asks how long a sweep would take, and lets it run in simulated time."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlp_sweeps.cli import options as opt
+from rlp_sweeps.cli.ending import note_further
 from rlp_sweeps.cli.sweeping import watch
 from rlp_sweeps.errors import ArgumentError, DatasetFilesError
 
@@ -142,6 +143,7 @@ def simulate(  # noqa: PLR0913  # one parameter an option
     )
     for report in read_reports(directory)[-1:]:
         _print_report(report)
+        note_further(simulation=asdict(report))
     return status
 
 

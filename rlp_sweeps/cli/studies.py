@@ -23,11 +23,16 @@ def new(
             "--from", metavar="RECIPE", help="Begin with a copy of a recipe (`rlp-sweeps spaces`)."
         ),
     ] = None,
+    json: opt.AsJson = False,
 ) -> None:
     """Write the file of a new study: a recipe with comments, ready to run."""
+    from rlp_sweeps.cli.printing import print_json
     from rlp_sweeps.new_study import write_study
 
     path = write_study(name, recipe=from_)
+    if json:
+        print_json({"path": str(path)})
+        return
     print(f"{path} is written: edit it, then `rlp-sweeps plan {path}` and `rlp-sweeps run {path}`.")
 
 
@@ -92,10 +97,12 @@ def export(
         Path | None,
         typer.Option(metavar="DIR", parser=as_path, help="Where to write. Default: DIR/export."),
     ] = None,
+    json: opt.AsJson = False,
 ) -> None:
     """Write a sweep's tables as CSV or Parquet, or the report's as Markdown or LaTeX."""
     opt.check_choice("--format", format_, EXPORT_FORMATS)
     from analysis.export import export_tables
+    from rlp_sweeps.cli.printing import print_json
     from rlp_sweeps.containment import check_links
 
     if output is None:
@@ -106,5 +113,8 @@ def export(
     if not written:
         msg = f"a sweep must have tables to export, but {directory} has none yet."
         raise ArgumentError(msg)
+    if json:
+        print_json({"files": [str(path) for path in written]})
+        return
     for path in written:
         print(path)

@@ -1,5 +1,7 @@
 """Commands that plan, start, resume and watch a sweep."""
 
+import os
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
@@ -9,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlp_sweeps.cli import options as opt
+from rlp_sweeps.cli.ending import note_begin, note_further, note_interrupted, note_outcome
 from rlp_sweeps.cli.option_groups import Driving, Place
 from rlp_sweeps.cli.options import say
+from rlp_sweeps.cli.output import is_quiet, tell_result
 from rlp_sweeps.cli.probing import probe_names
 from rlp_sweeps.errors import DatasetFilesError, RlpSweepsError
 from rlp_sweeps.stores import as_path, check_store
@@ -28,12 +32,16 @@ REPORT_WAIT_S = 30.0
 """Longest wait for MLflow to take the report, seconds."""
 
 
-def spaces() -> None:
+def spaces(*, json: opt.AsJson = False) -> None:
     """List the recipes: name, claim, trials, arms."""
-    from rlp_sweeps.cli.printing import print_spaces
+    from rlp_sweeps.cli.printing import print_json, print_spaces, space_as_dict
     from rlp_sweeps.recipes import list_recipes, load_space
 
-    print_spaces([load_space(name) for name in list_recipes()])
+    found = [load_space(name) for name in list_recipes()]
+    if json:
+        print_json([space_as_dict(named) for named in found])
+    else:
+        print_spaces(found)
 
 
 def plan(  # noqa: PLR0913  # one parameter an option
@@ -233,14 +241,20 @@ def watch(
     from rlp_sweeps.views.live_view import open_view
 
     say_lost_driver(directory)
-    try:
-        with open_view(Console(stderr=True, highlight=False), directory=directory) as view:
-            outcome = train(view)
-    except KeyboardInterrupt:
-        _say_interrupted(directory)
-        return opt.INTERRUPTED
+    note_begin(directory)
+    with ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w")) if is_quiet() else None
+        console = Console(stderr=nowhere is None, file=nowhere, highlight=False)
+        try:
+            with open_view(console, directory=directory) as view:
+                outcome = train(view)
+        except KeyboardInterrupt:
+            note_interrupted(directory)
+            _say_interrupted(directory)
+            return opt.INTERRUPTED
+    note_outcome(outcome)
     counts = ", ".join(f"{count} {status}" for status, count in outcome.counts.items() if count)
-    print(f"results: {directory} ({counts or 'no trial ended'})", flush=True)
+    tell_result(f"results: {directory} ({counts or 'no trial ended'})")
     print_best_points(outcome.best)
     _say_failures(outcome)
     if outcome.tracking_error:
@@ -261,10 +275,11 @@ def _analyze(directory: Path) -> int:
     from rlp_sweeps.cli.reading import analyze_and_print
 
     try:
-        analyze_and_print([directory])
+        analysis = analyze_and_print([directory])
     except RlpSweepsError as error:
         say(f"the trials are kept, but their analysis failed: {error}")
         return opt.SOME_FAILED
+    note_further(analysis=analysis.to_json())
     return opt.DONE
 
 

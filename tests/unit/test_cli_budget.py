@@ -30,6 +30,8 @@ GRID = SearchSpace(
     fixed={"dataset": "digits", "backbone": "mlp", "num_epochs": 2},
 )
 
+JSON = ("--dry-run", "--json")
+
 
 def make_directory(path: Path, space: SearchSpace = GRID) -> RunDirectory:
     plan = plan_sweep(space, name="tiny", device="cpu")
@@ -134,7 +136,7 @@ def test_extension_is_previewed_and_changes_nothing(
 
     assert main(["extend", str(directory.path), "--set", "lr=0.2,0.4", "--dry-run"]) == 0
     assert ": 2 trials: 2 control (lr=0.4)\n" in capsys.readouterr().out
-    assert main(["extend", str(directory.path), "--num-seeds", "5", "--json"]) == 0
+    assert main(["extend", str(directory.path), "--num-seeds", "5", *JSON]) == 0
     found = json.loads(capsys.readouterr().out)
 
     assert (found["num_new_trials"], found["trials_by_arm"]) == (6, {"control": 6})

@@ -256,6 +256,20 @@ def test_the_command_says_a_line_a_trial_and_a_summary(
     assert summary == f"probes: {directory.path / 'probes'} (1 trials probed, 0 had their rows)"
 
 
+def test_the_command_prints_its_result_alone_as_a_line_or_as_json(
+    directory: RunDirectory, capsys: Capture
+) -> None:
+    argv = ["probe", str(directory.path), "--device", "cpu", "--trials", ids_of(directory)[0]]
+
+    assert main([*argv, "--probes", "knn", "--quiet"]) == 0
+    summary = f"probes: {directory.path / 'probes'} (1 trials probed, 0 had their rows)\n"
+    assert capsys.readouterr().out == summary
+    assert main([*argv, "--probes", "lda", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+
+    assert (found["num_probed"], found["failed"]) == (1, [])
+
+
 def test_query_sees_probes(directory: RunDirectory, capsys: Capture) -> None:
     probe_sweep(directory.path, options=KNN, run_options=CPU)
     sql = (
