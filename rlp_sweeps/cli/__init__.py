@@ -4,6 +4,7 @@
 - ``sweeping``: spaces, plan, run, resume, status;
 - ``following``, ``extending``, ``cancelling``: follow-up, extend, cancel;
 - ``probing``: probe;
+- ``housekeeping``, ``run_list``: list, clean;
 - ``reading``: analyze, query, sync, ui;
 - ``habits``, ``output``, ``ending``: ``--quiet`` and ``--json``, which commands share;
 - ``options``: options that commands share, and the requests made from them;

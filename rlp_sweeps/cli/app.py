@@ -17,6 +17,7 @@ from rlp_sweeps.cli import (
     cancelling,
     extending,
     following,
+    housekeeping,
     probing,
     reading,
     simulating,
@@ -94,6 +95,8 @@ for _command in (
     extending.extend,
     cancelling.cancel,
     sweeping.status,
+    housekeeping.list_,
+    housekeeping.clean,
     simulating.simulate,
     probing.probe,
     reading.analyze,
@@ -104,7 +107,7 @@ for _command in (
     reading.sync,
     reading.ui,
 ):
-    app.command(_command.__name__.replace("_", "-"))(
+    app.command(_command.__name__.rstrip("_").replace("_", "-"))(
         _says_interrupted(with_habits(ungroup(_command)))
     )
 

@@ -61,6 +61,7 @@ class Ending:
             "best": [] if outcome is None else [asdict(point) for point in outcome.best],
             "stopped_by": None if outcome is None else outcome.stopped_by,
             "wall_time_s": None if outcome is None else outcome.wall_time_s,
+            "device_hours": None if outcome is None else outcome.device_hours,
             "tracking_error": None if outcome is None else outcome.tracking_error,
             **self.further,
         }

@@ -22,7 +22,18 @@ Quiet = Annotated[
 ]
 
 QUIETED = frozenset(
-    {"run", "resume", "follow_up", "extend", "simulate", "probe", "analyze", "sync", "cancel"}
+    {
+        "run",
+        "resume",
+        "follow_up",
+        "extend",
+        "simulate",
+        "probe",
+        "analyze",
+        "sync",
+        "cancel",
+        "clean",
+    }
 )
 """Commands that say more than what was asked for, by function name."""
 

@@ -168,6 +168,7 @@ def print_status(status: "SweepStatus") -> None:
             "running": str(status.num_running),
             "remaining": str(status.num_remaining),
             "time left": remaining if status.num_remaining else "none",
+            "wall time": f"{in_words(status.wall_time_s)} so far",
             "device time": f"{in_words(status.device_hours * 3600)} so far",
         },
     )

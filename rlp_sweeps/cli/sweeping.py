@@ -18,6 +18,7 @@ from rlp_sweeps.cli.output import is_quiet, tell_result
 from rlp_sweeps.cli.probing import probe_names
 from rlp_sweeps.errors import DatasetFilesError, RlpSweepsError
 from rlp_sweeps.stores import as_path, check_store
+from rlp_sweeps.views.progress_state import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -255,6 +256,9 @@ def watch(
     note_outcome(outcome)
     counts = ", ".join(f"{count} {status}" for status, count in outcome.counts.items() if count)
     tell_result(f"results: {directory} ({counts or 'no trial ended'})")
+    if outcome.device_hours:
+        busy = in_words(outcome.device_hours * 3600)
+        print(f"took {in_words(outcome.wall_time_s)}; its groups held a device for {busy} in all")
     print_best_points(outcome.best)
     _say_failures(outcome)
     if outcome.tracking_error:

@@ -25,6 +25,7 @@ class AttemptState:
         busy_s: Seconds that groups have held their place in this attempt, summed over groups.
         devices_per_group: GPUs of a group, or CPU cores where it is trained on a CPU.
         written_at_ms: When, in ms since 1970.
+        started_at_ms: When the attempt began, in ms since 1970; None where that was not kept.
     """
 
     pid: int
@@ -34,6 +35,7 @@ class AttemptState:
     written_at_ms: int
     busy_s: float = 0.0
     devices_per_group: float = 0.0
+    started_at_ms: int | None = None
 
 
 def write_attempt(
@@ -43,6 +45,7 @@ def write_attempt(
     slots: int,
     busy_s: float = 0.0,
     devices_per_group: float = 0.0,
+    started_at_ms: int | None = None,
 ) -> None:
     """Write down what the driver trains, whole or not at all.
 
@@ -58,6 +61,7 @@ def write_attempt(
         "running": sorted(running),
         "busy_s": busy_s,
         "devices_per_group": devices_per_group,
+        "started_at_ms": started_at_ms,
         "written_at_ms": time.time_ns() // 1_000_000,
     }
     if is_remote(directory):

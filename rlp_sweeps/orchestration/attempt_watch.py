@@ -59,6 +59,7 @@ class AttemptWatch:
         self._devices_per_group = attempt.resources.num_gpus or attempt.resources.num_cpus
         self._feed = attempt.feed
         self._brake = attempt.brake
+        self._begun_at_ms = time.time_ns() // 1_000_000
         self._started_at: dict[str, float] = {}
         self._written: tuple[frozenset[str], int] | None = None
         self._written_at = 0.0
@@ -114,6 +115,7 @@ class AttemptWatch:
                     slots=standing[1],
                     busy_s=busy_s,
                     devices_per_group=self._devices_per_group,
+                    started_at_ms=self._begun_at_ms,
                 )
             self._written, self._written_at = standing, now
 

@@ -129,6 +129,7 @@ class SweepOutcome:
         stopped_by: What it was stopped by: ``hours`` or ``trials`` of its budget, ``cancel``; None:
             a signal.
         wall_time_s: Seconds from start to end of this attempt.
+        device_hours: Hours of a GPU, or of a core on a CPU, that its groups held.
         unprobed: Why trials could not be probed as they ended, one sentence each.
         notes: What was found spoilt and made good, one sentence each.
         tracking_error: What MLflow lacks, since when, why, and what completes it.
@@ -145,6 +146,7 @@ class SweepOutcome:
     interrupted: bool = False
     stopped_by: str | None = None
     wall_time_s: float = 0.0
+    device_hours: float = 0.0
     unprobed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     tracking_error: str | None = None

@@ -1,12 +1,12 @@
 """How far a sweep has come, read from its directory alone, while it runs or afterwards."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rlp_sweeps.orchestration.attempt_state import read_attempt
-from rlp_sweeps.orchestration.attempts import read_attempts
+from rlp_sweeps.orchestration.attempt_state import AttemptState, read_attempt
+from rlp_sweeps.orchestration.attempts import FinishedAttempt, read_attempts
 from rlp_sweeps.orchestration.best_points import BestPoint, best_points
 from rlp_sweeps.orchestration.planner import SweepPlan, plan_from_manifest
 from rlp_sweeps.orchestration.points import asked_groups, planned_trials
@@ -35,6 +35,7 @@ class SweepStatus:
         ended_by: What ended the last attempt, see `attempts.FinishedAttempt`; None before the first
             end.
         device_hours: Hours of a GPU, or of a core on a CPU, that groups have held so far.
+        wall_time_s: Seconds in which a driver trained, over all attempts that kept theirs.
         tracking_error: What MLflow lacks, since when, why, and what completes it.
     """
 
@@ -50,6 +51,7 @@ class SweepStatus:
     holder: str | None = None
     ended_by: str | None = None
     device_hours: float = 0.0
+    wall_time_s: float = 0.0
     tracking_error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,8 +96,17 @@ def sweep_status(directory: Path) -> SweepStatus:
         holder=None if signed is None else str(signed),
         ended_by=attempts[-1].ended_by if attempts else None,
         device_hours=device_hours,
+        wall_time_s=_wall_time_s(attempts, written),
         tracking_error=None if gap is None else gap.sentence(opened.path),
     )
+
+
+def _wall_time_s(attempts: Sequence[FinishedAttempt], unfinished: AttemptState | None) -> float:
+    """Return the time of the attempts that ended, and of that at work until it last wrote."""
+    wall_time_s = sum(attempt.wall_time_s or 0.0 for attempt in attempts)
+    if unfinished is not None and unfinished.started_at_ms is not None:
+        wall_time_s += (unfinished.written_at_ms - unfinished.started_at_ms) / 1000
+    return wall_time_s
 
 
 def _num_running(

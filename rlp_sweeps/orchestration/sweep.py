@@ -240,12 +240,17 @@ class _Sweep:
             outcome = replace(
                 outcome,
                 wall_time_s=time.monotonic() - started,
+                device_hours=log.busy_s * self._devices_per_group() / 3600,
                 tracking_error=self._tracking.complete(),
             )
             ended_by = outcome.stopped_by or ("signal" if outcome.interrupted else "done")
             self._gathering.close(busy_s=log.busy_s, ended_by=ended_by)
         self._progress.on_end(outcome)
         return outcome
+
+    def _devices_per_group(self) -> float:
+        resources = GroupResources.of(self._options, device=self._plan.device)
+        return resources.num_gpus or resources.num_cpus
 
     def _work(self) -> Work:
         finished = self._directory.finished_trials()

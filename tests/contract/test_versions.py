@@ -29,6 +29,7 @@ COMMANDS = {
     "cancel": "cancel DIR",
     "simulate": "simulate DIR",
     "status": "status DIR",
+    "clean": "clean DIR --logs --yes",
     "probe": "probe DIR",
     "analyze": "analyze DIR",
     "show": "show DIR d4b8",
@@ -38,7 +39,7 @@ COMMANDS = {
     "sync": "sync DIR",
     "ui": "ui DIR",
 }
-WITHOUT_DIRECTORY = {"spaces", "new", "plan"}
+WITHOUT_DIRECTORY = {"spaces", "new", "plan", "list"}
 
 
 @pytest.fixture

@@ -72,3 +72,23 @@ def test_status_says_what_ended_the_last_attempt_and_sums_device_hours(directory
 def test_status_names_the_driver_at_work(directory):
     with directory.held() as holder:
         assert sweep_status(directory.path).holder == str(holder)
+
+
+def test_wall_time_adds_up_over_attempts_and_the_one_at_work(directory):
+    now_ms = time.time_ns() // 1_000_000
+    write_attempt(directory.path, running=[], slots=1, started_at_ms=now_ms - 60_000)
+    keep_attempt(directory.path, busy_s=1.0, ended_by="signal")
+    write_attempt(directory.path, running=[], slots=1, started_at_ms=now_ms - 5_000)
+
+    assert sweep_status(directory.path).wall_time_s == pytest.approx(65.0, abs=2.0)
+
+
+def test_an_attempt_kept_by_another_version_is_read(directory):
+    folder = directory.path / "attempts"
+    folder.mkdir()
+    values = '{"pid": 1, "hostname": "h", "ended_at_ms": 5, "busy_s": 7.2, "devices_per_group": 1.0'
+    (folder / "5-1.json").write_text(values + ', "ended_by": "done", "invented_later": 1}')
+
+    (attempt,) = read_attempts(directory.path)
+
+    assert (attempt.wall_time_s, attempt.device_hours) == (None, 0.002)

@@ -18,7 +18,19 @@ from rlp_sweeps.orchestration.progress import FailedTrial, RunOptions, SweepOutc
 from rlp_sweeps.tracking.mlflow_gap import TrackingGap
 
 COMMANDS = (
-    *("spaces", "new", "plan", "run", "resume", "follow-up", "extend", "cancel", "status"),
+    *(
+        "spaces",
+        "new",
+        "plan",
+        "run",
+        "resume",
+        "follow-up",
+        "extend",
+        "cancel",
+        "status",
+        "list",
+        "clean",
+    ),
     *("probe", "analyze", "show", "query", "export", "compare", "sync", "ui"),
 )
 Capture = pytest.CaptureFixture[str]

@@ -32,6 +32,8 @@ READING = {
     "new": "new my_study --json",
     "plan": "plan quickstart --device cpu --num-seeds 1 --set num_epochs=1 --json",
     "status": "status DIR --json",
+    "list": "list . --json",
+    "clean": "clean DIR --json",
     "analyze": "analyze DIR --json",
     "show": "show DIR d4b8 --json",
     "query": "query DIR SELECT*FROM(trials) --json",

@@ -19,6 +19,7 @@ from rlp_sweeps.stores import as_path, put
 from rlp_sweeps.tracking import files, parquet, store_lock
 from rlp_sweeps.tracking.corrupt_parts import set_aside_corrupt_parts
 from rlp_sweeps.tracking.kept_weights import keep_weights, kept_weights, weights_folder
+from rlp_sweeps.tracking.leftovers import Size, removable, remove, touched_at
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 from rlp_sweeps.tracking.store_lock import Holder, Seen, StoreLock, read_lock, take_lock
 from rlp_sweeps.training.checkpoint import load_checkpoint, save_checkpoint
@@ -387,3 +388,14 @@ def test_points_of_a_search_are_written_down_one_after_the_other(directory: RunD
     log.extend([AskedPoint(1, {"lr": 0.2}), AskedPoint(2, {"lr": 0.3})])
 
     assert [point.params["lr"] for point in log.read()] == [0.1, 0.2, 0.3]
+
+
+def test_leftovers_in_a_store_are_counted_and_removed(directory: RunDirectory) -> None:
+    (directory.path / "weights" / "a.pt").write_bytes(b"12345")
+
+    assert removable(directory)["weights"] == Size(num_files=1, num_bytes=5)
+    assert touched_at(directory.path) > time.time() - 600
+    remove(directory, ["weights"])
+
+    assert removable(directory)["weights"] == Size()
+    assert (directory.path / "manifest.json").exists()
