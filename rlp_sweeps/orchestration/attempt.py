@@ -3,8 +3,12 @@
 What an attempt leaves are part files. Nothing of Tune's own state is ever read again.
 """
 
+import contextlib
 import shutil
+import signal
+import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,12 +83,14 @@ def run_attempt(attempt: Attempt, progress: ProgressListener) -> AttemptLog:
             name=name,
             storage_path=str(storage),
             verbose=0,
+            progress_reporter=_NoReporter(),
             failure_config=tune.FailureConfig(max_failures=MAX_LOST_PROCESSES),
             callbacks=[_Listener(attempt, watch)],
         ),
     )
     try:
-        with inherited_environment() if attempt.capacity.is_own else without_credentials():
+        environment = inherited_environment if attempt.capacity.is_own else without_credentials
+        with environment(), kept_handlers(signal.SIGINT, signal.SIGUSR1):
             tuner.fit()
     finally:
         remove_attempt_folders(directory)
@@ -92,6 +98,21 @@ def run_attempt(attempt: Attempt, progress: ProgressListener) -> AttemptLog:
         if storage is not directory.path:
             shutil.rmtree(storage, ignore_errors=True)
     return watch.log
+
+
+@contextlib.contextmanager
+def kept_handlers(*signals: signal.Signals) -> Iterator[None]:
+    """Give the caller its signal handlers back, which Tune leaves replaced by its own.
+
+    In a thread other than the main one Tune sets none, and none could be set.
+    """
+    before = {number: signal.getsignal(number) for number in signals}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def remove_attempt_folders(directory: RunDirectory) -> None:
@@ -132,6 +153,16 @@ def attempt_scheduler(attempt: Attempt) -> BrakedASHA | BrakedFIFO:
 
 def _trial_name(trial: Any) -> str:
     return str(trial.trial_id)
+
+
+class _NoReporter(tune.ProgressReporter):  # type: ignore[misc]  # Ray gives no types
+    """Reports nothing: in a notebook, Tune would clear the cell's output at any verbosity."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: Any) -> None:
+        return None
 
 
 class _Listener(tune.Callback):
