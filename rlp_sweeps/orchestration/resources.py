@@ -200,8 +200,15 @@ def check_cluster(options: RunOptions, resources: GroupResources) -> None:
 
     Raises:
         ClusterError: Nothing answers at the address within a minute, or a group does not fit there,
-            or not here.
+            or not here; or this process is connected to a cluster already.
     """
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        msg = (
+            "a sweep must start Ray, or connect to it, by itself, but this process is connected to "
+            "a Ray cluster already; call `ray.shutdown()` first, or wait for the other sweep."
+        )
+        raise ClusterError(msg)
     if options.address is None:
         resources.slots(local_resources(options, resources))
     else:
