@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
 from rlp_sweeps.config import SCALARS, TrialConfig
-from rlp_sweeps.errors import BackboneError
+from rlp_sweeps.errors import BackboneError, DatasetError
 from rlp_sweeps.orchestration.engine_choice import (
     SEQUENTIAL,
     EngineChoice,
@@ -172,11 +172,24 @@ def check_config(config: TrialConfig, data_dir: str, *, arms: Sequence[str]) -> 
     from rlp_sweeps.training.augmentation import build_augmentation
     from rlp_sweeps.training.backbones import check_backbone
     from rlp_sweeps.training.datasets import check_split, check_thinned
+    from rlp_sweeps.training.dotted_paths import is_in_main
     from rlp_sweeps.training.places import check_places
 
+    for name, error in ((config.dataset, DatasetError), (config.backbone, BackboneError)):
+        if is_in_main(name):
+            raise error(_not_importable(name))
     build_augmentation(config.augmentation)
     info = dataset_info(config.dataset, data_dir=data_dir)
     check_split(config, info)
     check_thinned(config, data_dir=data_dir)
     check_backbone(config, image_shape=info.image_shape, num_classes=info.num_classes)
     check_places(config, arms=arms, image_shape=info.image_shape, num_classes=info.num_classes)
+
+
+def _not_importable(name: str) -> str:
+    function = name.replace(":", ".").rpartition(".")[2]
+    return (
+        "code of one's own must stand in a module that the processes that train can import, but "
+        f"{name!r} is defined in a notebook or script; write it to a file in the working "
+        f"directory, for example my_code.py, and name it 'my_code.{function}'."
+    )

@@ -18,6 +18,11 @@ def module_of(path: str) -> str:
     return _parts(path)[0]
 
 
+def is_in_main(name: str) -> bool:
+    """Return whether a name is a dotted path into the notebook or script that runs."""
+    return is_dotted_path(name) and module_of(name) == "__main__"
+
+
 def import_function(path: str, *, error: type[ArgumentError]) -> Any:
     """Return the callable at a dotted path.
 
