@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -31,7 +32,7 @@ DEFAULT_OUTCOMES = ("test_accuracy", "test_loss", "random_label_accuracy")
 EPOCH_COLUMNS = ("trial_id", "epoch", "val_accuracy", "test_accuracy", "random_label_accuracy")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Analysis:
     """What one analysis found; every frame is described in docs/results.md or at its function.
 
@@ -83,8 +84,29 @@ class Analysis:
     @property
     def verdict(self) -> str:
         """The verdict as one text."""
-        paragraphs = (*self.paragraphs, *self.claim_paragraphs, *self.further_paragraphs)
-        return "\n".join(str(paragraph) for paragraph in paragraphs)
+        return "\n".join(str(paragraph) for paragraph in self._all_paragraphs())
+
+    def _all_paragraphs(self) -> tuple[Paragraph, ...]:
+        return (*self.paragraphs, *self.claim_paragraphs, *self.further_paragraphs)
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            [self.verdict, *(f"Note: {note}" for note in self.notes), self._contents()]
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the verdict for a notebook: paragraphs, notes, names of frames."""
+        said = [(paragraph.lead, paragraph.text) for paragraph in self._all_paragraphs()]
+        said += [("Note", note) for note in self.notes]
+        lines = [f"<p><b>{escape(lead)}:</b> {escape(text)}</p>" for lead, text in said]
+        return "\n".join([*lines, f"<p>{escape(self._contents())}</p>"])
+
+    def _contents(self) -> str:
+        """Say what the tables are called."""
+        return (
+            f"{self.num_trials['total']} trials; frames: trials, epochs, counts, and by tables() "
+            f"{', '.join(self.tables())}"
+        )
 
     @property
     def claim_paragraphs(self) -> list[Paragraph]:

@@ -1,11 +1,15 @@
 """Settings as ``--set NAME=VALUE`` writes them: one value, or several separated by commas."""
 
 import re
+from collections.abc import Sequence
 
-from rlp_sweeps.config import FIELD_TYPES, Scalar, parse_value, setting_kinds
+from rlp_sweeps.config import FIELD_TYPES, Scalar, check_value, parse_value, setting_kinds
 from rlp_sweeps.errors import ConfigError
 
 _EXAMPLES = {float: "0.1,0.2", int: "2,4", bool: "true,false", str: "NAME1,NAME2"}
+
+SettingValue = Scalar | Sequence[Scalar]
+"""A text as ``--set`` takes it, another value, or several of a list or an array."""
 
 _COMMA = re.compile(r",(?!\s*\d+\s*(?:,|$))")
 """A comma between two data sets, not one within ``synthetic:C,H,W,K,N``."""
@@ -18,12 +22,16 @@ _NO_NUMBERS = re.compile(r"[\[\](){};:|/'\"]|\S\s+\S")
 """What other ways to write several values hold."""
 
 
-def values_of_setting(name: str, text: str) -> tuple[Scalar, ...]:
-    """Return the values that ``--set NAME=VALUE`` gives a setting.
+def values_of_setting(name: str, given: SettingValue) -> tuple[Scalar, ...]:
+    """Return the values that ``--set NAME=VALUE``, or a value of Python, gives a setting.
+
+    Args:
+        name: The setting.
+        given: A text that is split at commas and parsed; or a value, or several.
 
     Raises:
         ConfigError: The name is unknown or no axis, the text is written in another way, or a value
-            is of another type or breaks its rule.
+            is of another type or breaks its rule; or there is none.
     """
     if name in {"arm", "seed"}:
         msg = f"{name!r} is no axis; choose `arms` in the recipe, seeds with --num-seeds."
@@ -32,6 +40,21 @@ def values_of_setting(name: str, text: str) -> tuple[Scalar, ...]:
         known = [n for n in FIELD_TYPES if n not in {"arm", "seed"}]
         msg = f"unknown setting {name!r} in --set; the settings are {[*known, 'data_dir']}."
         raise ConfigError(msg)
+    if not isinstance(given, str):
+        return _checked_values(name, given)
+    return _parsed_values(name, given)
+
+
+def _checked_values(name: str, given: Scalar | Sequence[Scalar]) -> tuple[Scalar, ...]:
+    is_one = given is None or isinstance(given, bool | int | float) or not hasattr(given, "__len__")
+    values = [given] if is_one else list(given)  # type: ignore[arg-type]  # it has a length
+    if not values:
+        msg = f"a setting must be given one value or several, but got {name}={given!r}."
+        raise ConfigError(msg)
+    return tuple(check_value(name, value) for value in values)
+
+
+def _parsed_values(name: str, text: str) -> tuple[Scalar, ...]:
     if name in _WITH_COMMAS:
         return (parse_value(name, text.strip()),)
     parts = _COMMA.split(text) if name == "dataset" else text.split(",")

@@ -16,7 +16,7 @@ from rlp_sweeps.claims import Claim
 from rlp_sweeps.config import Scalar, TrialConfig, check_value
 from rlp_sweeps.errors import SearchSpaceError
 from rlp_sweeps.head_kinds import ARMS_WITHOUT_SPLIT
-from rlp_sweeps.settings import values_of_setting
+from rlp_sweeps.settings import SettingValue, values_of_setting
 
 __all__ = [
     "OBJECTIVES",
@@ -188,8 +188,10 @@ class SearchSpace:
                         seen.add(key)
                         yield trial
 
-    def override(self, settings: Mapping[str, str]) -> Self:
+    def override(self, settings: Mapping[str, SettingValue]) -> Self:
         """Return the space with settings replaced, as ``--set NAME=VALUE`` writes them.
+
+        Texts are parsed as there; other values, and lists of them, are taken as they are.
 
         A fixed setting takes the value; an axis takes the value(s), separated by commas, and keeps
         its control value; any other setting takes one value (fixed) or several (a new axis).
@@ -198,11 +200,11 @@ class SearchSpace:
             ConfigError: A name or a value is none that a trial knows.
         """
         axes, fixed, data_dir = dict(self.axes), dict(self.fixed), self.data_dir
-        for name, text in settings.items():
+        for name, given in settings.items():
             if name == "data_dir":
-                data_dir = text
+                data_dir = str(given)
                 continue
-            values = values_of_setting(name, text)
+            values = values_of_setting(name, given)
             old = axes.get(name)
             if old is None and len(values) == 1:
                 fixed[name] = values[0]

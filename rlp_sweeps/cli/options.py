@@ -4,7 +4,6 @@ A value is checked here where no part below would see it as the user wrote it; e
 checked by the part that knows its rule.
 """
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Annotated
 
 import typer
 
+from rlp_sweeps.api import requests
 from rlp_sweeps.errors import ArgumentError
-from rlp_sweeps.recipes import NamedSpace, load_space
+from rlp_sweeps.recipes import NamedSpace
 from rlp_sweeps.settings import example_setting
 from rlp_sweeps.stores import as_path
 
@@ -178,13 +178,12 @@ def resolve_space(
         ConfigError: A setting is unknown or its value breaks its rule.
         ArgumentError: A setting is not written as NAME=VALUE, or is given twice.
     """
-    named = load_space(reference)
-    space = named.space.override(parse_settings(settings or ()))
-    seeds = {"num_seeds": num_seeds, "first_seed": first_seed}
-    given: dict[str, int] = {name: value for name, value in seeds.items() if value is not None}
-    if given:
-        space = dataclasses.replace(space, **given)  # type: ignore[arg-type]  # both are integers
-    return dataclasses.replace(named, space=space)
+    return requests.resolve_space(
+        reference,
+        overrides=parse_settings(settings or ()),
+        num_seeds=num_seeds,
+        first_seed=first_seed,
+    )
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:

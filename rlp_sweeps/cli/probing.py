@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from rlp_sweeps.api.requests import probe_names, split_names
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.options import say
 from rlp_sweeps.cli.output import tell_result
@@ -78,7 +79,7 @@ def probe(  # noqa: PLR0913  # one parameter an option
                 gpus_per_group=gpus_per_group,
                 trusts_code=trust_code,
             ),
-            trial_ids=_split(trials or []),
+            trial_ids=split_names(trials or []),
             on_trial=_print_trial,
         )
     except KeyboardInterrupt:
@@ -88,25 +89,6 @@ def probe(  # noqa: PLR0913  # one parameter an option
     if json:
         print_json({"folder": str(directory / "probes"), **asdict(outcome)})
     return opt.SOME_FAILED if outcome.unreadable or outcome.failed else opt.DONE
-
-
-def probe_names(text: str) -> tuple[str, ...]:
-    """Return the probes that ``all`` or names between commas stand for; none of an empty text.
-
-    Raises:
-        ProbeError: There is none between the commas, or one is unknown.
-    """
-    if not text:
-        return ()
-
-    from rlp_sweeps.probes import PROBES, ProbeOptions
-
-    names = tuple(PROBES) if text == "all" else tuple(dict.fromkeys(_split([text])))
-    return ProbeOptions(probes=names).probes
-
-
-def _split(texts: list[str]) -> list[str]:
-    return [part.strip() for text in texts for part in text.split(",") if part.strip()]
 
 
 def _print_trial(trial: "ProbedTrial") -> None:

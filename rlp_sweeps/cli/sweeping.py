@@ -3,19 +3,25 @@
 import os
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rlp_sweeps.api.requests import plan_of, prepare_run, probe_names
+from rlp_sweeps.api.telling import (
+    count_words,
+    tell_flaws,
+    tell_interrupted,
+    tell_lost_driver,
+    tell_stopped,
+)
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.ending import note_begin, note_further, note_interrupted, note_outcome
 from rlp_sweeps.cli.option_groups import Driving, Place
 from rlp_sweeps.cli.options import say
 from rlp_sweeps.cli.output import is_quiet, tell_result
-from rlp_sweeps.cli.probing import probe_names
 from rlp_sweeps.errors import DatasetFilesError, RlpSweepsError
 from rlp_sweeps.stores import as_path, check_store
 from rlp_sweeps.views.progress_state import in_words
@@ -23,9 +29,7 @@ from rlp_sweeps.views.progress_state import in_words
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rlp_sweeps.orchestration.planner import SweepPlan
-    from rlp_sweeps.orchestration.progress import RunOptions, SweepOutcome
-    from rlp_sweeps.recipes import NamedSpace
+    from rlp_sweeps.orchestration.progress import SweepOutcome
     from rlp_sweeps.views.live_view import SweepView
 
 
@@ -76,7 +80,7 @@ def plan(  # noqa: PLR0913  # one parameter an option
     from rlp_sweeps.orchestration.estimates import estimate_sweep, estimate_without_data
 
     run_options = place.run_options(keep_samples=keep_samples or named.space.keep_samples)
-    request = partial(_plan_of, named, run_options, engine=engine, group_size=size)
+    request = partial(plan_of, named, run_options, engine=engine, group_size=size)
     try:
         planned = request()
         estimate = estimate_sweep(planned, options=run_options)
@@ -151,46 +155,22 @@ def run(  # noqa: PLR0913  # one parameter an option
         tracking_may_be_away=tracking_may_be_away,
         reuse=tuple(reuse or ()),
         keep_weights=keep_weights,
-        keep_samples=keep_samples or named.space.keep_samples,
-        probes=probe_names(",".join(named.space.probes) if probe is None else probe),
+        keep_samples=keep_samples,
+        probes=probe_names(named.space.probes if probe is None else probe),
     )
-    planned = _plan_of(named, run_options, engine=engine, group_size=size)
-    if run_options.probes:
-        from rlp_sweeps.orchestration.probe_fit import left_out_of_plan
-
-        for sentence in left_out_of_plan(planned, run_options.probes):
-            say(sentence)
-    directory = output or Path("runs") / f"{named.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    prepared = prepare_run(named, run_options, engine=engine, group_size=size, output=output)
+    for sentence in prepared.notices:
+        say(sentence)
     return watch(
         lambda progress: run_sweep(
-            planned, output=directory, options=run_options, progress=progress
+            prepared.plan,
+            output=prepared.directory,
+            options=prepared.options,
+            progress=progress,
         ),
-        directory,
+        prepared.directory,
         is_analyzed=not no_analyze,
         tracking_uri=driving.tracking_uri,
-    )
-
-
-def _plan_of(
-    named: "NamedSpace",
-    run_options: "RunOptions",
-    *,
-    engine: str,
-    group_size: int | None,
-    checks_data: bool = True,
-) -> "SweepPlan":
-    """Return the plan of a space where it is to run."""
-    from rlp_sweeps.orchestration.planner import plan_sweep, resolve_device
-    from rlp_sweeps.orchestration.room import room_for
-
-    return plan_sweep(
-        named.space,
-        name=named.name,
-        device=run_options.device,
-        engine=engine,
-        group_size=group_size,
-        room=room_for(run_options, device=resolve_device(run_options.device)),
-        checks_data=checks_data,
     )
 
 
@@ -241,7 +221,8 @@ def watch(
     from rlp_sweeps.cli.printing import print_best_points
     from rlp_sweeps.views.live_view import open_view
 
-    say_lost_driver(directory)
+    if lost := tell_lost_driver(directory):
+        say(lost)
     note_begin(directory)
     with ExitStack() as stack:
         nowhere = stack.enter_context(open(os.devnull, "w")) if is_quiet() else None
@@ -251,20 +232,20 @@ def watch(
                 outcome = train(view)
         except KeyboardInterrupt:
             note_interrupted(directory)
-            _say_interrupted(directory)
+            say(tell_interrupted(_resume_command(directory)))
             return opt.INTERRUPTED
     note_outcome(outcome)
-    counts = ", ".join(f"{count} {status}" for status, count in outcome.counts.items() if count)
-    tell_result(f"results: {directory} ({counts or 'no trial ended'})")
+    tell_result(f"results: {directory} ({count_words(outcome)})")
     if outcome.device_hours:
         busy = in_words(outcome.device_hours * 3600)
         print(f"took {in_words(outcome.wall_time_s)}; its groups held a device for {busy} in all")
     print_best_points(outcome.best)
-    _say_failures(outcome)
+    for sentence in tell_flaws(outcome):
+        say(sentence)
     if outcome.tracking_error:
         say(outcome.tracking_error)
     if outcome.exit_status in {opt.INTERRUPTED, opt.OUT_OF_BUDGET}:
-        _say_stopped(directory, outcome)
+        say(tell_stopped(outcome, _resume_command(directory)))
         return outcome.exit_status
     if not is_analyzed:
         return outcome.exit_status
@@ -299,50 +280,5 @@ def _show_in_mlflow(directory: Path, tracking_uri: str | None) -> None:
         print(f"compare runs in a browser: rlp-sweeps ui {directory}")
 
 
-def _say_interrupted(directory: Path) -> None:
-    say(
-        "interrupted; what is finished is kept, and "
-        f"`rlp-sweeps resume {directory}` goes on from there."
-    )
-
-
-def _say_stopped(directory: Path, outcome: "SweepOutcome") -> None:
-    """Say why a sweep ended with trials left, how many, and how it goes on."""
-    words = {
-        "hours": "the budget of hours is used up",
-        "trials": "the budget of trials is used up",
-        "cancel": "stopped, as `rlp-sweeps cancel` asked",
-    }
-    if outcome.stopped_by is None:
-        _say_interrupted(directory)
-        return
-    num_left = outcome.num_planned - sum(outcome.counts.values())
-    left = f"{num_left} of {outcome.num_planned} trials"
-    if outcome.num_points_left:
-        left = f"{outcome.num_points_left} points, {left} at most,"
-    say(
-        f"{words[outcome.stopped_by]}; {left} are left, what is finished is kept, and "
-        f"`rlp-sweeps resume {directory}` goes on from there."
-    )
-
-
-def say_lost_driver(directory: Path) -> None:
-    """Say that a driver was killed in this directory, where it was and nobody is at work."""
-    from rlp_sweeps.tracking.files import run_path
-    from rlp_sweeps.tracking.holder import lost_holder
-    from rlp_sweeps.tracking.run_directory import RunDirectory
-
-    opened = RunDirectory(run_path(directory))  # perhaps there is none yet
-    lost = None if opened.is_held() else lost_holder(opened.path)
-    if lost is not None:
-        say(f"{lost} was killed while it ran this sweep; what it finished is kept.")
-
-
-def _say_failures(outcome: "SweepOutcome") -> None:
-    for trial in outcome.failed:
-        say(f"trial {trial.trial_id} ({trial.arm}, seed {trial.seed}) failed: {trial.error}")
-    for sentence in (*outcome.notes, *outcome.lost, *outcome.unprobed):
-        say(sentence)
-    stopped = outcome.exit_status in {opt.INTERRUPTED, opt.OUT_OF_BUDGET}
-    if outcome.missing and not stopped:
-        say(f"{len(outcome.missing)} planned trial(s) have no row: {', '.join(outcome.missing)}.")
+def _resume_command(directory: Path) -> str:
+    return f"rlp-sweeps resume {directory}"

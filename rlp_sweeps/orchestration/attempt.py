@@ -155,7 +155,7 @@ def _trial_name(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-class _NoReporter(tune.ProgressReporter):  # type: ignore[misc]  # Ray gives no types
+class _NoReporter(tune.ProgressReporter):
     """Reports nothing: in a notebook, Tune would clear the cell's output at any verbosity."""
 
     def should_report(self, trials: list[Any], done: bool = False) -> bool:

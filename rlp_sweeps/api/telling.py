@@ -1,0 +1,75 @@
+"""How a sweep ended, in sentences: the same for the command line and for Python."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rlp_sweeps.orchestration.progress import SweepOutcome
+
+_STOPPED = {
+    "hours": "the budget of hours is used up",
+    "trials": "the budget of trials is used up",
+    "cancel": "stopped, as `rlp-sweeps cancel` asked",
+}
+
+
+def count_words(outcome: "SweepOutcome") -> str:
+    """Return how many trials ended in which way: ``7 completed, 1 failed``."""
+    counts = ", ".join(f"{count} {status}" for status, count in outcome.counts.items() if count)
+    return counts or "no trial ended"
+
+
+def is_stopped(outcome: "SweepOutcome") -> bool:
+    """Return whether a sweep was stopped with trials left: by its budget, a signal, a request."""
+    return outcome.interrupted and not outcome.is_complete
+
+
+def tell_flaws(outcome: "SweepOutcome") -> Iterator[str]:
+    """Yield what is amiss with trials, one sentence each."""
+    for trial in outcome.failed:
+        yield f"trial {trial.trial_id} ({trial.arm}, seed {trial.seed}) failed: {trial.error}"
+    yield from (*outcome.notes, *outcome.lost, *outcome.unprobed)
+    if outcome.missing and not is_stopped(outcome):
+        yield f"{len(outcome.missing)} planned trial(s) have no row: {', '.join(outcome.missing)}."
+
+
+def tell_interrupted(resume: str) -> str:
+    """Say that a sweep was interrupted, and how it goes on.
+
+    Args:
+        resume: What goes on with it, as it is typed.
+    """
+    return f"interrupted; what is finished is kept, and `{resume}` goes on from there."
+
+
+def tell_stopped(outcome: "SweepOutcome", resume: str) -> str:
+    """Say why a sweep ended with trials left, how many, and how it goes on.
+
+    Args:
+        outcome: How it ended.
+        resume: What goes on with it, as it is typed.
+    """
+    if outcome.stopped_by is None:
+        return tell_interrupted(resume)
+    num_left = outcome.num_planned - sum(outcome.counts.values())
+    left = f"{num_left} of {outcome.num_planned} trials"
+    if outcome.num_points_left:
+        left = f"{outcome.num_points_left} points, {left} at most,"
+    return (
+        f"{_STOPPED[outcome.stopped_by]}; {left} are left, what is finished is kept, and "
+        f"`{resume}` goes on from there."
+    )
+
+
+def tell_lost_driver(directory: Path) -> str | None:
+    """Say that a driver was killed in this directory, where it was and nobody is at work."""
+    from rlp_sweeps.tracking.files import run_path
+    from rlp_sweeps.tracking.holder import lost_holder
+    from rlp_sweeps.tracking.run_directory import RunDirectory
+
+    opened = RunDirectory(run_path(directory))  # perhaps there is none yet
+    lost = None if opened.is_held() else lost_holder(opened.path)
+    if lost is None:
+        return None
+    return f"{lost} was killed while it ran this sweep; what it finished is kept."
