@@ -34,12 +34,14 @@ class Ending:
         outcome: How its sweep stood when the last driver of this command ended; None before.
         counts: Rows by status, where there is no outcome.
         further: What else a command wants said as JSON, by key.
+        has_started: A driver has begun to train.
     """
 
     directory: Path | None = None
     outcome: "SweepOutcome | None" = None
     counts: dict[str, int] = field(default_factory=dict)
     further: dict[str, Any] = field(default_factory=dict)
+    has_started: bool = False
 
     def to_json(self, exit_status: int) -> dict[str, Any]:
         """Return it ready for JSON; times in s.
@@ -65,6 +67,18 @@ class Ending:
             "tracking_error": None if outcome is None else outcome.tracking_error,
             **self.further,
         }
+
+    def count_rows(self) -> None:
+        """Count the rows where no driver has said how the sweep stands."""
+        from rlp_sweeps.orchestration.progress import count_by_status
+        from rlp_sweeps.tracking.files import run_path
+        from rlp_sweeps.tracking.run_directory import RunDirectory
+
+        if self.outcome is not None or self.directory is None:
+            return
+        with contextlib.suppress(RlpSweepsError):  # a store that is away
+            opened = RunDirectory(run_path(self.directory))  # perhaps there is none yet
+            self.counts = count_by_status(opened.finished_trials())
 
     def count(self, status: str) -> int:
         """Return how many trials have a row of that status."""
@@ -122,15 +136,8 @@ def note_further(**values: Any) -> None:
         ending.further |= values
 
 
-def note_interrupted(directory: Path) -> None:
-    """Note the rows of a sweep whose driver was cut off before it could say how it stands."""
+def note_started(has_started: bool) -> None:
+    """Note that a driver has begun to train, where it has."""
     ending = _PRESENT.get()
-    if ending is None:
-        return
-    from rlp_sweeps.orchestration.progress import count_by_status
-    from rlp_sweeps.tracking.files import run_path
-    from rlp_sweeps.tracking.run_directory import RunDirectory
-
-    with contextlib.suppress(RlpSweepsError):  # a store that is away
-        opened = RunDirectory(run_path(directory))  # perhaps there is none yet
-        ending.counts = count_by_status(opened.finished_trials())
+    if ending is not None:
+        ending.has_started |= has_started

@@ -6,12 +6,14 @@ around a command, so that whatever it calls prints as it always does.
 """
 
 import contextlib
+import json
+import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +66,19 @@ def results() -> TextIO:
     """Return where the result of the command at work goes."""
     present = _PRESENT.get()
     return sys.stdout if present is None else present.results
+
+
+def json_text(value: Any) -> str:
+    """Return a value as JSON; a float that is no number becomes null."""
+    return json.dumps(_without_nan(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def tell_result(line: str) -> None:

@@ -1,7 +1,5 @@
 """Tables and sentences on stdout, for people; what programs read is printed as JSON."""
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlp_sweeps.cli.options import plain
-from rlp_sweeps.cli.output import results
+from rlp_sweeps.cli.output import json_text, results
 from rlp_sweeps.recipes import NamedSpace, load_space
 from rlp_sweeps.schema import STATUSES
 from rlp_sweeps.views.progress_state import in_words
@@ -34,8 +32,7 @@ def stdout() -> Console:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON and nothing else; a float that is no number becomes null."""
-    text = json.dumps(_without_nan(value), indent=2, ensure_ascii=False, allow_nan=False)
-    print(text, file=results())
+    print(json_text(value), file=results())
 
 
 def print_spaces(spaces: Sequence[NamedSpace]) -> None:
@@ -280,11 +277,3 @@ def print_pairs(console: Console, pairs: Mapping[str, str]) -> None:
     for name, text in pairs.items():
         table.add_row(name, Text(text))
     console.print(table)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

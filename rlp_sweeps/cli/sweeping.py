@@ -18,7 +18,7 @@ from rlp_sweeps.api.telling import (
     tell_stopped,
 )
 from rlp_sweeps.cli import options as opt
-from rlp_sweeps.cli.ending import note_begin, note_further, note_interrupted, note_outcome
+from rlp_sweeps.cli.ending import note_begin, note_further, note_outcome, note_started
 from rlp_sweeps.cli.option_groups import Driving, Place
 from rlp_sweeps.cli.options import say
 from rlp_sweeps.cli.output import is_quiet, tell_result
@@ -227,13 +227,15 @@ def watch(
     with ExitStack() as stack:
         nowhere = stack.enter_context(open(os.devnull, "w")) if is_quiet() else None
         console = Console(stderr=nowhere is None, file=nowhere, highlight=False)
+        view = open_view(console, directory=directory)
         try:
-            with open_view(console, directory=directory) as view:
+            with view:
                 outcome = train(view)
         except KeyboardInterrupt:
-            note_interrupted(directory)
             say(tell_interrupted(_resume_command(directory)))
             return opt.INTERRUPTED
+        finally:
+            note_started(view.has_started)
     note_outcome(outcome)
     tell_result(f"results: {directory} ({count_words(outcome)})")
     if outcome.device_hours:

@@ -38,7 +38,12 @@ class SweepView(ABC):
         console: Where to write.
         directory: The run directory, named in the first line.
         clock: Seconds, monotonic.
+
+    Attributes:
+        has_started: The sweep has begun.
     """
+
+    has_started = False
 
     def __init__(
         self, console: Console, *, directory: Path, clock: Callable[[], float] = time.monotonic
@@ -61,6 +66,7 @@ class SweepView(ABC):
 
     def on_start(self, plan: "SweepPlan", num_groups: int, finished: Mapping[str, int]) -> None:
         """Show the plan, and what earlier attempts have finished."""
+        self.has_started = True
         self._progress.start(plan, finished)
         self._open(_headline(plan, num_groups, finished, self._directory))
 
