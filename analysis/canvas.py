@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+from markupsafe import escape
+
+from analysis.marks import Sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,6 +105,7 @@ class Figure:
         name: File name without ending.
         title: Heading in the report.
         caption: What is drawn, how it was averaged, what the marks mean.
+        alt: What a reader who does not see the drawing should know, with its numbers.
         svg: The drawing, a whole SVG document.
         data: What is drawn, one row a mark.
     """
@@ -109,13 +113,14 @@ class Figure:
     name: str
     title: str
     caption: str
+    alt: str
     svg: str
     data: pl.DataFrame
 
 
 @contextmanager
-def canvas(*, width: float, height: float, name: str) -> Iterator[tuple["Canvas", "list[str]"]]:
-    """Yield an empty drawing of that size in inches, and a list that receives its SVG at the end.
+def canvas(*, width: float, height: float, name: str) -> Iterator[tuple["Canvas", Sheet]]:
+    """Yield an empty drawing of that size in inches, and the sheet that has its SVG at the end.
 
     Neither the current backend nor the caller's settings are touched.
     """
@@ -124,16 +129,16 @@ def canvas(*, width: float, height: float, name: str) -> Iterator[tuple["Canvas"
 
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
         drawing = Canvas(figsize=(width, height), layout="constrained")
-        svg: list[str] = []
-        yield drawing, svg
+        sheet = Sheet()
+        yield drawing, sheet
         buffer = io.StringIO()
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         drawing.savefig(buffer, format="svg", metadata=metadata)
-        svg.append(buffer.getvalue())
+        sheet.finish(drawing, buffer.getvalue())
 
 
 def inline_svg(figure: Figure) -> str:
-    """Return the drawing as an element of a page: theme colours, own ids, no address.
+    """Return the drawing as an element of a page: theme colours, own ids, no address, its words.
 
     Ids get the figure's name in front, so that several drawings can stand in one page. No
     replacement reaches over a tag's end, so that a text, whatever it says, changes no element.
@@ -146,7 +151,7 @@ def inline_svg(figure: Figure) -> str:
     svg = re.sub(r"font: ([^;\"<>]*?)(\d+(?:\.\d+)?px) [^;\"<>]*", r"font: \1\2 var(--sans)", svg)
     for color, variable in _THEME.items():
         svg = svg.replace(color, variable)
-    return svg
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(figure.alt)}" ', 1)
 
 
 def share_axis(axes: "Axes", *, which: str = "y") -> None:

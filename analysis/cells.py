@@ -70,6 +70,22 @@ def _moments(values: pl.Series, order: Integers, starts: Integers) -> Iterator[p
     yield pl.Series(f"{name}_num_seeds", num_seeds)
 
 
+def of_one_cell(metric: str) -> dict[str, pl.Expr]:
+    """Return what an average over cells stands on, and the interval where it is of one cell.
+
+    Aggregates of the cells table: `ci_low`, `ci_high`, `num_cells`, `num_trials` and
+    `num_diverged`. An interval over seeds is none of an average over cells, hence null there.
+    """
+    is_one = pl.len() == 1
+    ends = {end: pl.col(f"{metric}_{end}").first() for end in ("ci_low", "ci_high")}
+    return {
+        **{end: pl.when(is_one).then(first) for end, first in ends.items()},
+        "num_cells": pl.len().cast(pl.Int64),
+        "num_trials": pl.col("num_trials").sum(),
+        "num_diverged": pl.col("num_diverged").sum(),
+    }
+
+
 def count_trials(trials: pl.DataFrame) -> pl.DataFrame:
     """Return one row an arm: `arm`, one count a status, and `total`; known arms come first."""
     order = pl.col("arm").replace_strict(ARM_ORDER, default=len(ARM_ORDER), return_dtype=pl.Int64)

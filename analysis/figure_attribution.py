@@ -14,6 +14,8 @@ from analysis.canvas import (
     canvas,
 )
 from analysis.effects import cell_names
+from analysis.figure_words import describe_attribution, tell_effect, tell_number
+from analysis.marks import Sheet
 from analysis.pairing import CELL
 from analysis.result import Analysis
 from analysis.wording import Quantity, format_short, quantity_of
@@ -44,7 +46,7 @@ def draw_attribution(analysis: Analysis) -> Figure | None:
         return None
     quantity = quantity_of(analysis.outcome)
     labels = data.unique("line").sort("line")["label"].to_list()
-    with canvas(width=7.6, height=1.0 + 0.52 * len(labels), name="attribution") as (drawing, svg):
+    with canvas(width=7.6, height=1.0 + 0.52 * len(labels), name="attribution") as (drawing, sheet):
         axes = drawing.add_subplot()
         for number, (effect, (_, color, marker)) in enumerate(PARTS.items()):
             rows = data.filter(pl.col("effect") == effect)
@@ -52,6 +54,7 @@ def draw_attribution(analysis: Analysis) -> Figure | None:
             _draw_part(
                 axes, rows, places.to_list(), color=color, marker=marker, factor=quantity.factor
             )
+            mark_effects(sheet, axes, rows, places.to_list(), quantity=quantity)
         num_beyond = _limit_axis(axes, data, quantity)
         axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_yticks(range(len(labels)), labels, color=INK)
@@ -66,7 +69,8 @@ def draw_attribution(analysis: Analysis) -> Figure | None:
         name="attribution",
         title="Where each total comes from",
         caption=_attribution_caption(analysis, data, num_beyond=num_beyond),
-        svg=svg[0],
+        alt=describe_attribution(data, quantity, {name: part[0] for name, part in PARTS.items()}),
+        svg=sheet.svg,
         data=data,
     )
 
@@ -87,6 +91,25 @@ def _draw_part(
     axes.barh(places, estimate, height=0.2, color=color, alpha=0.28, linewidth=0)
     axes.hlines(places, low, high, color=color, linewidth=1.6)
     axes.scatter(estimate, places, color=color, marker=marker, s=20, zorder=3, label=label)
+
+
+def mark_effects(
+    sheet: Sheet, axes: "Axes", rows: pl.DataFrame, places: list[float], *, quantity: Quantity
+) -> None:
+    """Say at every effect which it is, its interval and what it stands on.
+
+    Args:
+        sheet: Takes the marks.
+        axes: Where.
+        rows: With `label`, `effect`, estimate and interval, in the outcome's own unit.
+        places: Of the rows, from the top.
+        quantity: The outcome.
+    """
+    for row, place in zip(rows.to_dicts(), places, strict=True):
+        ends = [row[name] for name in ("estimate", "ci_low", "ci_high") if row[name] is not None]
+        title = f"{row['label']} · {PARTS[row['effect']][0]}"
+        told = (title, tell_effect(row, quantity), tell_number(row))
+        sheet.mark(axes, [end * quantity.factor for end in ends], [place], *told)
 
 
 def _limit_axis(axes: "Axes", data: pl.DataFrame, quantity: Quantity) -> int:
@@ -112,7 +135,7 @@ def _limit_axis(axes: "Axes", data: pl.DataFrame, quantity: Quantity) -> int:
             else f"{quantity.number(row['estimate'])} ▸ ",
             ha="left" if is_low else "right",
             va="center",
-            color=PARTS[row["effect"]][1],
+            color=INK,
             fontsize=8,
             fontweight="bold",
             bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.0},
@@ -186,9 +209,8 @@ def _attribution_caption(analysis: Analysis, data: pl.DataFrame, *, num_beyond: 
     shown = f" The {num_drawn} of {num_cells} cells with the largest effects." * (
         num_drawn < num_cells
     )
-    beyond = f" {num_beyond} estimates lie beyond the axis, in numbers at its edge." * (
-        num_beyond > 0
-    )
+    lie = "estimate lies" if num_beyond == 1 else "estimates lie"
+    beyond = f" {num_beyond} {lie} beyond the axis, in numbers at its edge." * (num_beyond > 0)
     uneven = data.group_by("line").agg(pl.col("num_seeds").n_unique() > 1)["num_seeds"].sum()
     exception = f", but for {uneven} lines whose total stands on more seeds" * (uneven > 0)
     return (

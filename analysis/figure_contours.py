@@ -17,7 +17,7 @@ from analysis.wording import format_short
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-DARK, _LIGHT = "#101418", "#ffffff"  # on colours of the map: the same in a light and a dark page
+DARK, _LIGHT = "#000000", "#ffffff"  # on colours of the map: the same in a light and a dark page
 CONTOURS = "equivalent-lr"
 """What the id of every drawn set of lines begins with in the SVG."""
 

@@ -1,11 +1,12 @@
 """Learning curves: how the arms come apart over training."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from analysis.canvas import (
     ARM_COLORS,
+    ARM_MARKERS,
     Figure,
     canvas,
     draw_legend,
@@ -13,6 +14,8 @@ from analysis.canvas import (
     spread_out,
 )
 from analysis.cells import ARM_ORDER
+from analysis.figure_words import describe_curves, pick_metric, tell_number
+from analysis.marks import Sheet
 from analysis.pairing import CONTROL, REGULARIZED_ARMS
 from analysis.result import Analysis
 from analysis.wording import format_short, quantity_of
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 CURVES = ("val_accuracy", "test_accuracy", "random_label_accuracy")
 MAX_PANELS = 4
+MAX_MARKS = 20
+"""Evaluations of a curve that tell their values, evenly chosen where there are more."""
 
 
 def draw_curves(analysis: Analysis) -> Figure | None:
@@ -36,11 +41,13 @@ def draw_curves(analysis: Analysis) -> Figure | None:
     metrics = [name for name in CURVES if name in data["metric"]]
     lrs = data["lr"].unique().sort().to_list()
     height = 0.7 + 1.75 * len(metrics)
-    with canvas(width=7.8, height=height, name="curves") as (drawing, svg):
+    with canvas(width=7.8, height=height, name="curves") as (drawing, sheet):
         grid = drawing.subplots(len(metrics), len(lrs), squeeze=False, sharex=True, sharey="row")
         for row, metric in zip(grid, metrics, strict=True):
             for axes, lr in zip(row, lrs, strict=True):
-                _draw_panel(axes, data.filter((pl.col("metric") == metric) & (pl.col("lr") == lr)))
+                panel = data.filter((pl.col("metric") == metric) & (pl.col("lr") == lr))
+                _draw_panel(axes, panel)
+                _mark_points(sheet, axes, panel)
             row[0].set_ylabel(quantity_of(metric).noun)
         for axes, lr in zip(grid[0], lrs, strict=True):
             axes.set_title(f"lr = {format_short(lr)}")
@@ -57,7 +64,8 @@ def draw_curves(analysis: Analysis) -> Figure | None:
         caption=f"Regularized arms at λ = {largest}. Lines are means over the trials still in "
         "training at that epoch (seeds, and whatever else varies), bands their range. Random-label "
         "accuracy is the observer head's.",
-        svg=svg[0],
+        alt=describe_curves(data, pick_metric(data, (analysis.outcome, *CURVES))),
+        svg=sheet.svg,
         data=data,
     )
 
@@ -70,8 +78,22 @@ def _draw_panel(axes: "Axes", data: pl.DataFrame) -> None:
             axes.fill_between(
                 curve["epoch"], curve["low"], curve["high"], color=color, alpha=0.14, linewidth=0
             )
-            axes.plot(curve["epoch"], curve["mean"], color=color, linewidth=1.6, label=arm)
+            marker = ARM_MARKERS[arm] if len(curve) == 1 else ""  # one point is no line
+            style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4}
+            axes.plot(curve["epoch"], curve["mean"], linewidth=1.6, label=arm, **style)
     share_axis(axes)
+
+
+def _mark_points(sheet: Sheet, axes: "Axes", data: pl.DataFrame) -> None:
+    """Say the values of every curve, at so many evaluations at most."""
+    for arm in ARM_ORDER:
+        curve = data.filter(pl.col("arm") == arm)
+        epochs = spread_out(curve["epoch"].to_list(), MAX_MARKS)
+        for row in curve.filter(pl.col("epoch").is_in(epochs)).to_dicts():
+            noun = quantity_of(row["metric"]).noun
+            value = f"{noun} {row['mean']:.4g}, range [{row['low']:.4g}, {row['high']:.4g}]"
+            name = f"{arm} · lr {format_short(row['lr'])} · epoch {row['epoch']}"
+            sheet.mark(axes, [row["epoch"]], [row["mean"]], name, value, tell_number(row))
 
 
 def drawn_trials(trials: pl.DataFrame) -> pl.DataFrame:

@@ -17,6 +17,8 @@ from analysis.canvas import (
     spread_out,
 )
 from analysis.cells import ARM_ORDER
+from analysis.figure_words import describe_depth, tell_level, tell_number
+from analysis.marks import Sheet
 from analysis.pairing import CONTROL
 from analysis.probes import PROBES, over_seeds
 from analysis.result import Analysis
@@ -54,13 +56,14 @@ def draw_depth(analysis: Analysis) -> Figure | None:
         return None
     rows = data.select("probe", "label_set").unique(maintain_order=True).rows()
     lambdas = data["rlp_lambda"].unique(maintain_order=True).to_list()
-    with canvas(width=7.8, height=0.9 + 1.35 * len(rows), name="probe_depth") as (drawing, svg):
+    with canvas(width=7.8, height=0.9 + 1.35 * len(rows), name="probe_depth") as (drawing, sheet):
         grid = drawing.subplots(len(rows), len(lambdas), squeeze=False, sharex=True, sharey="row")
         for line, (probe, label_set) in zip(grid, rows, strict=True):
             of_probe = data.filter(probe=probe, label_set=label_set)
             for axes, rlp_lambda in zip(line, lambdas, strict=True):
                 there = pl.col("rlp_lambda").eq_missing(pl.lit(rlp_lambda, pl.Float64))
                 _draw_panel(axes, of_probe.filter(there))
+                _mark_points(sheet, axes, of_probe.filter(there))
             line[0].set_ylabel(_label(probe, label_set, of_probe["metric"][0]), fontsize=8)
         for axes, rlp_lambda in zip(grid[0], lambdas, strict=True):
             axes.set_title("λ = 0" if rlp_lambda is None else f"λ = {format_short(rlp_lambda)}")
@@ -74,7 +77,8 @@ def draw_depth(analysis: Analysis) -> Figure | None:
         name="probe_depth",
         title="What the layers hold",
         caption=_caption(analysis),
-        svg=svg[0],
+        alt=describe_depth(data, _TITLES),
+        svg=sheet.svg,
         data=data,
     )
 
@@ -110,6 +114,19 @@ def _draw_panel(axes: "Axes", data: pl.DataFrame) -> None:
             style = {"color": ARM_COLORS[arm], "marker": ARM_MARKERS[arm], "label": arm}
             _draw_line(axes, rows, linewidth=1.5, markersize=3.5, zorder=3, **style)
     share_axis(axes)
+
+
+def _mark_points(sheet: Sheet, axes: "Axes", data: pl.DataFrame) -> None:
+    """Say what every probe found at every layer."""
+    for row in data.iter_rows(named=True):
+        whose = row["arm"] or _REFERENCES.get(row["source"], {}).get("label", row["source"])
+        ends = [row[name] for name in ("estimate", "ci_low", "ci_high") if row[name] is not None]
+        metric = row["metric"].replace("_", " ")
+        value = f"{metric} {tell_level(row['estimate'], row['ci_low'], row['ci_high'])}"
+        probe = f"{_TITLES.get(row['probe'], row['probe'])} at layer {row['layer']}"
+        where = f" ({row['attach_point']})" * (row["attach_point"] is not None)
+        told = (f"{whose} · {probe}{where}", value, tell_number(row))
+        sheet.mark(axes, [row["layer"]], ends, *told)
 
 
 def _draw_line(axes: "Axes", rows: pl.DataFrame, **style: Any) -> None:

@@ -6,9 +6,11 @@ import polars as pl
 
 from analysis.canvas import INK, MUTED, Figure, canvas
 from analysis.estimators import ESTIMATORS
-from analysis.figure_attribution import MAX_POOLED, PARTS
+from analysis.figure_attribution import MAX_POOLED, PARTS, mark_effects
+from analysis.figure_words import describe_estimators
+from analysis.marks import Sheet
 from analysis.result import Analysis
-from analysis.wording import format_scope, quantity_of
+from analysis.wording import Quantity, format_scope, quantity_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,11 +26,11 @@ def draw_estimators(analysis: Analysis) -> Figure | None:
         return None
     quantity = quantity_of(analysis.outcome)
     scopes = data["rlp_lambda"].unique(maintain_order=True).to_list()
-    with canvas(width=7.6, height=1.2 + 0.55 * len(names), name="estimators") as (drawing, svg):
+    with canvas(width=7.6, height=1.2 + 0.55 * len(names), name="estimators") as (drawing, sheet):
         grid = drawing.subplots(1, len(scopes), squeeze=False, sharex=True, sharey=True)
         for axes, scope in zip(grid[0], scopes, strict=True):
             there = pl.col("rlp_lambda").eq_missing(pl.lit(scope, pl.Float64))
-            _draw_panel(axes, data.filter(there), names, factor=quantity.factor)
+            _draw_panel(axes, data.filter(there), names, sheet=sheet, quantity=quantity)
             axes.set_title(format_scope(scope))
             axes.set_xlabel(f"effect, {quantity.unit}" if quantity.unit else "effect")
         handles, labels = grid[0][0].get_legend_handles_labels()
@@ -40,12 +42,16 @@ def draw_estimators(analysis: Analysis) -> Figure | None:
         "over seeds. Estimators pool the cells that they have a value in, which may differ, and do "
         "not all estimate the same thing: arms and block_mean split by term, matched, curve and "
         "alignment by mechanism, sham by what there is to unlearn.",
-        svg=svg[0],
+        alt=describe_estimators(data, quantity),
+        svg=sheet.svg,
         data=data,
     )
 
 
-def _draw_panel(axes: "Axes", data: pl.DataFrame, names: list[str], *, factor: float) -> None:
+def _draw_panel(
+    axes: "Axes", data: pl.DataFrame, names: list[str], *, sheet: Sheet, quantity: Quantity
+) -> None:
+    factor = quantity.factor
     for number, (effect, (_, color, marker)) in enumerate(PARTS.items()):
         rows = data.filter(pl.col("effect") == effect)
         places = [names.index(name) + 0.2 * (number - 1) for name in rows["estimator"]]
@@ -56,6 +62,8 @@ def _draw_panel(axes: "Axes", data: pl.DataFrame, names: list[str], *, factor: f
         axes.scatter(
             estimate, places, color=color, marker=marker, s=20, zorder=3, label=_LABELS[effect]
         )
+        told = rows.with_columns(label="estimator")
+        mark_effects(sheet, axes, told, places, quantity=quantity)
     axes.axvline(0, color=MUTED, linewidth=1)
     axes.set_yticks(range(len(names)), names, color=INK)
     axes.set_ylim(len(names) - 0.5, -0.5)

@@ -3,14 +3,18 @@
 Over a grid lie lines of equal equivalent learning rate κη (`figure_contours`).
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
 
 from analysis.canvas import MUTED, PAPER, Figure, canvas, log_axis, spread_out
+from analysis.cells import of_one_cell
 from analysis.figure_contours import CONTOURS, DARK, draw_contours, tell_contours
+from analysis.figure_words import describe_map, tell_level, tell_number
 from analysis.intervals import Floats
+from analysis.marks import Sheet
 from analysis.optimizers import normalizing_optimizers
 from analysis.pairing import CONTROL, REGULARIZED_ARMS
 from analysis.result import Analysis
@@ -25,6 +29,9 @@ MAX_GRID = 12
 
 Extend = Literal["min", "max", "neither"]
 """Which end of a colour scale values lie beyond."""
+
+_EVEN_LUMINANCE = 0.179
+"""Luminance on which black and white stand out alike, by 4.6 to 1 (WCAG 2.2)."""
 
 MAX_LRS = 500
 """Values of lr drawn at all, evenly chosen where there are more."""
@@ -47,13 +54,14 @@ def draw_heat_map(analysis: Analysis, metric: str, *, name: str, color_map: str)
     num_rows = -(-len(arms) // num_columns)
     panel_height = max(1.2, 0.34 * len(lambdas)) if is_grid else 2.4
     height = num_rows * (panel_height + 0.7)
-    with canvas(width=7.8, height=height, name=name) as (drawing, svg):
+    with canvas(width=7.8, height=height, name=name) as (drawing, sheet):
         grid = drawing.subplots(num_rows, num_columns, squeeze=False, sharex=True, sharey=True)
         for axes, arm in zip(grid.flat, arms, strict=False):
             panel = data.filter(pl.col("arm") == arm)
             draw = _draw_grid if is_grid else _draw_points
             shown = draw(axes, panel, (lrs, lambdas), limits=(low, high), color_map=color_map)
             axes.set_title(arm)
+            _mark_cells(sheet, axes, panel, (lrs, lambdas) if is_grid else None, quantity.noun)
         _label_panels(grid, num_panels=len(arms))
         bar = drawing.colorbar(shown, ax=grid, fraction=0.03, pad=0.01, aspect=30, extend=extend)
         bar.outline.set_visible(False)
@@ -62,14 +70,15 @@ def draw_heat_map(analysis: Analysis, metric: str, *, name: str, color_map: str)
     contours = tell_contours(
         is_grid=is_grid,
         is_known=data["equivalent_lr"].count() > 0,
-        is_drawn=CONTOURS in svg[0],
+        is_drawn=CONTOURS in sheet.svg,
         normalizing=normalizing_optimizers(analysis.trials),
     )
     return Figure(
         name=name,
         title=f"{quantity.noun.capitalize()} over lr and λ",
         caption=_caption(analysis, metric, is_grid=is_grid, extend=extend, contours=contours),
-        svg=svg[0],
+        alt=describe_map(data, quantity.noun),
+        svg=sheet.svg,
         data=data,
     )
 
@@ -103,8 +112,8 @@ def color_limits(values: pl.Series) -> tuple[float, float, Extend]:
 def heat_map_data(analysis: Analysis, metric: str) -> pl.DataFrame:
     """Return one row an arm, lr and λ, over further cell columns.
 
-    Columns: `value`, the metric's mean; `num_cells`; `equivalent_lr`, the mean of κη over cells
-    where it is above 0, null where there is none.
+    Columns: `value`, the metric's mean; what it stands on (`cells.of_one_cell`); `equivalent_lr`,
+    the mean of κη over cells where it is above 0, null where there is none.
     """
     cells = analysis.cells.drop_nulls(metric)
     regularized = cells.filter(pl.col("arm").is_in(REGULARIZED_ARMS) & (pl.col("rlp_lambda") > 0))
@@ -118,7 +127,7 @@ def heat_map_data(analysis: Analysis, metric: str) -> pl.DataFrame:
         .group_by("arm", "lr", "rlp_lambda")
         .agg(
             value=pl.col(metric).mean(),
-            num_cells=pl.len(),
+            **of_one_cell(metric),
             equivalent_lr=equivalent_lr.filter(equivalent_lr > 0).mean(),
         )
         .sort("arm", "rlp_lambda", "lr")
@@ -132,6 +141,14 @@ def _on_grid(panel: pl.DataFrame, column: str, ticks: tuple[list[float], list[fl
     for row in panel.drop_nulls(column).iter_rows(named=True):
         values[lambdas.index(row["rlp_lambda"]), lrs.index(row["lr"])] = row[column]
     return values
+
+
+def luminance(rgb: Sequence[float]) -> float:
+    """Return the relative luminance of an sRGB colour, 0 black to 1 white (WCAG 2.2)."""
+    linear = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb)
+    return sum(
+        weight * channel for weight, channel in zip((0.2126, 0.7152, 0.0722), linear, strict=True)
+    )
 
 
 def _draw_grid(
@@ -158,8 +175,7 @@ def _draw_grid(
     for (row_index, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             cell = mesh.to_rgba(np.asarray(value))
-            is_light = 0.3 * cell[0] + 0.59 * cell[1] + 0.11 * cell[2] > 0.5
-            color = DARK if is_light else "#ffffff"
+            color = DARK if luminance(tuple(map(float, cell[:3]))) > _EVEN_LUMINANCE else "#ffffff"
             place = (column + 0.5, row_index + 0.5)
             text = f"{value:.{digits}f}"
             under = {"facecolor": cell, "edgecolor": "none", "pad": 0.8}  # lines stop at numbers
@@ -169,6 +185,26 @@ def _draw_grid(
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     return mesh
+
+
+def _mark_cells(
+    sheet: Sheet,
+    axes: "Axes",
+    panel: pl.DataFrame,
+    ticks: tuple[list[float], list[float]] | None,
+    noun: str,
+) -> None:
+    """Say every cell's value; `ticks` are lr and λ of a grid, None where the cells are points."""
+    for row in panel.iter_rows(named=True):
+        xs, ys = [row["lr"]], [row["rlp_lambda"]]
+        if ticks is not None:
+            column, line = ticks[0].index(row["lr"]), ticks[1].index(row["rlp_lambda"])
+            xs, ys = [column + 0.1, column + 0.9], [line + 0.1, line + 0.9]
+        name = f"{row['arm']} · lr {format_short(row['lr'])} · λ {format_short(row['rlp_lambda'])}"
+        equivalent = row["equivalent_lr"]
+        pull = "" if equivalent is None else f"equivalent lr κη {format_short(equivalent)}"
+        value = f"{noun} {tell_level(row['value'], row['ci_low'], row['ci_high'])}"
+        sheet.mark(axes, xs, ys, name, value, tell_number(row), pull)
 
 
 def _draw_points(

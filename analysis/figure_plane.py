@@ -14,6 +14,8 @@ from analysis.canvas import (
     spread_out,
 )
 from analysis.cells import ARM_ORDER
+from analysis.figure_words import describe_plane, tell_level, tell_number
+from analysis.marks import Sheet
 from analysis.pairing import CONTROL, REGULARIZED_ARMS
 from analysis.result import Analysis
 from analysis.wording import format_short, quantity_of
@@ -38,10 +40,12 @@ def draw_plane(analysis: Analysis) -> Figure | None:
     num_columns = min(2, len(lambdas))
     num_rows = -(-len(lambdas) // num_columns)
     height = 0.6 + 3.0 * num_rows
-    with canvas(width=3.8 * num_columns, height=height, name="plane") as (drawing, svg):
+    with canvas(width=3.8 * num_columns, height=height, name="plane") as (drawing, sheet):
         grid = drawing.subplots(num_rows, num_columns, squeeze=False, sharex=True)
         for axes, rlp_lambda in zip(grid.flat, lambdas, strict=False):
-            _draw_plane(axes, data.filter(pl.col("rlp_lambda") == rlp_lambda))
+            here = data.filter(pl.col("rlp_lambda") == rlp_lambda)
+            _draw_plane(axes, here)
+            _mark_cells(sheet, axes, here, quantity.noun)
             axes.set_title(f"λ = {format_short(rlp_lambda)}")
             axes.set_xlabel("memorization (0 chance, 1 perfect recall)")
             axes.set_ylabel(f"{quantity.noun}")
@@ -55,7 +59,8 @@ def draw_plane(analysis: Analysis) -> Figure | None:
         caption="Means over seeds. Each arrow leads from a cell's control to one of its arms: left "
         "is less memorization, up is a higher value. Cells differ in lr and whatever else varies; "
         f"of more than {MAX_CELLS}, every n-th is drawn.",
-        svg=svg[0],
+        alt=describe_plane(data, analysis.outcome),
+        svg=sheet.svg,
         data=data,
     )
 
@@ -85,16 +90,43 @@ def _draw_plane(axes: "Axes", data: pl.DataFrame) -> None:
     share_axis(axes, which="x")
 
 
+def _mark_cells(sheet: Sheet, axes: "Axes", data: pl.DataFrame, noun: str) -> None:
+    """Say both values of every arm and of its control."""
+    controls = data.unique([f"{name}_control" for name in "xy"], maintain_order=True).to_dicts()
+    points = [(row, CONTROL, "_control") for row in controls]
+    points += [(row, row["arm"], "") for row in data.to_dicts()]
+    for row, arm, end in points:
+        x, y = (
+            tell_level(row[f"{axis}{end}"], row[f"{axis}_low{end}"], row[f"{axis}_high{end}"])
+            for axis in "xy"
+        )
+        number = tell_number({"num_trials": row[f"num_trials{end}"]})
+        name = f"{arm} · lr {format_short(row['lr'])}"
+        values = (f"{noun} {y}", f"memorization {x}", number)
+        sheet.mark(axes, [row[f"x{end}"]], [row[f"y{end}"]], name, *values)
+
+
 def plane_data(analysis: Analysis) -> pl.DataFrame:
-    """Return what the plane draws: one row a cell and regularized arm, with its control's place."""
+    """Return what the plane draws: one row a cell and regularized arm, with its control's place.
+
+    `x` is memorization, `y` the outcome, each with `_low` and `_high`, the ends of its interval;
+    with `num_trials`, and all of these of the control with `_control` behind the name.
+    """
     cells = analysis.cells
     names = cells.columns[: cells.columns.index("arm")]
     base = [name for name in names if name != "rlp_lambda"]
-    points = cells.select(*names, "arm", x="memorization", y=analysis.outcome).drop_nulls(
+    metrics = {"x": "memorization", "y": analysis.outcome}
+    values = {axis: pl.col(metric) for axis, metric in metrics.items()}
+    ends = {
+        f"{axis}_{end}": pl.col(f"{metric}_ci_{end}")
+        for axis, metric in metrics.items()
+        for end in ("low", "high")
+    }
+    points = cells.select(*names, "arm", **values, **ends, num_trials="num_trials").drop_nulls(
         ["x", "y"]
     )
-    values = points.filter(pl.col("rlp_lambda") > 0)["rlp_lambda"].unique().sort().to_list()
-    lambdas = spread_out(values, MAX_PANELS)
+    swept = points.filter(pl.col("rlp_lambda") > 0)["rlp_lambda"].unique().sort().to_list()
+    lambdas = spread_out(swept, MAX_PANELS)
     bases = points.select(base).unique().sort(base, nulls_last=True)
     points = points.join(
         bases.gather_every(-(-len(bases) // MAX_CELLS) or 1), on=base, how="semi", nulls_equal=True

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from analysis.canvas import ARM_COLORS, Figure, canvas, log_axis
+from analysis.figure_words import describe_scores, tell_level
+from analysis.marks import Sheet
 from analysis.memorization import Memorization, controls_first, name_cell, varying_names
 from analysis.result import Analysis
 
@@ -32,12 +34,13 @@ def draw_scores(analysis: Analysis) -> Figure | None:
         return None
     varying = varying_names(memorization.comparison)
     data = pl.concat([_bins(memorization, row, name_cell(row, varying)) for row in cells])
-    with canvas(width=7.6, height=0.4 + 2.7 * len(cells), name="scores") as (drawing, svg):
+    with canvas(width=7.6, height=0.4 + 2.7 * len(cells), name="scores") as (drawing, sheet):
         grid = drawing.subplots(len(cells), 2, squeeze=False)
         for (left, right), name in zip(grid, data["cell"].unique(maintain_order=True), strict=True):
             rows = data.filter(pl.col("cell") == name)
             _draw_counts(left, rows)
             _draw_confidence(right, rows)
+            _mark_bins(sheet, left, right, rows)
             left.set_title(name)
     bound = max(row["se_bound"] for row in cells)
     return Figure(
@@ -47,7 +50,8 @@ def draw_scores(analysis: Analysis) -> Figure | None:
         "a sample's own random label, by score, with 95 % intervals over the samples of a "
         f"bin. The standard error of one score is at most {bound:.2f}: a score of that size is no "
         "sign of memory by itself.",
-        svg=svg[0],
+        alt=describe_scores(data, _LABELS),
+        svg=sheet.svg,
         data=data,
     )
 
@@ -115,6 +119,24 @@ def _draw_confidence(axes: "Axes", rows: pl.DataFrame) -> None:
         )
     axes.set_xlabel("memorization score")
     axes.set_ylabel("random-label confidence")
+
+
+def _mark_bins(sheet: Sheet, left: "Axes", right: "Axes", rows: pl.DataFrame) -> None:
+    """Say what every bin holds, on the left how many, on the right the confidence."""
+    for axes in (left, right):
+        for row in rows.iter_rows(named=True):
+            score, confidence = row["memorization_score"], row["rlp_confidence"]
+            name = f"{_LABELS[row['is_planted']]} · score {score - 1 / NUM_BINS:.2f} to "
+            name += f"{score + 1 / NUM_BINS:.2f}"
+            number = f"n = {row['num_samples']} sample{'s' * (row['num_samples'] != 1)}"
+            if axes is left:
+                width = 0.46 / NUM_BINS * (1 if row["is_planted"] else -1)
+                sheet.mark(axes, [score + width], [0.5, row["num_samples"]], name, number)
+            elif confidence is not None:
+                half = 1.96 * (row["rlp_confidence_se"] or 0.0)
+                value = tell_level(confidence, confidence - half, confidence + half)
+                ends = [confidence - half, confidence + half]
+                sheet.mark(axes, [score], ends, name, f"confidence {value}", number)
 
 
 def _color(*, is_planted: bool) -> str:

@@ -1,10 +1,13 @@
 """The shift: the regularized row over lr, and over the learning rate that it amounts to."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from analysis.canvas import ARM_COLORS, Figure, canvas, log_axis, spread_out
+from analysis.cells import of_one_cell
+from analysis.figure_words import describe_shift, tell_level, tell_number
+from analysis.marks import Sheet
 from analysis.pairing import CONTROL, EXTRACTOR_SCALE
 from analysis.result import Analysis
 from analysis.wording import format_short, quantity_of
@@ -27,11 +30,14 @@ def draw_shift(analysis: Analysis) -> Figure | None:
         return None
     quantity = quantity_of(analysis.outcome)
     lambdas = data["rlp_lambda"].drop_nulls().unique().sort().to_list()
-    with canvas(width=7.8, height=3.0, name="shift") as (drawing, svg):
+    with canvas(width=7.8, height=3.0, name="shift") as (drawing, sheet):
         grid = drawing.subplots(1, len(lambdas), squeeze=False, sharex=True, sharey=True)
         for axes, rlp_lambda in zip(grid[0], lambdas, strict=True):
             full = data.filter(pl.col("rlp_lambda") == rlp_lambda)
-            _draw_panel(axes, data.filter(pl.col("arm") == CONTROL), full)
+            control = data.filter(pl.col("arm") == CONTROL)
+            _draw_panel(axes, control, full)
+            for row in (*control.to_dicts(), *full.to_dicts()):
+                _mark(sheet, axes, row, quantity.noun)
             axes.set_title(f"λ = {format_short(rlp_lambda)}")
             axes.set_xlabel("lr")
         grid[0][0].set_ylabel(quantity.noun)
@@ -43,7 +49,8 @@ def draw_shift(analysis: Analysis) -> Figure | None:
         caption="Means over seeds and whatever else varies. If the regularizer acted as another "
         "learning rate and nothing else, full at its equivalent learning rate κη would lie on the "
         "control's curve; what is above or below it is not a learning rate's.",
-        svg=svg[0],
+        alt=describe_shift(data, quantity.noun),
+        svg=sheet.svg,
         data=data,
     )
 
@@ -74,8 +81,22 @@ def _draw_panel(axes: "Axes", control: pl.DataFrame, full: pl.DataFrame) -> None
     log_axis(axes)
 
 
+def _mark(sheet: Sheet, axes: "Axes", row: dict[str, Any], noun: str) -> None:
+    """Say a point's value where it was trained, and where it would lie as a learning rate."""
+    value = f"{noun} {tell_level(row['value'], row['ci_low'], row['ci_high'])}"
+    told = (value, tell_number(row))
+    name = f"{row['arm']} · lr {format_short(row['lr'])}"
+    sheet.mark(axes, [row["lr"]], [row["value"]], name, *told)
+    if row["arm"] == _FULL and (row["equivalent_lr"] or 0.0) > 0:
+        moved = f"{name} · κ · lr = {format_short(row['equivalent_lr'])}"
+        sheet.mark(axes, [row["equivalent_lr"]], [row["value"]], moved, *told)
+
+
 def shift_data(analysis: Analysis) -> pl.DataFrame:
-    """Return one row an arm, λ and lr: `value`, and the `equivalent_lr` of full."""
+    """Return one row an arm, λ and lr: `value`, and the `equivalent_lr` of full.
+
+    Of a single cell also its interval, `ci_low` and `ci_high`; `num_cells`, `num_trials`.
+    """
     cells = analysis.cells.filter(pl.col("arm").is_in([CONTROL, _FULL])).drop_nulls(
         analysis.outcome
     )
@@ -95,6 +116,10 @@ def shift_data(analysis: Analysis) -> pl.DataFrame:
     return (
         drawn.with_columns(rlp_lambda=pl.when(pl.col("arm") == _FULL).then("rlp_lambda"))
         .group_by("arm", "rlp_lambda", "lr")
-        .agg(value=pl.col(analysis.outcome).mean(), equivalent_lr=pl.col("equivalent_lr").mean())
+        .agg(
+            value=pl.col(analysis.outcome).mean(),
+            equivalent_lr=pl.col("equivalent_lr").mean(),
+            **of_one_cell(analysis.outcome),
+        )
         .sort("arm", "rlp_lambda", "lr")
     )

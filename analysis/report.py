@@ -11,11 +11,12 @@ from typing import Any
 
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from analysis.canvas import Figure, inline_svg
 from analysis.memorization_table import comparison_table
 from analysis.methods import write_methods
+from analysis.reading import write_reading
 from analysis.report_script import SCRIPT, hash_of
 from analysis.report_tables import (
     EFFECT_LABELS,
@@ -63,6 +64,7 @@ def render_report(analysis: Analysis, figures: Sequence[Figure]) -> str:
         probed=probes_table(analysis) if analysis.probed is not None else None,
         memorization=_memorization(analysis),
         methods=write_methods(analysis),
+        reading=write_reading(analysis),
         script=Markup(SCRIPT),
         script_hash=hash_of(SCRIPT),
     )
@@ -77,7 +79,17 @@ def _template() -> Template:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    environment.filters["code"] = _as_code
     return environment.get_template("report.html.j2")
+
+
+def _as_code(text: str) -> Markup:
+    """Return a text whose words in backticks are set as code; other backticks stay."""
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:
+        return escape(text)
+    coded = [Markup("<code>{}</code>").format(p) if n % 2 else p for n, p in enumerate(parts)]
+    return Markup("").join(coded)
 
 
 def _tiles(analysis: Analysis) -> list[dict[str, Any]]:

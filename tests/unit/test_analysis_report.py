@@ -1,11 +1,13 @@
 """Files and report of an analysis: what is written, and that nothing is fetched or injected."""
 
+import html
 import re
 
 import polars as pl
 import pytest
 from analysis_frames import ARMS, make_epochs, make_trials, where_arm, write_directory
 
+from analysis.canvas import canvas
 from analysis.estimators import EFFECTS_OF_CONTRACT, ESTIMATORS
 from analysis.figure_attribution import draw_attribution
 from analysis.figure_curves import draw_curves
@@ -13,6 +15,7 @@ from analysis.figure_maps import color_limits, draw_heat_map
 from analysis.figure_plane import draw_plane
 from analysis.load import load_trials
 from analysis.pairing import ARMS as EVERY_ARM
+from analysis.reading import write_reading
 from analysis.report import render_report
 from analysis.report_script import SCRIPT
 from analysis.result import build_analysis
@@ -101,8 +104,62 @@ def test_report_describes_every_figure(page):
 
     assert len(figures) == 5
     for name, figure in figures:
-        assert f'role="img" tabindex="0" aria-labelledby="title-{name}"' in figure
-        assert re.search(rf"<figcaption id=\"caption-{name}\">\S", figure)
+        assert f'role="group" tabindex="0" aria-labelledby="title-{name}"' in figure
+        assert re.search(r"<svg role=\"img\" aria-label=\"[^\"]*\d[^\"]*\"", figure)
+        assert re.search(r"<figcaption>\S", figure)
+
+
+def test_marks_of_a_drawing_tell_value_interval_and_number(tmp_path):
+    figure = draw_attribution(analysis_of(tmp_path, noisy(make_trials(seeds=(0, 1, 2)))))
+
+    titles = re.findall(r"<title>([^<]+)</title>", figure.svg)
+
+    assert len(titles) == len(figure.data)
+    number = r"[+−][\d.]+"
+    told = rf"pooled, λ 1 · class term\n{number} points \[{number}, {number}\]\nn = 3 seeds"
+    assert re.fullmatch(told, html.unescape(titles[0]))
+    assert "pooled, λ 1: total (full − control) " in figure.alt
+
+
+def test_a_mark_lies_where_its_value_is_drawn():
+    with canvas(width=4, height=2, name="place") as (drawing, sheet):
+        axes = drawing.add_subplot()
+        axes.plot([0, 1, 2], [3, 4, 7], gid="line")
+        sheet.mark(axes, [2], [7], "the last")
+        sheet.mark(axes, [9], [5], "beyond the panel")
+
+    line = re.search(r"<g id=\"line\">\s*<path d=\"[^\"]*L ([\d.]+) ([\d.]+)", sheet.svg)
+    first, beyond = re.findall(
+        r"<rect x=\"([\d.]+)\" y=\"([\d.]+)\" width=\"10.0\" height=\"10.0\">", sheet.svg
+    )
+    ends = [float(number) for number in re.findall(r"L ([\d.]+) ([\d.]+)", line[0])[-1]]
+    assert [float(number) + 5 for number in first] == pytest.approx(ends, abs=0.1)
+    assert ends[0] < float(beyond[0]) + 5 < 288
+
+
+def test_report_says_how_to_read_it_on_its_own_numbers(tmp_path):
+    analysis = analysis_of(tmp_path, noisy(make_trials(lambdas=(1.0, 10.0), seeds=(0, 1, 2))))
+
+    steps = dict(write_reading(analysis))
+
+    pooled = analysis.effects_pooled.filter(
+        f("outcome") == "test_accuracy", f("estimator") == "arms", f("rlp_lambda") == 10.0
+    )
+    total = pooled.filter(f("effect") == "effect_total")["estimate"][0]
+    assert (
+        f"at λ = 10 it is {100 * total:+.2f} points [".replace("-", "−")
+        in (steps["Is there an effect"])
+    )
+    assert steps["Which part carries it"].count("+") >= 1
+    assert render_report(analysis, []).count(steps["Which part carries it"]) == 1
+
+
+def test_report_of_trials_that_cannot_be_separated_says_how_to_read_the_rest(tmp_path):
+    analysis = analysis_of(tmp_path, make_trials(arms=("control",)))
+
+    leads = [step.lead for step in write_reading(analysis)]
+
+    assert leads == ["What was compared", "How far it goes"]
 
 
 def test_drawing_again_gives_the_same_bytes(analyzed):

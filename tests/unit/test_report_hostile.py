@@ -20,7 +20,7 @@ from rlp_sweeps.cli import main
 from rlp_sweeps.cli.options import say
 
 f = pl.col
-VOID = {"meta", "br", "path", "use", "line", "rect"}
+VOID = {"meta", "br", "path", "use", "line"}
 ATTACK = (
     "</script></style></title></svg>-->]]><script>alert(1)</script><img src=x onerror=alert(1)>"
 )
@@ -139,7 +139,7 @@ def test_a_hostile_text_within_a_drawing_leaves_the_drawing_whole() -> None:
     svg = (
         f'<?xml version="1.0"?><svg xmlns="x"><g id="a"><text>{escaped}</text></g><g id="b"/></svg>'
     )
-    figure = Figure(name="n", title="", caption="", svg=svg, data=pl.DataFrame())
+    figure = Figure(name="n", title="", caption="", alt=HOSTILE, svg=svg, data=pl.DataFrame())
 
     drawing = Page(inline_svg(figure))
 
