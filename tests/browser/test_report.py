@@ -2,10 +2,8 @@
 
 import base64
 import http.server
-import itertools
 import json
 import re
-import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -13,59 +11,17 @@ from typing import ClassVar
 
 import polars as pl
 import pytest
+from chromium import QUIET
+from report_frames import LEVELS
 
 from analysis.canvas import ARM_COLORS
-from analysis.tables import analyze
 
 pytestmark = pytest.mark.slow
 
-LEVELS = {"control": 0.9, "full": 0.85, "class_term": 0.92, "uniform_term": 0.84, "sham": 0.91}
-QUIET = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-)
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    """Return the report of a small sweep with epochs."""
-    directory = tmp_path_factory.mktemp("sweep")
-    points = itertools.product(LEVELS, (0.1, 1.0), (0, 1))
-    trials = pl.DataFrame(list(points), schema=["arm", "lr", "seed"], orient="row").with_columns(
-        trial_id=pl.format("{}-{}-{}", "arm", "lr", "seed"),
-        status=pl.lit("completed"),
-        rlp_lambda=pl.when(pl.col("arm") == "control").then(0.0).otherwise(10.0),
-        label_smoothing=0.0,
-        num_random_labels=10,
-        train_accuracy=0.99,
-        val_accuracy=0.9,
-        test_accuracy=pl.col("arm").replace_strict(LEVELS) + pl.col("seed") * pl.col("lr") / 50,
-        test_loss=0.3,
-        random_label_accuracy=pl.col("arm").replace_strict(LEVELS) ** 2,
-        lr_multiplier=pl.lit(None, pl.Float64),
-    )
-    epochs = trials.join(pl.DataFrame({"epoch": [1, 2, 3]}), how="cross")
-    for name, frame in {"trials": trials, "epochs": epochs}.items():
-        (directory / name).mkdir()
-        frame.write_parquet(directory / name / "part.parquet")
-    analyze([directory])
-    return directory / "analysis" / "report.html"
-
 
 @pytest.fixture
-def browse(tmp_path):
+def browse(tmp_path, chromium):
     """Return a function that opens a page in Chromium with further flags; gives its stdout."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    chromium = next(filter(None, map(shutil.which, names)), None)
-    if chromium is None:
-        pytest.skip("there is no Chromium to open the report in")
 
     def open_page(page: str, *flags: str) -> str:
         profile = f"--user-data-dir={tmp_path / 'profile'}"
@@ -88,7 +44,7 @@ def test_report_is_parsed_with_all_its_figures_and_sections(report, browse):
     page = browse(report.as_uri(), "--dump-dom")
 
     assert page.count("<figure id=") == page.count("<svg ") == 6
-    for section in ("verdict", "trials", "figures", "tables", "methods", "reading"):
+    for section in ("verdict", "trials", "figures", "tables", "methods", "reading", "terms"):
         assert f'<section id="{section}"' in page
 
 
