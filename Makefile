@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-fast test-faults test-gpu check fix bench docs lock
+.PHONY: help setup demo test coverage test-fast test-faults test-gpu check fix bench docs site lock
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -61,8 +61,12 @@ fix: setup  ## format and repair
 bench: setup  ## the table of ratios
 	$(BIN)/python -m benchmarks
 
-docs: setup  ## docs/results.md from schema.py
+docs: setup  ## docs/results.md from schema.py, docs/reference/cli.md from the command line
 	$(BIN)/python -m rlp_sweeps.schema > docs/results.md
+	$(BIN)/python -m typer rlp_sweeps.cli.app utils docs --name rlp-sweeps > docs/reference/cli.md
+
+site: setup  ## the documentation as pages, in build/site; fetches nothing
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock: setup  ## requirements.lock from pyproject.toml: hashes, no index addresses
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra postgresql --extra s3 --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --quiet --output-file requirements.lock
