@@ -149,10 +149,12 @@ class OneSweep:
         yield from self._checked_at_the_end()
 
     def _has_ended(self) -> bool:
-        """Whether the last driver has ended by itself, with a row for every trial."""
+        """Whether the last driver has let go of the sweep, with a row for every trial."""
         attempts = self._sweep.attempts
         if not attempts or not attempts[-1].is_over:
             return False
+        if (self._sweep.directory / "driver.json").exists():
+            return False  # Ray has ended it, with the status of a sweep that has failed trials
         return attempts[-1].process.returncode in (0, 1) and self._sweep.is_complete
 
     def _next_kind(self) -> str | None:

@@ -140,9 +140,10 @@ class RayExecutor:
     ) -> Iterator[int]:
         """Connect to the cluster or start one; should it go away, say how to resume."""
         with (
+            farewell(directory.path, address=options.address) as watch,
             ray_session(options, resources) as slots,
-            farewell(directory.path, address=options.address),
         ):
+            watch()
             yield slots
 
     def run(self, attempt: "Attempt", progress: ProgressListener) -> AttemptLog:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _DONE = b"done"
@@ -19,34 +19,43 @@ _STOPPING_S = 10.0  # from a cluster's first lost connection to its end
 
 
 @contextlib.contextmanager
-def farewell(directory: Path, *, address: str | None) -> Iterator[None]:
+def farewell(directory: Path, *, address: str | None) -> Iterator[Callable[[], None]]:
     """Say on stderr how to resume, should Ray end this process within the block.
 
-    A driver that ends in any other way has its own words, so that nothing is added to them. This
-    process must be connected to its cluster.
+    A driver that ends in any other way has its own words, so that nothing is added to them.
 
     Args:
         directory: The run directory that the sentence names.
         address: The cluster's address as the user gave it; None: the sweep's own cluster.
+
+    Yields:
+        What starts the witness; to be called once this process is connected to its cluster. The
+        block holds the connection's end too: Ray may end the process in the midst of it.
     """
+    witnesses: list[subprocess.Popen[bytes]] = []
+    try:
+        yield lambda: witnesses.append(_witness(directory, address))
+    finally:
+        for witness in witnesses:
+            with contextlib.suppress(BrokenPipeError):  # somebody has killed it
+                witness.communicate(_DONE)
+
+
+def _witness(directory: Path, address: str | None) -> "subprocess.Popen[bytes]":
+    """Start the process that waits beside this one, which is connected to a cluster."""
     import ray
 
     context = ray.get_runtime_context()
     here = context.get_node_id()
     nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray gives no types
     (raylet,) = (node["RayletSocketName"] for node in nodes if node["NodeID"] == here)
-    witness = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-I", "-S", __file__, raylet, context.gcs_address, str(directory)]
         + ([] if address is None else [address]),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for the driver
     )
-    try:
-        yield
-    finally:
-        with contextlib.suppress(BrokenPipeError):  # somebody has killed it
-            witness.communicate(_DONE)
 
 
 def sentence_of(directory: str, address: str | None) -> str:

@@ -5,11 +5,14 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from rlp_sweeps.errors import ClusterError
-from rlp_sweeps.orchestration import farewell
+from rlp_sweeps.orchestration import executor, farewell
+from rlp_sweeps.orchestration.executor import RayExecutor
+from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.resources import GroupResources
 
 
@@ -96,3 +99,22 @@ def test_farewell_to_a_cluster_of_its_own_names_no_address():
 
     assert said.startswith("rlp-sweeps: this sweep's driver and its own Ray cluster were ended")
     assert "`rlp-sweeps resume runs/a` goes on" in said
+
+
+def test_farewell_waits_until_the_connection_to_the_cluster_has_ended(monkeypatch):
+    events = []
+
+    @contextlib.contextmanager
+    def session(*_args):
+        yield 1
+        events.append("ray has ended")
+
+    witness = SimpleNamespace(communicate=events.append)
+    monkeypatch.setattr(executor, "ray_session", session)
+    monkeypatch.setattr(farewell, "_witness", lambda *_args: witness)
+    directory = SimpleNamespace(path=Path("runs/a"))
+
+    with RayExecutor().session(RunOptions(), GroupResources(num_cpus=1, num_gpus=0), directory):
+        events.append("trained")
+
+    assert events == ["trained", "ray has ended", b"done"]
