@@ -1,6 +1,5 @@
 """SQL over the tables of a run directory, read-only."""
 
-import difflib
 import json
 import math
 import re
@@ -19,12 +18,13 @@ from analysis.border import (
     scan_raw,
 )
 from analysis.mirror import local_directories, object_sizes
+from analysis.query_words import explain
 from analysis.sql_guard import check_reads_only
 from rlp_sweeps.errors import QueryError, RunDirectoryError, SchemaError
 from rlp_sweeps.stores import as_path, is_remote
 
-Format = Literal["table", "csv", "json", "parquet"]
-FORMATS: tuple[Format, ...] = ("table", "csv", "json", "parquet")
+Format = Literal["table", "csv", "json", "markdown", "parquet"]
+FORMATS: tuple[Format, ...] = ("table", "csv", "json", "markdown", "parquet")
 
 PART_TABLES = {
     "trials": ["trial_id"],
@@ -43,8 +43,6 @@ RESULT_TABLES = (
     *("memorization_scores", "influences", "score_comparison"),
 )
 """Tables that an analysis writes, by file name without its end."""
-
-_RESOLUTION_LINE = "Resolved plan until failure"
 
 
 @rereads
@@ -102,7 +100,7 @@ def run_sql(
         return pl.SQLContext(dict(tables)).execute(sql, eager=True)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         names = list(tables) if known is None else known()
-        raise _explained(error, sql, tables, names) from error
+        raise explain(error, sql, tables, known=names, results=RESULT_TABLES) from error
 
 
 def table_names(directory: Path) -> list[str]:
@@ -170,31 +168,11 @@ def _unique(frame: pl.LazyFrame, key: list[str], schema: pl.Schema) -> pl.LazyFr
     return frame.unique(key, keep="first", maintain_order=True)
 
 
-def _explained(
-    error: BaseException, sql: str, tables: Mapping[str, pl.LazyFrame], known: Sequence[str]
-) -> QueryError:
-    reason = str(error).split(_RESOLUTION_LINE)[0].strip().splitlines()[0].rstrip(".")
-    hint = ""
-    if isinstance(error, pl.exceptions.ColumnNotFoundError):
-        named = {name: frame for name, frame in tables.items() if re.search(rf"\b{name}\b", sql)}
-        hint = _near_columns(reason, named or tables)
-        reason = reason.split(";")[0]
-    elif missing := [name for name in RESULT_TABLES if f"'{name}'" in reason]:
-        hint = f" `rlp-sweeps analyze` writes {missing[0]!r}."
-    return QueryError(f"the query must be valid SQL, but {reason}. Tables: {list(known)}.{hint}")
-
-
-def _near_columns(reason: str, tables: Mapping[str, pl.LazyFrame]) -> str:
-    names = sorted({name for frame in tables.values() for name in frame.collect_schema()})
-    wanted = re.search(r'"([^"]+)"', reason)
-    near = difflib.get_close_matches(wanted.group(1), names, n=5, cutoff=0.5) if wanted else []
-    return f" Columns near that name: {near}." if near else f" Columns: {names}."
-
-
 def format_frame(frame: pl.DataFrame, fmt: str) -> str | bytes:
-    """Return a frame as text (``table``, ``csv``, ``json``: one object a row) or Parquet bytes.
+    """Return a frame as text, or as Parquet bytes.
 
-    Numbers that are not finite become null in JSON.
+    Text is ``table``, ``csv``, ``json`` (one object a row; numbers that are not finite become
+    null) or ``markdown`` (a table of GitHub's, numbers unrounded).
 
     Raises:
         QueryError: The format is unknown.
@@ -204,6 +182,8 @@ def format_frame(frame: pl.DataFrame, fmt: str) -> str | bytes:
     if fmt == "json":
         rows = [{k: _json_value(v) for k, v in row.items()} for row in frame.iter_rows(named=True)]
         return json.dumps(rows, ensure_ascii=False, indent=2)
+    if fmt == "markdown":
+        return _to_markdown(frame)
     if fmt == "parquet":
         import io
 
@@ -223,6 +203,18 @@ def format_frame(frame: pl.DataFrame, fmt: str) -> str | bytes:
             return str(frame)
     msg = f"`format in {list(FORMATS)}` must hold, but got format={fmt!r}."
     raise QueryError(msg)
+
+
+def _to_markdown(frame: pl.DataFrame) -> str:
+    lines = [frame.columns, ["---:" if kind.is_numeric() else "---" for kind in frame.dtypes]]
+    lines += [["" if v is None else str(v) for v in row] for row in frame.iter_rows()]
+    return "".join(f"| {' | '.join(map(_markdown_cell, line))} |\n" for line in lines)
+
+
+def _markdown_cell(text: str) -> str:
+    """Return a text as one cell: no column ends in it, and no element of HTML begins."""
+    text = " ".join(text.replace("|", r"\|").split("\n"))
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def _json_value(value: Any) -> Any:

@@ -17,8 +17,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _API = (
-    *("RunSettings", "SweepResult", "analyze", "load_epochs", "load_trials", "query"),
-    *("resume_sweep", "run_sweep"),
+    *("RunSettings", "SweepResult", "analyze", "describe_tables", "load_epochs", "load_trials"),
+    *("query", "resume_sweep", "run_sweep"),
 )
 _SPACES = ("ChoiceAxis", "LinearAxis", "LogAxis", "Search", "SearchSpace")
 _HOMES = dict.fromkeys(_API, "rlp_sweeps.api") | dict.fromkeys(_SPACES, "rlp_sweeps.spaces")

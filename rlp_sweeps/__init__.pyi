@@ -3,6 +3,7 @@
 from rlp_sweeps.api import RunSettings as RunSettings
 from rlp_sweeps.api import SweepResult as SweepResult
 from rlp_sweeps.api import analyze as analyze
+from rlp_sweeps.api import describe_tables as describe_tables
 from rlp_sweeps.api import load_epochs as load_epochs
 from rlp_sweeps.api import load_trials as load_trials
 from rlp_sweeps.api import query as query

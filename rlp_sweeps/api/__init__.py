@@ -9,7 +9,7 @@
 The command line calls the same functions. Wrong requests raise an error of ``rlp_sweeps.errors``.
 """
 
-from rlp_sweeps.api.reading import analyze, load_epochs, load_trials, query
+from rlp_sweeps.api.reading import analyze, describe_tables, load_epochs, load_trials, query
 from rlp_sweeps.api.results import SweepResult
 from rlp_sweeps.api.sweeping import RunSettings, resume_sweep, run_sweep
 
@@ -17,6 +17,7 @@ __all__ = [
     "RunSettings",
     "SweepResult",
     "analyze",
+    "describe_tables",
     "load_epochs",
     "load_trials",
     "query",

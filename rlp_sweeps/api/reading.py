@@ -108,3 +108,15 @@ def query(directory: Path | str, sql: str) -> "pl.DataFrame":
     from analysis.query import query as query_directory
 
     return query_directory(directory, sql)
+
+
+def describe_tables(directory: Path | str) -> "pl.DataFrame":
+    """Return one row a table and column of a run directory: its type, unit and meaning.
+
+    Raises:
+        RunDirectoryError: The directory is absent or holds no tables.
+        SchemaError: A file is unreadable.
+    """
+    from analysis.table_columns import describe_tables as describe
+
+    return describe(directory)

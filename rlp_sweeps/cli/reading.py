@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from analysis.pairing import Diverged
     from analysis.tables import Analysis
 
-QUERY_FORMATS = ("table", "csv", "json", "parquet")
+QUERY_FORMATS = ("table", "csv", "json", "markdown", "parquet")
 DIVERGED = ("chance", "last", "exclude")
 
 Output = Annotated[
@@ -129,19 +129,31 @@ def _report_in(directories: Sequence[Path], output: Path | None) -> Path:
 def query(
     directory: opt.Directory,
     sql: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="SQL",
-            help="SELECT … over the tables trials, epochs, probes, samples, effects and more.",
+            metavar="[SQL]",
+            help="SELECT … over the tables trials, epochs, probes, samples, effects and more. "
+            "Without it: the tables that there are, their columns, types and meaning.",
         ),
-    ],
+    ] = None,
     *,
     format_: Annotated[
         str, typer.Option("--format", metavar="|".join(QUERY_FORMATS), help="How to print rows.")
     ] = "table",
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Ask a sweep's tables by SQL, read-only."""
+    """Ask a sweep's tables by SQL, read-only.
+
+    \b
+    rlp-sweeps query DIR
+    rlp-sweeps query DIR "SELECT arm, lr, avg(test_accuracy) FROM trials GROUP BY arm, lr"
+    rlp-sweeps query DIR "SELECT trial_id, error FROM trials WHERE status = 'failed'"
+    rlp-sweeps query DIR "SELECT t.arm, e.epoch, avg(e.val_accuracy) AS val_accuracy
+      FROM trials t JOIN epochs e ON t.trial_id = e.trial_id GROUP BY t.arm, e.epoch"
+    rlp-sweeps query DIR "SELECT effect, estimate, ci_low, ci_high FROM effects_pooled
+      WHERE estimator = 'arms' AND outcome = 'test_accuracy'" --format markdown
+    rlp-sweeps query DIR "SELECT * FROM trials" --format csv > trials.csv
+    """  # noqa: D301  # the backspace keeps the lines as they are
     opt.check_choice("--format", format_, QUERY_FORMATS)
     if json and format_ not in {"table", "json"}:
         msg = f"rows are printed in one format, but got `--json` and `--format {format_}`."
@@ -152,9 +164,16 @@ def query(
         raise ArgumentError(msg)
 
     from analysis.query import format_frame
-    from analysis.query import query as query_directory
+    from rlp_sweeps.api.reading import describe_tables
+    from rlp_sweeps.api.reading import query as query_directory
 
-    rows = format_frame(query_directory(directory, sql), format_)
+    if sql is None and format_ == "table":
+        from rlp_sweeps.cli.printing_tables import print_tables
+
+        print_tables(describe_tables(directory))
+        return
+    found = describe_tables(directory) if sql is None else query_directory(directory, sql)
+    rows = format_frame(found, format_)
     if isinstance(rows, bytes):
         sys.stdout.buffer.write(rows)
     else:
