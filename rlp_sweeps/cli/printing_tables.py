@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from rlp_sweeps.cli.options import plain
-from rlp_sweeps.cli.printing import stdout
+from rlp_sweeps.cli.output import results
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,7 +19,7 @@ def print_tables(columns: "pl.DataFrame") -> None:
     Args:
         columns: As `describe_tables` returns them.
     """
-    console = stdout()
+    console = Console(file=results(), highlight=False)
     for (name,), rows in columns.group_by("table", maintain_order=True):
         console.print(Text(plain(str(name)), style="bold"))
         table = Table.grid(padding=(0, 2))
