@@ -7,25 +7,20 @@ import pytest
 
 from benchmarks.faults.campaign import Campaign
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.slow
 
-KINDS = (
-    "driver_creating",
-    "worker_writing",
-    "checkpoint_flipped",
-    "part_truncated",
-    "driver_compacting",
-    "sigterm",
-)
+KINDS = ("worker_writing", "part_flipped", "driver_compacting")
+FURTHER_KINDS = ("driver_creating", "checkpoint_flipped", "part_truncated", "sigterm", "gcs")
 
 
-def test_sweep_survives_a_few_faults_without_a_changed_bit(tmp_path):
+@pytest.mark.parametrize("kinds", [KINDS, pytest.param(FURTHER_KINDS, marks=pytest.mark.faults)])
+def test_sweep_survives_a_few_faults_without_a_changed_bit(kinds, tmp_path):
     campaign = Campaign(tmp_path, rng=random.Random(0))
 
-    injections = list(campaign.run(list(KINDS)))
+    injections = list(campaign.run(list(kinds)))
 
-    assert sorted(one.kind for one in injections) == sorted(KINDS)
-    assert sum(one.counts for one in injections) >= len(KINDS) - 2  # some may come too late
+    assert sorted(one.kind for one in injections) == sorted(kinds)
+    assert sum(one.counts for one in injections) >= 2  # some may come too late
     for one in injections:
         sound = replace(
             one,
