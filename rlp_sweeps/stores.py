@@ -101,6 +101,11 @@ def is_remote(path: object) -> bool:
     return hasattr(path, "storage_options")
 
 
+def absolute_path(path: Path) -> Path:
+    """Return a path that means the same from any folder; one in a store does as it is."""
+    return path if is_remote(path) else path.expanduser().absolute()
+
+
 def store_of(path: Path) -> tuple[Any, str]:
     """Return the fsspec file system of a path in a store, and its name there.
 

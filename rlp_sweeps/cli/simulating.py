@@ -12,6 +12,7 @@ from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.ending import note_further
 from rlp_sweeps.cli.sweeping import watch
 from rlp_sweeps.errors import ArgumentError, DatasetFilesError
+from rlp_sweeps.stores import absolute_path, as_path, check_store, is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +76,11 @@ def simulate(  # noqa: PLR0913  # one parameter an option
     *,
     recorded: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Take results and times from this sweep. Repeatable."),
+        typer.Option(
+            metavar="DIR",
+            parser=as_path,
+            help="Take results and times from this sweep. Repeatable.",
+        ),
     ] = None,
     nearest: Annotated[
         bool,
@@ -92,7 +97,9 @@ def simulate(  # noqa: PLR0913  # one parameter an option
     machines: Machines,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Default: runs/SPACE-simulated-DATE-TIME."),
+        typer.Option(
+            metavar="DIR", parser=as_path, help="Default: runs/SPACE-simulated-DATE-TIME."
+        ),
     ] = None,
     engine: opt.Engine = "auto",
     group_size: opt.GroupSize = "auto",
@@ -112,19 +119,22 @@ def simulate(  # noqa: PLR0913  # one parameter an option
     from rlp_sweeps.orchestration.sweep import run_sweep
 
     size = opt.parse_group_size(group_size)
-    is_directory = (Path(space) / "manifest.json").exists()
+    place = as_path(space)
+    for path in (place, *([] if output is None else [output]), *(recorded or ())):
+        check_store(path)
+    is_directory = is_remote(place) or (place / "manifest.json").exists()
     sources = list(recorded or ())
     if is_directory and epoch_seconds is None:
-        sources.insert(0, Path(space))
+        sources.insert(0, place)
     simulation = machines.simulation(
-        recorded=tuple(str(path.absolute()) for path in sources),
+        recorded=tuple(map(str, map(absolute_path, sources))),
         is_nearest=nearest,
         epoch_s=epoch_seconds,
     )
     if is_directory:
         changes = {"--set": set_, "--num-seeds": num_seeds, "--group-size": size}
         _check_as_recorded(space, {**changes, "--engine": engine != "auto"})
-        planned = _recorded_plan(Path(space), simulation)
+        planned = _recorded_plan(place, simulation)
     else:
         named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds)
         planned = _new_plan(named, simulation, engine=engine, group_size=size)

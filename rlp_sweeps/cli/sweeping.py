@@ -252,7 +252,7 @@ def watch(
     if not is_analyzed:
         return outcome.exit_status
     status = _analyze(directory)
-    if status == opt.DONE and not outcome.tracking_error:
+    if status == opt.DONE and outcome.is_tracked and not outcome.tracking_error:
         _show_in_mlflow(directory, tracking_uri)
     return max(outcome.exit_status, status)
 

@@ -132,6 +132,7 @@ class SweepOutcome:
         device_hours: Hours of a GPU, or of a core on a CPU, that its groups held.
         unprobed: Why trials could not be probed as they ended, one sentence each.
         notes: What was found spoilt and made good, one sentence each.
+        is_tracked: MLflow is told of it; not of a simulated sweep for which no store was named.
         tracking_error: What MLflow lacks, since when, why, and what completes it.
     """
 
@@ -149,6 +150,7 @@ class SweepOutcome:
     device_hours: float = 0.0
     unprobed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    is_tracked: bool = True
     tracking_error: str | None = None
 
     @property

@@ -212,8 +212,8 @@ class _Sweep:
         self._options = options
         self._executor = executor
         self._progress = progress or SilentProgress()
-        is_tracked = executor.is_tracked(options)
-        self._tracking = SweepTracking(directory, options, away, is_asked=is_tracked)
+        self._is_tracked = executor.is_tracked(options)
+        self._tracking = SweepTracking(directory, options, away, is_asked=self._is_tracked)
         self._gathering = Gathering(directory)
 
     def run(self) -> SweepOutcome:
@@ -379,6 +379,7 @@ class _Sweep:
             stopped_by=log.stopped_by or ("trials" if work.is_out_of_trials else None),
             unprobed=tuple(self._unprobed()),
             notes=(*self._gathering.notes, *log.notes),
+            is_tracked=self._is_tracked,
         )
 
     def _unprobed(self) -> Iterator[str]:

@@ -18,6 +18,7 @@ from rlp_sweeps.stores import (
     IF_ABSENT,
     MAX_PUT_BYTES,
     Condition,
+    absolute_path,
     as_path,
     check_store,
     if_still,
@@ -41,9 +42,7 @@ def run_path(path: str | Path) -> Path:
     Raises:
         RunDirectoryError: `path` is a URI of no store that is known, or that does not answer.
     """
-    where = as_path(path)
-    if not is_remote(where):
-        return where.expanduser().absolute()
+    where = absolute_path(as_path(path))
     check_store(where)
     return where
 

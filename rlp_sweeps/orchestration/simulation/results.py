@@ -18,6 +18,7 @@ from rlp_sweeps.orchestration.grouping import shared_settings
 from rlp_sweeps.orchestration.rows import Row
 from rlp_sweeps.orchestration.simulation.settings import Simulation
 from rlp_sweeps.seeding import stream_seed
+from rlp_sweeps.stores import as_path
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
 _LOGARITHMIC = ("lr", "rlp_lambda")
@@ -72,7 +73,7 @@ def results_of(simulation: Simulation) -> Results:
     """
     if simulation.epoch_s is not None:
         return StatedResults(epoch_s=simulation.epoch_s)
-    return RecordedResults(map(Path, simulation.recorded), is_nearest=simulation.is_nearest)
+    return RecordedResults(map(as_path, simulation.recorded), is_nearest=simulation.is_nearest)
 
 
 class RecordedResults:
