@@ -145,14 +145,14 @@ def query(
     """Ask a sweep's tables by SQL, read-only.
 
     \b
-    rlp-sweeps query DIR
-    rlp-sweeps query DIR "SELECT arm, lr, avg(test_accuracy) FROM trials GROUP BY arm, lr"
-    rlp-sweeps query DIR "SELECT trial_id, error FROM trials WHERE status = 'failed'"
-    rlp-sweeps query DIR "SELECT t.arm, e.epoch, avg(e.val_accuracy) AS val_accuracy
-      FROM trials t JOIN epochs e ON t.trial_id = e.trial_id GROUP BY t.arm, e.epoch"
-    rlp-sweeps query DIR "SELECT effect, estimate, ci_low, ci_high FROM effects_pooled
-      WHERE estimator = 'arms' AND outcome = 'test_accuracy'" --format markdown
-    rlp-sweeps query DIR "SELECT * FROM trials" --format csv > trials.csv
+        rlp-sweeps query DIR
+        rlp-sweeps query DIR "SELECT arm, lr, avg(test_accuracy) FROM trials GROUP BY arm, lr"
+        rlp-sweeps query DIR "SELECT trial_id, error FROM trials WHERE status = 'failed'"
+        rlp-sweeps query DIR "SELECT t.arm, e.epoch, avg(e.val_accuracy) AS val_accuracy
+          FROM trials t JOIN epochs e ON t.trial_id = e.trial_id GROUP BY t.arm, e.epoch"
+        rlp-sweeps query DIR "SELECT effect, estimate, ci_low, ci_high FROM effects_pooled
+          WHERE estimator = 'arms' AND outcome = 'test_accuracy'" --format markdown
+        rlp-sweeps query DIR "SELECT * FROM trials" --format csv > trials.csv
     """  # noqa: D301  # the backspace keeps the lines as they are
     opt.check_choice("--format", format_, QUERY_FORMATS)
     if json and format_ not in {"table", "json"}:

@@ -55,9 +55,17 @@ def command_lines(page: Path) -> list[tuple[str, bool]]:
     for token in tokens(page):
         is_block = token.type == "code_block" or (token.type == "fence" and not token.info)
         if is_block or token.type == "code_inline":
-            lines = token.content.replace("\\\n", " ").splitlines()
+            lines = _whole_lines(token.content)
             found += [(_cut(line), is_block) for line in lines if _CALL.match(line)]
     return found
+
+
+def _whole_lines(text: str) -> list[str]:
+    """Return lines as a shell reads them: a backslash or an open quote goes on in the next."""
+    return [
+        match[0].replace("\\\n", " ").replace("\n", " ")
+        for match in re.finditer(r'(?:"[^"]*"|\\\n|[^"\n])+', text)
+    ]
 
 
 _CALL = re.compile(r"(\s*|while )rlp-sweeps [a-z]")

@@ -16,6 +16,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from analysis.tables import analyze
 from rlp_sweeps.cli import app
 
+PROGRAM = typer.main.get_command(app)
 EXAMPLES = ROOT / "docs/examples"
 PAGES_WITH_CODE = [ROOT / "README.md", *GUIDES, *sorted((ROOT / "docs/reference").glob("*.md"))]
 
@@ -61,7 +62,7 @@ def test_command_lines_parse(page):
 
 def check_command_line(line, *, is_whole):
     name, *arguments = shlex.split(line)[1:]
-    command = typer.main.get_command(app).get_command(None, name)
+    command = PROGRAM.get_command(None, name)
     assert command is not None, line
     if "--help" in arguments:
         return
