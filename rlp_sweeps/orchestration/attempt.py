@@ -21,6 +21,7 @@ from rlp_sweeps.orchestration.capacity import (
     Capacity,
     allow_for_lost_node,
 )
+from rlp_sweeps.orchestration.gathering import ATTEMPT_PREFIX, remove_attempt_folders
 from rlp_sweeps.orchestration.planner import Group, SweepPlan, group_representatives
 from rlp_sweeps.orchestration.progress import AttemptLog, ProgressListener, last_line
 from rlp_sweeps.orchestration.resources import GroupResources, scratch_folder
@@ -32,9 +33,6 @@ from rlp_sweeps.orchestration.worker_environment import (
 )
 from rlp_sweeps.stores import is_remote
 from rlp_sweeps.tracking.mlflow_feed import Feed
-from rlp_sweeps.tracking.run_directory import RunDirectory
-
-_FOLDER_PREFIX = ".attempt-"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +68,7 @@ def run_attempt(attempt: Attempt, progress: ProgressListener) -> AttemptLog:
     directory = attempt.job.directory
     remove_attempt_folders(directory)
     storage = scratch_folder() if is_remote(directory.path) else directory.path
-    name = f"{_FOLDER_PREFIX}{uuid.uuid4().hex[:8]}"
+    name = f"{ATTEMPT_PREFIX}{uuid.uuid4().hex[:8]}"
     watch = AttemptWatch(attempt, progress)
     trainable = tune.with_resources(
         tune.with_parameters(rlp_trainable, job=attempt.job), attempt.resources.to_tune()
@@ -113,18 +111,6 @@ def kept_handlers(*signals: signal.Signals) -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def remove_attempt_folders(directory: RunDirectory) -> None:
-    """Remove what Tune has left in a run directory; no attempt may be at work.
-
-    Tune's folder is beside the rows, where all machines of a cluster see it; that of a directory in
-    a store is the driver's own: no group reports a checkpoint, so that no worker looks into it.
-    """
-    if is_remote(directory.path):
-        return
-    for folder in directory.path.glob(f"{_FOLDER_PREFIX}*"):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _tune_config(attempt: Attempt) -> tune.TuneConfig:

@@ -1,12 +1,18 @@
 """What a driver does with the files of earlier attempts as it begins, and of its own as it ends."""
 
 import contextlib
+import shutil
 
 from rlp_sweeps.errors import CorruptFileError, RunDirectoryError
 from rlp_sweeps.orchestration.attempts import keep_attempt, keep_lost_attempt
+from rlp_sweeps.orchestration.resources import remove_stale_sessions
+from rlp_sweeps.stores import is_remote
 from rlp_sweeps.tracking.corrupt_parts import set_aside_corrupt_parts
 from rlp_sweeps.tracking.holder import time_there
 from rlp_sweeps.tracking.run_directory import RunDirectory
+
+ATTEMPT_PREFIX = ".attempt-"
+"""What the name of a folder begins with that Tune writes an attempt's state into."""
 
 
 class Gathering:
@@ -22,7 +28,7 @@ class Gathering:
         self._begun = 0.0
 
     def begin(self) -> None:
-        """Gather what earlier attempts have left.
+        """Gather what earlier attempts have left, and clear away what killed ones have.
 
         Raises:
             RunDirectoryError: The directory cannot be written, or its disk is full.
@@ -32,6 +38,8 @@ class Gathering:
         try:
             self._begun = time_there(path)
             keep_lost_attempt(path)
+            remove_attempt_folders(self._directory)
+            remove_stale_sessions()
             self._compact()
         except OSError as error:
             reason = error.strerror or str(error)
@@ -72,3 +80,15 @@ class Gathering:
                 raise
             self.notes += notes
             self._directory.compact()
+
+
+def remove_attempt_folders(directory: RunDirectory) -> None:
+    """Remove what Tune has left in a run directory; no attempt may be at work.
+
+    Tune's folder is beside the rows, where all machines of a cluster see it; that of a directory in
+    a store is the driver's own: no group reports a checkpoint, so that no worker looks into it.
+    """
+    if is_remote(directory.path):
+        return
+    for folder in directory.path.glob(f"{ATTEMPT_PREFIX}*"):
+        shutil.rmtree(folder, ignore_errors=True)

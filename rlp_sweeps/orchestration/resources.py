@@ -143,7 +143,8 @@ def ray_session(options: RunOptions, resources: GroupResources) -> Iterator[int]
             yield resources.slots(*alive_nodes())
         finally:
             gc.collect()  # a reference of Ray's that goes after its end would end this process
-            ray.shutdown()
+            with _kept_sigterm():
+                ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -162,11 +163,21 @@ def _init_ray(options: RunOptions, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _kept_sigterm() -> Iterator[None]:
-    """Keep what the caller does on SIGTERM, which Ray replaces as it is connected to."""
+    """Keep what the caller does on SIGTERM.
+
+    As it is connected to, Ray replaces it by an exit; as it ends, by the system's default, unseen
+    by Python.
+    """
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(before) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    except SystemExit as ended:
+        if callable(before) and ended.code == signal.SIGTERM:
+            raise KeyboardInterrupt from ended  # as the caller would have it
+        raise
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _connect(options: RunOptions, folder: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import CheckpointError
-from rlp_sweeps.orchestration.attempt import remove_attempt_folders
+from rlp_sweeps.orchestration.gathering import remove_attempt_folders
 from rlp_sweeps.tracking.run_directory import RunDirectory
 from rlp_sweeps.training.checkpoint import load_checkpoint
 from rlp_sweeps.training.weights import load_weights

@@ -1,11 +1,14 @@
+import ctypes
 import signal
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from rlp_sweeps.errors import ClusterError
+from rlp_sweeps.orchestration import resources
 from rlp_sweeps.orchestration.attempt import kept_handlers
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.resources import GroupResources, check_cluster
@@ -42,3 +45,45 @@ def test_process_that_is_connected_to_ray_starts_no_sweep(monkeypatch: pytest.Mo
 
     with pytest.raises(ClusterError, match=r"call `ray\.shutdown\(\)` first"):
         check_cluster(RunOptions(), GroupResources(num_cpus=1, num_gpus=0))
+
+
+@pytest.fixture
+def _sigterm_as_ctrl_c():
+    """As the command line treats it."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+class Ray(SimpleNamespace):
+    """Does to SIGTERM what Ray does: an exit as it begins, the system's default as it ends."""
+
+    def shutdown(self) -> None:
+        ctypes.CDLL(None).signal(signal.SIGTERM, None)
+
+
+@pytest.mark.usefixtures("_sigterm_as_ctrl_c")
+def test_sigterm_after_rays_end_interrupts_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", Ray())
+    monkeypatch.setattr(resources, "_connect", lambda *_args: None)
+    monkeypatch.setattr(resources, "alive_nodes", lambda: [{"CPU": 2.0}])
+
+    with resources.ray_session(RunOptions(), GroupResources(num_cpus=1, num_gpus=0)):
+        pass
+
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("_sigterm_as_ctrl_c")
+def test_sigterm_while_ray_starts_interrupts_as_ctrl_c_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def connect(*_args: object) -> None:
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(number))
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(resources, "_connect", connect)
+
+    with pytest.raises(KeyboardInterrupt):
+        resources._init_ray(RunOptions(), Path())

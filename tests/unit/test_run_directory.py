@@ -329,6 +329,17 @@ def test_driver_that_leaves_nothing_to_train_removes_what_its_own_killed_writers
     assert not left.exists()
 
 
+def test_driver_with_nothing_to_train_removes_the_folder_of_a_killed_attempt(
+    directory: RunDirectory,
+) -> None:
+    left = directory.path / ".attempt-0a1b2c3d"
+    left.mkdir()
+
+    Gathering(directory).begin()
+
+    assert not left.exists()
+
+
 def test_driver_removes_what_was_half_written_before_its_start(directory: RunDirectory) -> None:
     before, after = (directory.path / "epochs" / f".{name}.parquet.0.tmp" for name in "ab")
     before.write_bytes(b"")
