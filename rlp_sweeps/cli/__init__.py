@@ -7,6 +7,7 @@
 - ``housekeeping``, ``run_list``: list, clean;
 - ``reading``: analyze, query, sync, ui;
 - ``habits``, ``output``, ``ending``: ``--quiet`` and ``--json``, which commands share;
+- ``completion``: what the Tab key offers;
 - ``options``: options that commands share, and the requests made from them;
 - ``option_groups``: options that commands take together, as one value;
 - ``printing``: tables on stdout.

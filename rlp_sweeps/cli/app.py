@@ -39,7 +39,6 @@ _ADDED = "Value error, "
 
 app = typer.Typer(
     name=PROGRAM,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     invoke_without_command=True,

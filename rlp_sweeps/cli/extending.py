@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlp_sweeps.arms import ARMS
+from rlp_sweeps.cli import completion
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.option_groups import Driving
 from rlp_sweeps.cli.options import say
@@ -26,6 +27,7 @@ def extend(  # noqa: PLR0913  # one parameter an option
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
+            autocompletion=completion.settings,
             help="Further value(s) of an axis of a grid: --set lr=0.2,0.4. Repeatable.",
         ),
     ] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlp_sweeps.cli import completion
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.option_groups import Driving
 from rlp_sweeps.cli.options import say
@@ -26,6 +27,7 @@ MatchedTo = Annotated[
     list[str] | None,
     typer.Option(
         metavar="ARM",
+        autocompletion=completion.matched_arms,
         help="Train controls at the learning rate that this arm amounts to (its measured κ): full, "
         "class_term, uniform_term. Repeatable. Default: all that the sweep has.",
     ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rlp_sweeps.cli import completion
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.options import say
 from rlp_sweeps.cli.output import tell_result
@@ -61,7 +62,13 @@ def list_(
 
 def clean(  # noqa: PLR0913  # one parameter an option
     directories: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", parser=as_path, help="Run directories.")
+        list[Path],
+        typer.Argument(
+            metavar="DIR...",
+            parser=as_path,
+            autocompletion=completion.run_directories,
+            help="Run directories.",
+        ),
     ],
     *,
     checkpoints: Annotated[

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from rlp_sweeps.api import requests
+from rlp_sweeps.cli import completion
 from rlp_sweeps.errors import ArgumentError
 from rlp_sweeps.recipes import NamedSpace
 from rlp_sweeps.settings import example_setting
@@ -24,6 +25,7 @@ Space = Annotated[
     str,
     typer.Argument(
         metavar="SPACE",
+        autocompletion=completion.spaces,
         help="A recipe's name (see `rlp-sweeps spaces`), a dotted module, or a path to a .py file; "
         "it must define SPACE. `SPACE:paper`: the study at the size of its paper, and "
         "likewise any other size that `rlp-sweeps spaces` lists.",
@@ -32,7 +34,10 @@ Space = Annotated[
 Directory = Annotated[
     Path,
     typer.Argument(
-        metavar="DIR", parser=as_path, help="A run directory: a folder, or s3://BUCKET/PREFIX."
+        metavar="DIR",
+        parser=as_path,
+        autocompletion=completion.run_directories,
+        help="A run directory: a folder, or s3://BUCKET/PREFIX.",
     ),
 ]
 Address = Annotated[
@@ -42,7 +47,14 @@ Address = Annotated[
         help="A running Ray cluster: host:port or 'auto'. Default: a local one of its own.",
     ),
 ]
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where trials are trained.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda",
+        autocompletion=completion.one_of("auto", "cpu", "cuda"),
+        help="Where trials are trained.",
+    ),
+]
 GroupSize = Annotated[
     str,
     typer.Option(metavar="auto|N", help="Most trials that are trained together on one device."),
@@ -51,6 +63,7 @@ Engine = Annotated[
     str,
     typer.Option(
         metavar="auto|NAME",
+        autocompletion=completion.one_of("auto", "sequential", "grouped", "vmap", "graph"),
         help="How a group is trained: auto, sequential, grouped, vmap or, on CUDA, graph. Auto "
         "takes the fastest: by a stored calibration on a CPU, by probes on a GPU.",
     ),
@@ -101,6 +114,7 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
+        autocompletion=completion.settings,
         help="Replace a fixed setting, or an axis by the value(s): --set lr=0.01,0.1. Repeatable.",
     ),
 ]
@@ -124,6 +138,7 @@ Pilot = Annotated[
     typer.Option(
         metavar="DIR",
         parser=as_path,
+        autocompletion=completion.run_directories,
         help="An analyzed run whose largest seed spread is taken instead.",
     ),
 ]

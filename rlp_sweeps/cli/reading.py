@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from rlp_sweeps.benign_columns import MEMORIZED_ABOVE
+from rlp_sweeps.cli import completion
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.output import is_quiet, results, tell_result
 from rlp_sweeps.errors import ArgumentError, RunDirectoryError
@@ -35,15 +36,28 @@ def analyze(  # noqa: PLR0913  # each is asked for on the command line
     directories: Annotated[
         list[Path],
         typer.Argument(
-            metavar="DIR...", parser=as_path, help="Run directories, analyzed together."
+            metavar="DIR...",
+            parser=as_path,
+            autocompletion=completion.run_directories,
+            help="Run directories, analyzed together.",
         ),
     ],
     *,
     outcome: Annotated[
-        str, typer.Option(metavar="NAME", help="The metric that effects are on.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.metrics,
+            help="The metric that effects are on.",
+        ),
     ] = "test_accuracy",
     diverged: Annotated[
-        str, typer.Option(metavar="|".join(DIVERGED), help="What a diverged trial scores.")
+        str,
+        typer.Option(
+            metavar="|".join(DIVERGED),
+            autocompletion=completion.one_of(*DIVERGED),
+            help="What a diverged trial scores.",
+        ),
     ] = "chance",
     margin: Annotated[
         float | None,
@@ -138,7 +152,13 @@ def query(
     ] = None,
     *,
     format_: Annotated[
-        str, typer.Option("--format", metavar="|".join(QUERY_FORMATS), help="How to print rows.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="|".join(QUERY_FORMATS),
+            autocompletion=completion.one_of(*QUERY_FORMATS),
+            help="How to print rows.",
+        ),
     ] = "table",
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
@@ -208,7 +228,10 @@ def ui(
     directory: Annotated[
         Path,
         typer.Argument(
-            metavar="[DIR]", parser=as_path, help="A run directory, or the folder of several."
+            metavar="[DIR]",
+            parser=as_path,
+            autocompletion=completion.run_directories,
+            help="A run directory, or the folder of several.",
         ),
     ] = Path("runs"),
     *,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from rlp_sweeps.cli import completion
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.errors import ArgumentError
 from rlp_sweeps.stores import as_path
@@ -20,7 +21,10 @@ def new(
     from_: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="RECIPE", help="Begin with a copy of a recipe (`rlp-sweeps spaces`)."
+            "--from",
+            metavar="RECIPE",
+            autocompletion=completion.spaces,
+            help="Begin with a copy of a recipe (`rlp-sweeps spaces`).",
         ),
     ] = None,
     json: opt.AsJson = False,
@@ -38,7 +42,14 @@ def new(
 
 def show(
     directory: opt.Directory,
-    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or how it begins.")],
+    trial: Annotated[
+        str,
+        typer.Argument(
+            metavar="TRIAL",
+            autocompletion=completion.trials,
+            help="A trial's id, or how it begins.",
+        ),
+    ],
     *,
     json: opt.AsJson = False,
 ) -> None:
@@ -57,11 +68,21 @@ def show(
 def compare(
     directories: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR DIR...", parser=as_path, help="Run directories, two or more."),
+        typer.Argument(
+            metavar="DIR DIR...",
+            parser=as_path,
+            autocompletion=completion.run_directories,
+            help="Run directories, two or more.",
+        ),
     ],
     *,
     outcome: Annotated[
-        str, typer.Option(metavar="NAME", help="The metric that effects are on.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.metrics,
+            help="The metric that effects are on.",
+        ),
     ] = "test_accuracy",
     json: opt.AsJson = False,
 ) -> None:
@@ -85,6 +106,7 @@ def export(
         typer.Option(
             "--format",
             metavar="|".join(EXPORT_FORMATS),
+            autocompletion=completion.one_of(*EXPORT_FORMATS),
             help="csv and parquet: the tables as `query` sees them. markdown and latex: the "
             "report's tables, ready to paste into a paper.",
         ),
