@@ -95,7 +95,7 @@ def describe(found: "Extension") -> str:
 
 def _write(found: "Extension", opened: "RunDirectory", options: "RunOptions") -> None:
     """Write the extension into the plan, once it is known that it can be trained here."""
-    from rlp_sweeps.orchestration.sweep import check_resume
+    from rlp_sweeps.orchestration.sweep_request import check_resume
 
     check_resume(opened, options, further=found.trials)
     opened.add_trials(found.trials, why=describe(found), extends=found.changes)

@@ -254,7 +254,7 @@ class _Stage:
 
     def write(self, found: "FollowUp", options: "RunOptions") -> None:
         """Write new trials into the plan, once it is known that they can be trained here."""
-        from rlp_sweeps.orchestration.sweep import check_resume
+        from rlp_sweeps.orchestration.sweep_request import check_resume
         from rlp_sweeps.tracking.run_directory import RunDirectory
 
         opened = RunDirectory.open(self.directory)

@@ -2,30 +2,25 @@
 
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.errors import ArgumentError
 from rlp_sweeps.orchestration.best_points import best_points
-from rlp_sweeps.orchestration.budget import brake_of, check_budget, check_fits
-from rlp_sweeps.orchestration.executor import Executor, RayExecutor, check_trained, executor_of
+from rlp_sweeps.orchestration.budget import brake_of, check_fits
+from rlp_sweeps.orchestration.executor import Executor, RayExecutor, executor_of
 from rlp_sweeps.orchestration.gathering import Gathering
 from rlp_sweeps.orchestration.group_texts import GroupTexts
-from rlp_sweeps.orchestration.label_check import check_labels
 from rlp_sweeps.orchestration.named_code import check_code, trust_code
 from rlp_sweeps.orchestration.planner import (
     SweepPlan,
     group_representatives,
     plan_from_manifest,
-    with_trials,
 )
 from rlp_sweeps.orchestration.points import (
     PointLog,
     asked_groups,
-    check_early_stopping,
     halved_space,
     planned_trials,
     points_per_group,
@@ -41,7 +36,8 @@ from rlp_sweeps.orchestration.progress import (
 )
 from rlp_sweeps.orchestration.resources import GroupResources
 from rlp_sweeps.orchestration.rows import RowReader, read_parts, take_over
-from rlp_sweeps.orchestration.sweep_tracking import SweepTracking, check_tracking
+from rlp_sweeps.orchestration.sweep_request import check_request, checked_plan
+from rlp_sweeps.orchestration.sweep_tracking import SweepTracking
 from rlp_sweeps.orchestration.work import Work
 from rlp_sweeps.tracking.kept_weights import keep_weights
 from rlp_sweeps.tracking.mlflow_feed import Feed
@@ -91,7 +87,7 @@ def run_sweep(
     """
     options = options or RunOptions()
     executor = executor or RayExecutor()
-    away = _check_request(plan, options, executor)
+    away = check_request(plan, options, executor)
     executor.check_data(plan)
     data = executor.data_of(plan)
     for path in options.reuse:
@@ -135,63 +131,9 @@ def resume_sweep(
     """
     options = replace(options or RunOptions(), tracking_may_be_away=True)
     opened = RunDirectory.open(directory)
-    plan, away = _check_resume(opened, options)
     executor = executor_of(opened)
+    plan, away = checked_plan(opened, options, executor)
     return _Sweep(plan, opened, options, executor=executor, progress=progress, away=away).run()
-
-
-def check_resume(
-    directory: RunDirectory, options: RunOptions, *, further: Sequence[TrialConfig] = ()
-) -> SweepPlan:
-    """Return the plan that a resumed sweep would go on with; nothing is written.
-
-    Args:
-        directory: Its run directory.
-        options: Where it runs.
-        further: Trials that are to be added to the plan.
-
-    Raises:
-        RlpSweepsError: As `resume_sweep` raises before it starts.
-    """
-    options = replace(options, tracking_may_be_away=True)
-    return _check_resume(directory, options, further=further)[0]
-
-
-def _check_resume(
-    directory: RunDirectory, options: RunOptions, *, further: Sequence[TrialConfig] = ()
-) -> tuple[SweepPlan, str | None]:
-    plan = plan_from_manifest(directory.manifest)
-    check_code(directory, plan, is_trusted=options.trusts_code)
-    if further:
-        plan = with_trials(plan, further)
-        trust_code(directory, [*group_representatives(plan), *plan.trials])  # told by this user
-    executor = executor_of(directory)
-    plan = executor.prepared(plan, options)
-    away = _check_request(plan, options, executor)
-    directory.check_same_data(executor.data_of(plan))
-    return plan, away
-
-
-def _check_request(plan: SweepPlan, options: RunOptions, executor: Executor) -> str | None:
-    """Refuse what cannot be carried out before anything is written; return why MLflow is away."""
-    check_early_stopping(plan)
-    check_budget(plan, options)
-    executor.check_place(plan, options)
-    if options.probes:
-        from rlp_sweeps.orchestration.probe_fit import left_out_of_plan
-
-        left_out_of_plan(plan, options.probes)
-    if plan.is_search and options.reuse:
-        msg = (
-            "`--reuse` takes over planned trials, but the points of a search are sampled while it "
-            f"runs; leave out {[str(path) for path in options.reuse]}."
-        )
-        raise ArgumentError(msg)
-    for path in options.reuse:
-        check_trained(RunDirectory.open(path))
-    if options.keep_samples:
-        check_labels(plan)
-    return check_tracking(options) if executor.is_tracked(options) else None
 
 
 class _Sweep:
