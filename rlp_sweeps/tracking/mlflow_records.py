@@ -4,6 +4,8 @@ The live logger and `sync` both use them, so that a store rebuilt from the files
 before. MLflow takes the point of highest step, then of latest time, as a metric's last value.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -37,6 +39,7 @@ RUN_STATUS = {
 
 _PROVENANCE_TAGS = ("code_version", "engine", "group_id", "device", "hostname")
 _MAX_ERROR_LENGTH = 500
+_VARIED = frozenset({"arm", "seed"})
 
 
 class Point(NamedTuple):
@@ -72,12 +75,26 @@ def _text(value: Any, dtype: str) -> str:
 
 def run_name(config: Mapping[str, Any]) -> str:
     """Return a name for people, for example ``full lr=0.1 λ=10 ε=0 seed 0``."""
-    numbers = " ".join(
+    return f"{config.get('arm')} {_numbers(config)} seed {config.get('seed')}"
+
+
+def _numbers(config: Mapping[str, Any]) -> str:
+    return " ".join(
         f"{symbol}={config[name]:g}"
         for symbol, name in (("lr", "lr"), ("λ", "rlp_lambda"), ("ε", "label_smoothing"))
         if config.get(name) is not None
     )
-    return f"{config.get('arm')} {numbers} seed {config.get('seed')}"
+
+
+def cell_name(config: Mapping[str, Any]) -> str:
+    """Return what trials of one cell share, for example ``lr=0.1 λ=10 ε=0 #3f2a91``.
+
+    A cell is every setting but arm and seed; what follows the # tells cells apart that differ in
+    another one.
+    """
+    shared = {name: text for name, text in params_of(config).items() if name not in _VARIED}
+    digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
+    return f"{_numbers(config)} #{digest[:6]}"
 
 
 def tags_of(trial_id: str, config: Mapping[str, Any]) -> dict[str, str]:
@@ -86,6 +103,7 @@ def tags_of(trial_id: str, config: Mapping[str, Any]) -> dict[str, str]:
         "trial_id": trial_id,
         "arm": str(config.get("arm")),
         "seed": str(config.get("seed")),
+        "cell": cell_name(config),
         "mlflow.source.name": "rlp-sweeps",
     }
 

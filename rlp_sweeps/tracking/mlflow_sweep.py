@@ -15,6 +15,7 @@ from rlp_sweeps.tracking.mlflow_address import is_server, is_sqlite, sqlite_path
 from rlp_sweeps.tracking.mlflow_client import connect, translated_errors
 from rlp_sweeps.tracking.mlflow_run import IS_TRIAL
 from rlp_sweeps.tracking.mlflow_store import MlflowTarget, open_store
+from rlp_sweeps.tracking.mlflow_views import describe_sweep, view_links, view_tags
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _SWEEP_ID_TAG = "rlp_sweeps.sweep_id"
 _ROLE_TAG = "rlp_sweeps.role"
+_NOTE_TAG = "mlflow.note.content"
 _ARTIFACTS = ("manifest.json", "analysis/report.html")
 _FIGURES = "analysis/figures"
 
@@ -44,6 +46,7 @@ def prepare_sweep(tracking_uri: str, run_directory: RunDirectory) -> MlflowTarge
         if experiment is None:
             experiment = _create_experiment(client, uri, run_directory)
         parent_id = _open_parent_run(client, experiment, run_directory.manifest)
+        _arrange(client, experiment, parent_id, claim=_claim(run_directory))
     return MlflowTarget(uri, experiment.experiment_id, parent_id, experiment.name)
 
 
@@ -122,7 +125,8 @@ def _create_experiment(
     tags = {
         _SWEEP_ID_TAG: sweep_id,
         "mlflow.experimentKind": "custom_model_development",
-        "mlflow.note.content": str(directory.manifest.get("space", {}).get("claim", "")),
+        _NOTE_TAG: _claim(directory),
+        **view_tags(),
     }
     location = _artifact_location(tracking_uri, directory)
     names = (directory.path.name, f"{directory.path.name} {sweep_id[:8]}")
@@ -144,6 +148,37 @@ def _create_experiment(
         "exist and are not its own, or were deleted; restore or purge them."
     )
     raise TrackingError(msg)
+
+
+def _claim(directory: RunDirectory) -> str:
+    return str(directory.manifest.get("space", {}).get("claim", ""))
+
+
+def _arrange(
+    client: "MlflowClient", experiment: "Experiment", parent_id: str, *, claim: str
+) -> None:
+    """Give an experiment its views and links, where it lacks them; a user's own note is kept."""
+    wanted = view_tags()
+    if experiment.tags.get(_NOTE_TAG, "") == claim:
+        wanted[_NOTE_TAG] = describe_sweep(claim, view_links(experiment.experiment_id, parent_id))
+    for name, value in wanted.items():
+        if experiment.tags.get(name) != value:
+            client.set_experiment_tag(experiment.experiment_id, name, value)
+
+
+def find_links(tracking_uri: str, run_directory: RunDirectory) -> dict[str, str]:
+    """Return what follows a server's address for the views of a sweep; empty where it is not there.
+
+    Raises:
+        TrackingError: The store does not answer, or refuses.
+    """
+    with translated_errors(tracking_uri):
+        client = connect(tracking_uri)
+        experiment = _find_experiment(client, run_directory)
+        parents = [] if experiment is None else _parent_runs(client, experiment.experiment_id)
+        if experiment is None or not parents:
+            return {}
+        return view_links(experiment.experiment_id, parents[0])
 
 
 def _artifact_location(tracking_uri: str, directory: RunDirectory) -> str | None:
@@ -212,7 +247,7 @@ def _parent_tags(name: str, manifest: Mapping[str, Any]) -> dict[str, str]:
         "num_planned": len(manifest.get("trials", [])) or None,
         "mlflow.source.name": "rlp-sweeps",
         "mlflow.source.git.commit": git.get("commit") if isinstance(git, dict) else None,
-        "mlflow.note.content": manifest.get("space", {}).get("claim"),
+        _NOTE_TAG: manifest.get("space", {}).get("claim"),
         "python": machine.get("python"),
         **{f"version.{k}": v for k, v in manifest.get("packages", {}).items()},
     }

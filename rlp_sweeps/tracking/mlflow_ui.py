@@ -17,8 +17,11 @@ from typing import IO
 from rlp_sweeps.errors import TrackingError
 from rlp_sweeps.stores import as_path, is_remote
 from rlp_sweeps.tracking.addresses import without_password
+from rlp_sweeps.tracking.files import run_path
 from rlp_sweeps.tracking.mlflow_address import default_tracking_uri, is_server, sqlite_path
 from rlp_sweeps.tracking.mlflow_store import open_store
+from rlp_sweeps.tracking.mlflow_sweep import find_links
+from rlp_sweeps.tracking.run_directory import RunDirectory
 
 HOST = "127.0.0.1"
 _START_TIMEOUT_S = 60.0
@@ -46,16 +49,32 @@ def serve_ui(
             not start.
     """
     uri = open_store(tracking_uri or _store_of(as_path(directory)))
+    links = _links(uri, as_path(directory))
     if is_server(uri):
         show(f"MLflow UI: {without_password(uri)}")
+        _show_links(links, without_password(uri), show)
         return
     try:
         with _interrupted_by_sigterm(), running_ui(uri, port=port) as address:
             show(f"MLflow UI: {address} (Ctrl-C ends it)")
+            _show_links(links, address, show)
             while True:
                 signal.pause()
     except KeyboardInterrupt:
         show("MLflow UI ended.")
+
+
+def _links(uri: str, directory: Path) -> dict[str, str]:
+    """Return the views of a sweep; none where the folder is no run directory, but holds several."""
+    path = run_path(directory)
+    if not (path / "manifest.json").is_file():
+        return {}
+    return find_links(uri, RunDirectory.open(path))
+
+
+def _show_links(links: dict[str, str], address: str, show: Callable[[str], None]) -> None:
+    for name, link in links.items():
+        show(f"  {name}: {address.rstrip('/')}{link}")
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import json
 import math
 import re
 from dataclasses import fields
@@ -10,6 +11,7 @@ from rlp_sweeps.tracking import mlflow_records as records
 from rlp_sweeps.tracking.addresses import without_password
 from rlp_sweeps.tracking.mlflow_address import default_tracking_uri
 from rlp_sweeps.tracking.mlflow_records import Point, final_point
+from rlp_sweeps.tracking.mlflow_views import view_tags
 from rlp_sweeps.tracking.parquet import to_table
 
 CONFIG = TrialConfig(arm="full", lr=1e-05, rlp_lambda=10, seed=3).to_dict()
@@ -109,3 +111,28 @@ def test_default_store_stands_beside_the_runs() -> None:
 )
 def test_an_address_is_shown_without_its_password(uri: str, shown: str) -> None:
     assert without_password(uri) == shown
+
+
+def test_a_cell_is_shared_by_arms_and_seeds_and_by_no_other_setting() -> None:
+    cell = records.cell_name(CONFIG)
+
+    assert re.fullmatch(r"lr=1e-05 λ=10 ε=0 #[0-9a-f]{6}", cell)
+    assert records.cell_name({**CONFIG, "arm": "sham", "seed": 4}) == cell
+    others = ({"lr": 2e-05}, {"dropout": 0.5}, {"num_epochs": 77}, {"weight_decay": 0.1})
+    assert cell not in {records.cell_name({**CONFIG, **other}) for other in others}
+
+
+def test_views_name_columns_of_the_tables_and_fit_into_a_tag() -> None:
+    names = {column.name for column in CONFIG_COLUMNS} | set(METRICS)
+
+    for text in view_tags().values():
+        view = json.loads(text)
+        columns = [
+            re.fullmatch(r"(?:tags|params|metrics)\.`(\w+)`", c) for c in view["selectedColumns"]
+        ]
+        charts = view["compareRunCharts"]
+        assert {column[1] for column in columns if column} <= names
+        assert None not in columns
+        assert set(charts[0]["selectedMetrics"]) <= set(METRICS)
+        assert {chart["metricKey"] for chart in charts[1:]} <= set(records.EPOCH_METRICS)
+        assert len(text) <= 5000  # of MLflow's database
