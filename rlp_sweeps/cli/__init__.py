@@ -4,7 +4,7 @@
 - ``sweeping``: spaces, plan, run, resume, status;
 - ``following``, ``extending``, ``cancelling``: follow-up, extend, cancel;
 - ``probing``: probe;
-- ``housekeeping``, ``run_list``: list, clean;
+- ``housekeeping``, ``run_list``: list, clean, doctor;
 - ``reading``: analyze, query, sync, ui;
 - ``habits``, ``output``, ``ending``: ``--quiet`` and ``--json``, which commands share;
 - ``completion``: what the Tab key offers;

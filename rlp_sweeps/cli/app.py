@@ -96,6 +96,7 @@ for _command in (
     sweeping.status,
     housekeeping.list_,
     housekeeping.clean,
+    housekeeping.doctor,
     simulating.simulate,
     probing.probe,
     reading.analyze,

@@ -1,4 +1,4 @@
-"""Commands over several run directories: what there is, and what can go."""
+"""Commands over several run directories, and the machine: what there is, and what can go."""
 
 import re
 import time
@@ -58,6 +58,38 @@ def list_(
         print_json([run.to_dict() for run in runs])
     else:
         print_runs(runs, folder)
+
+
+def doctor(
+    *,
+    folder: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where run directories are to lie.")
+    ] = Path("runs"),
+    data_dir: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where data sets are looked for.")
+    ] = Path("data"),
+    tracking_uri: opt.TrackingUri = None,
+    no_ray: Annotated[bool, typer.Option("--no-ray", help="Start no Ray cluster.")] = False,
+    json: opt.AsJson = False,
+) -> int:
+    """Say what this machine has of what a sweep needs, for reports of what went wrong.
+
+    Versions, cores, devices, disk, data sets, the MLflow store, and whether Ray starts. Exit status
+    1: something is amiss.
+    """
+    from rlp_sweeps.cli.printing import print_json
+    from rlp_sweeps.orchestration.doctor import examine
+
+    found = []
+    for check in examine(
+        folder=folder, data_dir=data_dir, tracking_uri=tracking_uri, starts_ray=not no_ray
+    ):
+        found.append(check)
+        mark = "wrong" if check.is_well is False else "ok"
+        print(opt.plain(f"{mark:5}  {check.name}: {check.found}"), flush=True)
+    if json:
+        print_json([check.to_dict() for check in found])
+    return opt.SOME_FAILED if any(check.is_well is False for check in found) else opt.DONE
 
 
 def clean(  # noqa: PLR0913  # one parameter an option

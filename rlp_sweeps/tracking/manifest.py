@@ -72,7 +72,7 @@ def build_manifest(
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "code_version": code_version(),
         "git": _git_state(),
-        "packages": _package_versions(),
+        "packages": package_versions(),
         "machine": _machine(),
         "settings": dict(settings or {}),
         "data": dict(data or {}),
@@ -215,7 +215,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _package_versions() -> dict[str, str | None]:
+def package_versions() -> dict[str, str | None]:
+    """Return the versions of the packages that numbers depend on; None where one is absent."""
     versions: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:

@@ -39,7 +39,7 @@ COMMANDS = {
     "sync": "sync DIR",
     "ui": "ui DIR",
 }
-WITHOUT_DIRECTORY = {"spaces", "new", "plan", "list"}
+WITHOUT_DIRECTORY = {"spaces", "new", "plan", "list", "doctor"}
 
 
 @pytest.fixture

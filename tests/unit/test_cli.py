@@ -30,6 +30,7 @@ COMMANDS = (
         "status",
         "list",
         "clean",
+        "doctor",
     ),
     *("probe", "analyze", "show", "query", "export", "compare", "sync", "ui"),
 )

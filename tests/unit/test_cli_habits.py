@@ -34,6 +34,7 @@ READING = {
     "status": "status DIR --json",
     "list": "list . --json",
     "clean": "clean DIR --json",
+    "doctor": "doctor --no-ray --json",
     "analyze": "analyze DIR --json",
     "show": "show DIR d4b8 --json",
     "query": "query DIR SELECT*FROM(trials) --json",
