@@ -23,13 +23,15 @@ class SweepResult:
 
     Attributes:
         outcome: What the driver reported at its end.
+        given: The run directory as it was given, for sentences.
     """
 
     outcome: "SweepOutcome"
+    given: Path
 
     @property
     def directory(self) -> Path:
-        """The run directory."""
+        """The run directory, an absolute path or one in a store."""
         return self.outcome.directory
 
     @property
@@ -75,13 +77,13 @@ class SweepResult:
         if self.outcome.tracking_error:
             said.append(self.outcome.tracking_error)
         if is_stopped(self.outcome):
-            said.append(tell_stopped(self.outcome, resume_call(self.directory)))
+            said.append(tell_stopped(self.outcome, resume_call(self.given)))
         return tuple(said)
 
     def _headline(self) -> str:
         ended = sum(self.counts.values())
         words = count_words(self.outcome)
-        return f"sweep {self.directory}: {ended} of {self.outcome.num_planned} trials ({words})"
+        return f"sweep {self.given}: {ended} of {self.outcome.num_planned} trials ({words})"
 
     def __repr__(self) -> str:
         return "\n".join([self._headline(), *self.sentences])

@@ -168,4 +168,4 @@ def _result(
         raise KeyboardInterrupt(tell_interrupted(resume_call(directory))) from interrupt
     if is_stopped(outcome) and outcome.stopped_by is None:  # Tune takes Ctrl-C for the end
         raise KeyboardInterrupt(tell_interrupted(resume_call(directory)))
-    return SweepResult(outcome)
+    return SweepResult(outcome, directory)

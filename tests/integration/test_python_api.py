@@ -3,45 +3,39 @@ from pathlib import Path
 
 import pytest
 import sweep_cases as cases
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
 
-from rlp_sweeps import load_trials, resume_sweep, run_sweep
+from rlp_sweeps import load_trials
 from rlp_sweeps.cli import main
 
-STUDY = """
-from rlp_sweeps.spaces import ChoiceAxis, SearchSpace
-
-SPACE = SearchSpace(
-    axes={
-        "lr": ChoiceAxis(choices=(0.05, 0.2)),
-        "rlp_lambda": ChoiceAxis(choices=(1.0,), control=0.0),
-    },
-    arms=("control", "full"),
-    num_seeds=1,
-    fixed={"dataset": "digits", "train_samples": 128, "backbone": "mlp", "num_epochs": 1},
-)
-"""
+GUIDE = Path(__file__).parents[2] / "docs/guides/python.md"
 
 
 @pytest.mark.slow
-def test_sweep_from_python_equals_that_of_the_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_guide_to_python_runs_and_its_sweep_equals_that_of_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cell: dict[str, object] = {"__name__": "__main__"}
-    exec(STUDY, cell)  # as a notebook does
-    (tmp_path / "study.py").write_text(STUDY)
+    monkeypatch.chdir(tmp_path)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)]
+    blocks = list(Sybil([PythonCodeBlockParser()]).parse(GUIDE))
+    Path("study.py").write_text(blocks[0].parsed)
 
-    first = run_sweep(
-        cell["SPACE"], output=tmp_path / "called", device="cpu", group_size=2, max_trials=2
-    )
-    second = resume_sweep(first.directory)
-    typed = f"run {tmp_path}/study.py --output {tmp_path}/typed --device cpu --group-size 2"
-    status = main([*typed.split(), "--no-analyze"])
+    for block in blocks:
+        block.evaluate()
+    said = capsys.readouterr().out
+    status = main(["run", "study.py", "--output", "runs/typed", "--device", "cpu", "--no-analyze"])
 
-    assert (first.is_complete, second.is_complete, status) == (False, True, 0)
+    assert status == 0
     for table in ("trials", "epochs"):
-        called, typed_in = (cases.read_table(tmp_path / n, table) for n in ("called", "typed"))
-        assert called.equals(typed_in)
-    assert second.analyze().trials.equals(load_trials(tmp_path / "called"))
+        called, typed = (cases.read_table(Path("runs", n), table) for n in ("first", "typed"))
+        assert called.equals(typed)
+    assert len(load_trials("runs/first")) == 16
+    shown = [
+        line.strip() for line in GUIDE.read_text().splitlines() if line.startswith("    sweep ")
+    ]
+    assert shown == ["sweep runs/first: 8 of 16 trials (8 completed)"]
+    assert shown[0] in said
+    assert "`resume_sweep('runs/first')` goes on from there." in said
+    assert "trials 16 of 16 done" in said
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)] == handlers
-    assert "trials 4 of 4 done" in capsys.readouterr().out

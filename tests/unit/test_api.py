@@ -193,7 +193,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_frames_are_those_of_the_directory(directory: Path) -> None:
-    result = SweepResult(SweepOutcome(directory=directory, num_planned=10, counts={}))
+    result = SweepResult(SweepOutcome(directory=directory, num_planned=10, counts={}), Path("run"))
 
     assert result.trials().equals(load_trials(directory))
     assert result.epochs().equals(load_epochs(str(directory)))
