@@ -122,6 +122,8 @@ def curve_data(analysis: Analysis) -> pl.DataFrame:
         )
         .filter(value.is_finite())
         .group_by("lr", "rlp_lambda", "arm", "metric", "epoch")
-        .agg(mean=value.mean(), low=value.min(), high=value.max(), num_trials=pl.len())
+        .agg(
+            mean=value.mean(), low=value.min(), high=value.max(), num_trials=pl.len().cast(pl.Int64)
+        )
         .sort("metric", "lr", "arm", "epoch")
     )
