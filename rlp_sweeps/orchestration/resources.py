@@ -184,16 +184,7 @@ def _connect(options: RunOptions, folder: Path) -> None:
     import ray
 
     if options.address is None:
-        with on_loopback():
-            ray.init(
-                address="local",
-                num_cpus=options.num_cpus or os.cpu_count() or 1,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=str(folder / _OPEN_FOLDER),
-                _node_ip_address=LOOPBACK,
-            )
+        _start_here(options, folder)
         return
     try:
         ray.init(
@@ -204,6 +195,31 @@ def _connect(options: RunOptions, folder: Path) -> None:
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise _no_answer(options.address, str(error)) from error
+
+
+def _start_here(options: RunOptions, folder: Path) -> None:
+    import ray
+
+    try:
+        with on_loopback():
+            ray.init(
+                address="local",
+                num_cpus=options.num_cpus or os.cpu_count() or 1,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=str(folder / _OPEN_FOLDER),
+                _node_ip_address=LOOPBACK,
+            )
+    except Exception as error:  # Ray waits 30 s for its parts, then raises a bare `Exception`
+        if not (type(error) is Exception or isinstance(error, (ConnectionError, RuntimeError))):
+            raise
+        msg = (
+            "Ray must start on this machine, but it did not "
+            f"({' '.join(str(error).split())}); `rlp-sweeps resume DIR` goes on when the machine "
+            "has less to do."
+        )
+        raise ClusterError(msg) from error
 
 
 def check_cluster(options: RunOptions, resources: GroupResources) -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from rlp_sweeps.errors import ClusterError
-from rlp_sweeps.orchestration import executor, farewell
+from rlp_sweeps.orchestration import executor, farewell, resources
 from rlp_sweeps.orchestration.executor import RayExecutor
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.resources import GroupResources
@@ -118,3 +118,15 @@ def test_farewell_waits_until_the_connection_to_the_cluster_has_ended(monkeypatc
         events.append("trained")
 
     assert events == ["trained", "ray has ended", b"done"]
+
+
+def test_ray_that_does_not_start_here_is_told_in_a_sentence(tmp_path, monkeypatch):
+    def init(**_):
+        raise Exception("The current node timed out\nduring startup.")  # as Ray
+
+    monkeypatch.setattr("ray.init", init)
+
+    with pytest.raises(
+        ClusterError, match=r"did not \(The current node timed out during startup\.\)"
+    ):
+        resources._connect(RunOptions(), tmp_path)
