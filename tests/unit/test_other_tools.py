@@ -108,3 +108,13 @@ def test_the_table_tells_medians_over_rounds():
 def test_unknown_tools_are_refused():
     with pytest.raises(ValueError, match="must name tools out of"):
         parse_tools("optuna,excel")
+
+
+def test_the_comparison_tells_the_lines_that_are_there():
+    rows = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8").splitlines()
+
+    written = {row.split(" | ")[0]: row.split(" | ")[1:6] for row in rows if row.startswith("| ")}
+
+    order = [TOOLS[name] for name in ("rlp-sweeps", "optuna", "ray_tune", "syne_tune", "hydra")]
+    assert written["| lines, all"] == [str(tool.num_lines()) for tool in order]
+    assert written["| of them for the tool"] == [str(tool.num_own_lines()) for tool in order]
