@@ -113,7 +113,7 @@ def clean(  # noqa: PLR0913  # one parameter an option
     samples: Annotated[
         bool, typer.Option("--samples", help="What networks say of every sample.")
     ] = False,
-    logs: Annotated[bool, typer.Option("--logs", help="Of workers, and Ray's.")] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="What Ray Tune has left.")] = False,
     all_but_results: Annotated[
         bool,
         typer.Option("--all-but-results", help="All of these but samples, and spoilt files."),

@@ -17,8 +17,8 @@ from rlp_sweeps.tracking.files import is_temporary
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
 KINDS = ("checkpoints", "weights", "samples", "logs", "leftovers")
-"""What can be removed: of unfinished groups; trained networks; rows of samples; what workers and
-Ray Tune have written; files of killed writers and those that were set aside as corrupt."""
+"""What can be removed: of unfinished groups; trained networks; rows of samples; what Ray Tune has
+left; files of killed writers and those that were set aside as corrupt."""
 
 _STALE_AFTER_S = 600.0
 
@@ -107,7 +107,7 @@ def _kind_of(found: _Found) -> str | None:
     top = found.name.partition("/")[0]
     if is_temporary(Path(name)):
         return "leftovers" if time.time() - found.written_at > _STALE_AFTER_S else None
-    if top.startswith(".attempt-") or top == "logs":
+    if top.startswith(".attempt-"):
         return "logs"
     kinds = {
         ("checkpoints", ".pt"): "checkpoints",

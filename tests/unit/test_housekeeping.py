@@ -19,7 +19,7 @@ EXTRAS = {
     "weights/a.pt": 200,
     "probes/b.pt": 30,
     "samples/a.parquet": 4,
-    "logs/g1.log": 50_000,
+    ".attempt-1a2b/events.log": 50_000,
     ".attempt-1a2b/trial/params.json": 600_000,
     "corrupt/trials-c.parquet": 7_000_000,
     "trials/.d.parquet.123.tmp": 80_000_000,
@@ -61,7 +61,7 @@ def left_of(directory: Path) -> set[str]:
         ("--checkpoints", {"checkpoints/g1.pt"}),
         ("--weights", {"weights/a.pt", "probes/b.pt"}),
         ("--samples", {"samples/a.parquet"}),
-        ("--logs", {"logs/g1.log", ".attempt-1a2b/trial/params.json"}),
+        ("--logs", {".attempt-1a2b/events.log", ".attempt-1a2b/trial/params.json"}),
         ("--all-but-results", set(EXTRAS) - {"samples/a.parquet"}),
     ],
 )
