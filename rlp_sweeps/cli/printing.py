@@ -137,8 +137,18 @@ def print_plan(
             **({} if reached is None else {"budget": _reach_in_words(reached, plan.num_trials)}),
             "disk": f"about {in_bytes(estimate.disk_bytes)}",
             "basis": estimate.basis,
-            "power": str(sensitivity),
+            "power": _power_in_words(sensitivity),
         },
+    )
+
+
+def _power_in_words(sensitivity: "Sensitivity") -> str:
+    """Return which effects are seen, and what says so in units of the outcome."""
+    if sensitivity.spread is not None:
+        return str(sensitivity)
+    return (
+        f"{sensitivity}; in units of test accuracy with --pilot DIR, an analyzed run of fewer "
+        "trials, or --seed-spread X"
     )
 
 

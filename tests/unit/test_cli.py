@@ -272,6 +272,16 @@ def test_plan_says_which_effects_its_seeds_can_see(
     assert power["smallest_effect"] == pytest.approx(0.006728, abs=1e-6)
 
 
+def test_plan_says_how_its_power_is_had_in_units_of_accuracy(
+    estimate: list[RunOptions], capsys: Capture
+) -> None:
+    assert main(["plan", "quickstart", "--device", "cpu"]) == 0
+
+    text = " ".join(capsys.readouterr().out.split())
+    assert "seed SDs are seen" in text
+    assert "in units of test accuracy with --pilot DIR" in text
+
+
 def test_a_pilot_that_is_not_analyzed_is_a_wrong_request(tmp_path: Path, capsys: Capture) -> None:
     assert main(["plan", "quickstart", "--pilot", str(tmp_path)]) == 2
 
