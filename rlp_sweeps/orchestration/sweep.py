@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlp_sweeps.orchestration.best_points import best_points
-from rlp_sweeps.orchestration.budget import brake_of, check_fits
+from rlp_sweeps.orchestration.budget import brake_of, check_fits, first_trials
 from rlp_sweeps.orchestration.executor import Executor, RayExecutor, executor_of
 from rlp_sweeps.orchestration.gathering import Gathering
 from rlp_sweeps.orchestration.group_texts import GroupTexts
@@ -84,10 +84,13 @@ def run_sweep(
         ClusterError: The Ray cluster does not answer, has no room for a group, or has a machine
             that cannot train.
         TrackingError: The MLflow store does not answer, unless `options` allow for that.
+        ArgumentError: The budget of trials is smaller than the first group.
     """
     options = options or RunOptions()
     executor = executor or RayExecutor()
     away = check_request(plan, options, executor)
+    if not RunDirectory.is_one(output):
+        first_trials(plan, plan.groups, options.max_trials)  # refused before anything is written
     executor.check_data(plan)
     data = executor.data_of(plan)
     for path in options.reuse:

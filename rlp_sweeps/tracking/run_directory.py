@@ -84,6 +84,11 @@ class RunDirectory(TrialTables):
         directory.remove_temporary_files()
         return directory
 
+    @staticmethod
+    def is_one(path: str | Path) -> bool:
+        """Return whether there is a run directory, whatever it holds."""
+        return (files.run_path(path) / _MANIFEST_NAME).exists()
+
     def _check_same_plan(self, manifest: Mapping[str, Any]) -> None:
         if self.manifest.get("plan_id") != manifest["plan_id"]:
             msg = (
