@@ -12,7 +12,7 @@ from rlp_sweeps.cli.output import tell_result
 from rlp_sweeps.errors import ArgumentError, RunDirectoryError
 
 if TYPE_CHECKING:
-    from rlp_sweeps.tracking.holder import Holder
+    from rlp_sweeps.tracking.driver_process import Holder
     from rlp_sweeps.tracking.run_directory import RunDirectory
 
 _LOOK_EVERY_S = 0.5

@@ -12,7 +12,8 @@ from rlp_sweeps.orchestration.brake import Brake
 from rlp_sweeps.orchestration.engine_choice import SEQUENTIAL
 from rlp_sweeps.orchestration.planner import Group, SweepPlan
 from rlp_sweeps.orchestration.progress import RunOptions
-from rlp_sweeps.tracking.holder import Holder, read_request
+from rlp_sweeps.tracking.driver_process import Holder
+from rlp_sweeps.tracking.holder import read_request
 
 if TYPE_CHECKING:
     from rlp_sweeps.orchestration.estimates import SweepEstimate

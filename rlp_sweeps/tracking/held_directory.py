@@ -8,13 +8,13 @@ from rlp_sweeps.containment import check_links
 from rlp_sweeps.errors import RunDirectoryError
 from rlp_sweeps.stores import is_remote
 from rlp_sweeps.tracking import files, holder, locks
-from rlp_sweeps.tracking.holder import Holder
+from rlp_sweeps.tracking.driver_process import Holder
+from rlp_sweeps.tracking.store_lock import LOCK_NAME
 
 FOLDERS = ("trials", "epochs", "checkpoints")
 """Subfolders that a run directory is created with."""
 
 _FURTHER_FOLDERS = ("probes", "weights", "samples")
-_LOCK_NAME = ".driver.lock"
 _STALE_AFTER_S = 600.0
 
 
@@ -40,7 +40,7 @@ class HeldDirectory:
             RunDirectoryError: The driver of another process holds it, or a link leads out of it.
         """
         check_links(self.path)
-        with locks.locked(self.path / _LOCK_NAME) as lock:
+        with locks.locked(self.path / LOCK_NAME) as lock:
             if not lock.is_ours:
                 raise self._in_use(f"`rlp-sweeps cancel {self.path}` asks it to stop")
             if self._is_held_elsewhere(is_writing=True):
@@ -48,17 +48,19 @@ class HeldDirectory:
                 raise self._in_use(f"where it was killed, this is known {wait_s:g} s afterwards")
             self._lock = lock
             try:
-                with holder.signed(self.path) as this:
+                with holder.signed(self.path, lock.holder) as this:
                     yield this
             finally:
                 self._lock = None
 
     def is_held(self) -> bool:
         """Return whether a driver, of this or another process, holds the directory now."""
-        return locks.is_locked(self.path / _LOCK_NAME) or self._is_held_elsewhere()
+        return locks.is_locked(self.path / LOCK_NAME) or self._is_held_elsewhere()
 
     def _is_held_elsewhere(self, *, is_writing: bool = False) -> bool:
         """Return whether a machine that does not share this one's locks is at work here."""
+        if is_remote(self.path):
+            return False  # all machines share that lock
         signed = holder.read_holder(self.path)
         if signed is None or signed.is_here:
             return False

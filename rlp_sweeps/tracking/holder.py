@@ -2,23 +2,24 @@
 
 The lock alone says that somebody holds a directory. The holder signs with its process and its
 machine, and renews the signature's time every few seconds, so that a refusal can name it and a
-machine that does not share the lock can still tell a driver at work from one that is gone.
+machine that does not share the lock can still tell a driver at work from one that is gone. In a
+store the lock is the signature (`store_lock`).
 """
 
 import json
-import os
-import platform
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from contextlib import contextmanager, nullcontext
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from rlp_sweeps.stores import is_remote
 from rlp_sweeps.tracking import files
+from rlp_sweeps.tracking.driver_process import Holder
+from rlp_sweeps.tracking.store_lock import LOCK_NAME, read_lock
 
 PULSE_S = 10.0
 """Seconds between two renewals of a holder's signature."""
@@ -28,32 +29,7 @@ LOST_AFTER_S = 60.0
 
 _HOLDER_NAME = "driver.json"
 _REQUEST_NAME = "cancel.json"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Holder:
-    """A process that holds a run directory, or held it when it was killed.
-
-    Attributes:
-        token: Names this hold alone.
-        pid: Its process.
-        hostname: Its machine.
-        since_ms: When it took hold, in ms since 1970.
-    """
-
-    token: str
-    pid: int
-    hostname: str
-    since_ms: int
-
-    def __str__(self) -> str:
-        since = datetime.fromtimestamp(self.since_ms / 1000)
-        return f"process {self.pid} on {self.hostname} (since {since:%Y-%m-%d %H:%M:%S})"
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it is, or was, a process of this machine."""
-        return self.hostname == platform.node()
+_NEEDED = {field.name for field in fields(Holder) if field.default is MISSING}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,9 +47,12 @@ class CancelRequest:
 
 def read_holder(directory: Path) -> Holder | None:
     """Return who has signed last and not signed off; None where nobody has."""
+    if is_remote(directory):
+        seen = read_lock(directory / LOCK_NAME)
+        return None if seen is None or seen.is_released else seen.holder
     values = _read_json(directory / _HOLDER_NAME) or {}
-    names = [field.name for field in fields(Holder)]
-    return Holder(**{n: values[n] for n in names}) if set(names) <= set(values) else None
+    given = {field.name: values[field.name] for field in fields(Holder) if field.name in values}
+    return Holder(**given) if set(given) >= _NEEDED else None
 
 
 def lost_holder(directory: Path, *, now: float | None = None) -> Holder | None:
@@ -87,7 +66,7 @@ def lost_holder(directory: Path, *, now: float | None = None) -> Holder | None:
         now: The time, s since 1970, as `time_there` gives it; None: by this machine's clock.
     """
     holder = read_holder(directory)
-    if holder is None or holder.is_here:
+    if holder is None or holder.is_here or is_remote(directory):
         return holder
     try:
         renewed_at = (directory / _HOLDER_NAME).stat().st_mtime
@@ -112,22 +91,30 @@ def time_there(directory: Path) -> float:
 
 
 @contextmanager
-def signed(directory: Path) -> Iterator[Holder]:
+def signed(directory: Path, lock_holder: Holder | None = None) -> Iterator[Holder]:
     """Sign as the holder for the length of the block, and renew the signature meanwhile.
+
+    Args:
+        directory: The run directory.
+        lock_holder: This process, where the lock itself is its signature.
 
     Raises:
         OSError: The directory cannot be written.
     """
-    holder = Holder(
-        token=uuid.uuid4().hex,
-        pid=os.getpid(),
-        hostname=platform.node(),
-        since_ms=time.time_ns() // 1_000_000,
-    )
-    path = directory / _HOLDER_NAME
+    request = directory / _REQUEST_NAME
+    with _signature(directory) if lock_holder is None else nullcontext(lock_holder) as holder:
+        request.unlink(missing_ok=True)  # was meant for an earlier holder
+        try:
+            yield holder
+        finally:
+            request.unlink(missing_ok=True)
+
+
+@contextmanager
+def _signature(directory: Path) -> Iterator[Holder]:
+    holder, path = Holder.here(), directory / _HOLDER_NAME
     text = json.dumps(asdict(holder))
     files.write_text_atomically(path, text)
-    (directory / _REQUEST_NAME).unlink(missing_ok=True)  # was meant for an earlier holder
     is_over = threading.Event()
     pulse = threading.Thread(target=_renew, args=(path, text, is_over), daemon=True)
     pulse.start()
@@ -137,7 +124,6 @@ def signed(directory: Path) -> Iterator[Holder]:
         is_over.set()
         pulse.join()
         path.unlink(missing_ok=True)
-        (directory / _REQUEST_NAME).unlink(missing_ok=True)
 
 
 def _renew(path: Path, text: str, is_over: threading.Event) -> None:

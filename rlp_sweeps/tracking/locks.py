@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rlp_sweeps.errors import RunDirectoryError
 from rlp_sweeps.stores import is_remote
+from rlp_sweeps.tracking.driver_process import Holder
 from rlp_sweeps.tracking.store_lock import Seen, read_lock, take_lock
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -37,12 +38,12 @@ class Lock:
 
     Attributes:
         is_ours: This process holds it.
-        holder: Who holds it, for a sentence; empty where the lock does not tell.
+        holder: Who holds it; None where the lock does not tell.
         check: Raises ``RunDirectoryError`` where it was lost; a local one cannot be.
     """
 
     is_ours: bool
-    holder: str = ""
+    holder: Holder | None = None
     check: Callable[[], None] = lambda: None
 
 
@@ -59,10 +60,10 @@ def locked(path: Path) -> Iterator[Lock]:
     if is_remote(path):
         taken = take_lock(path, on_loss=_interrupt)
         if isinstance(taken, Seen):
-            yield Lock(is_ours=False, holder=taken.describe())
+            yield Lock(is_ours=False, holder=taken.holder)
             return
         try:
-            yield Lock(is_ours=True, check=taken.check)
+            yield Lock(is_ours=True, holder=taken.holder, check=taken.check)
         finally:
             taken.release()
         return

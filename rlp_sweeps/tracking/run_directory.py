@@ -6,7 +6,7 @@
     checkpoints/        kept while a trial can still need them
     weights/*.pt        trained weights, where they are kept (`kept_weights`)
     probes/*.parquet    what probes found in them (`probe_rows`)
-    driver.json         who is at work here, while somebody is (`holder`)
+    driver.json         who is at work here, while somebody is (`holder`); not in a store
     samples/*.parquet   what networks say of every sample, where that is kept (`sample_rows`)
     corrupt/            part files that could not be read, moved aside (`corrupt_parts`)
 

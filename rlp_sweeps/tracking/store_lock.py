@@ -8,79 +8,24 @@ its next beat.
 """
 
 import json
-import os
-import platform
 import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rlp_sweeps.errors import RunDirectoryError
 from rlp_sweeps.stores import IF_ABSENT, get, if_still, put, store_of
+from rlp_sweeps.tracking.driver_process import Holder
+
+LOCK_NAME = ".driver.lock"
 
 BEAT_S = 10.0
 """Seconds between two signs of life of a holder."""
 
 STALE_AFTER_S = 90.0
 """Seconds without one after which the holder counts as dead."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Holder:
-    """Who holds a lock.
-
-    Attributes:
-        token: Tells this hold from any other.
-        host: Name of the machine.
-        boot: Id of the machine's boot and process namespace; empty where the system has none.
-        pid: Process there.
-        started: When the process began, in the machine's own clock ticks; pids are used again.
-        beat: Signs of life so far.
-        is_released: It has given the lock back.
-    """
-
-    token: str
-    host: str
-    boot: str
-    pid: int
-    started: str
-    beat: int = 0
-    is_released: bool = False
-
-    @classmethod
-    def here(cls) -> "Holder":
-        """Return this process as a holder."""
-        return cls(
-            token=uuid.uuid4().hex,
-            host=platform.node(),
-            boot=_boot(),
-            pid=os.getpid(),
-            started=_start_of(os.getpid()),
-        )
-
-    def is_gone_from_here(self) -> bool:
-        """Return whether it was a process of this machine, and there is no such one any more."""
-        return bool(self.boot) and self.boot == _boot() and _start_of(self.pid) != self.started
-
-
-def _boot() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-def _start_of(pid: int) -> str:
-    """Return the start of a process in clock ticks since boot; empty where there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    state, *fields = stat.rpartition(")")[2].split()
-    return "" if state == "Z" else fields[18]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,23 +36,26 @@ class Seen:
         holder: Who wrote it.
         etag: What tells this writing from any other.
         age_s: Seconds since, by the store's clock.
+        beat: Signs of life that the holder has given.
+        is_released: It has given the lock back.
     """
 
     holder: Holder
     etag: str
     age_s: float
+    beat: int
+    is_released: bool
 
     @property
     def is_held(self) -> bool:
         """Whether the holder is at work, as far as can be told."""
-        holder = self.holder
-        if holder.is_released or holder.is_gone_from_here():
+        if self.is_released or self.holder.is_gone_from_here():
             return False
         return self.age_s < STALE_AFTER_S
 
     def describe(self) -> str:
         """Return who holds it, for a sentence."""
-        return f"process {self.holder.pid} on {self.holder.host}, seen {self.age_s:.0f} s ago"
+        return f"process {self.holder.pid} on {self.holder.hostname}, seen {self.age_s:.0f} s ago"
 
 
 def read_lock(path: Path) -> Seen | None:
@@ -121,11 +69,15 @@ def read_lock(path: Path) -> Seen | None:
     if there is None:
         return None
     try:
-        holder = Holder(**json.loads(there.data))
-    except (ValueError, TypeError) as error:
+        values = json.loads(there.data)
+        beat, is_released = values.pop("beat"), values.pop("is_released")
+        holder = Holder(**values)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         msg = f"{path} must be the lock of a driver, but it is not ({error}); remove it."
         raise RunDirectoryError(msg) from error
-    return Seen(holder=holder, etag=there.etag, age_s=there.age_s)
+    return Seen(
+        holder=holder, etag=there.etag, age_s=there.age_s, beat=beat, is_released=is_released
+    )
 
 
 def check_conditions(path: Path) -> None:
@@ -158,6 +110,9 @@ def check_conditions(path: Path) -> None:
 class StoreLock:
     """A lock that this process holds; a thread of its own writes the signs of life.
 
+    Attributes:
+        holder: This process.
+
     Args:
         path: The object.
         seen: The lock as it was before; None where there was none.
@@ -170,13 +125,14 @@ class StoreLock:
 
     def __init__(self, path: Path, seen: Seen | None, *, on_loss: Callable[[], None]) -> None:
         self._path = path
-        self._holder = Holder.here()
+        self.holder = Holder.here()
+        self._num_beats = 0
         self._on_loss = on_loss
         self._is_lost = False
         self._over = threading.Event()
         self._turn = threading.Lock()
         self._etag = "" if seen is None else seen.etag
-        self._write(self._holder)
+        self._write()
         self._thread = threading.Thread(target=self._live, name="driver-lock", daemon=True)
         self._thread.start()
 
@@ -205,7 +161,7 @@ class StoreLock:
         self._thread.join()
         if not self._is_lost:
             with suppress(OSError):  # it grows stale
-                self._write(replace(self._holder, is_released=True))
+                self._write(is_released=True)
 
     def _live(self) -> None:
         while not (self._over.wait(BEAT_S) or self._is_lost):
@@ -219,22 +175,23 @@ class StoreLock:
 
     def _beat(self) -> None:
         with self._turn:
-            self._holder = replace(self._holder, beat=self._holder.beat + 1)
+            self._num_beats += 1
             try:
-                self._write(self._holder)
+                self._write()
             except FileExistsError:
                 self._is_lost = True
                 raise
 
-    def _write(self, holder: Holder) -> None:
+    def _write(self, *, is_released: bool = False) -> None:
         """Write the object on the condition that it is the one that was last seen or written."""
         condition = if_still(self._etag) if self._etag else IF_ABSENT
-        data = json.dumps(asdict(holder)).encode()
+        state = {"beat": self._num_beats, "is_released": is_released}
+        data = json.dumps(asdict(self.holder) | state).encode()
         try:
             self._etag = put(self._path, data, patience_s=0.0, condition=condition)
         except FileExistsError:
             seen = read_lock(self._path)
-            if seen is None or seen.holder.token != holder.token:
+            if seen is None or seen.holder.token != self.holder.token:
                 raise
             condition = if_still(seen.etag)  # the answer to an earlier writing of ours was lost
             self._etag = put(self._path, data, patience_s=0.0, condition=condition)
