@@ -20,6 +20,7 @@ from analysis.report_tables import (
 )
 from analysis.result import Analysis
 from rlp_sweeps.errors import ArgumentError, RunDirectoryError
+from rlp_sweeps.misspelling import advice
 from rlp_sweeps.stores import is_remote
 
 RAW = {"csv": ".csv", "parquet": ".parquet"}
@@ -91,7 +92,8 @@ def _chosen(
 ) -> dict[str, T]:
     unknown = [name for name in wanted if name not in found]
     if unknown:
-        msg = f"tables to export must be out of {list(found)}, but got {unknown}."
+        there = f"there are {list(found)}."
+        msg = f"no table(s) {unknown} to export; {advice(unknown[0], found, otherwise=there)}"
         raise ArgumentError(msg)
     names = wanted or [name for name in found if name not in set(leaves_out)]
     return {name: found[name] for name in names}

@@ -20,6 +20,7 @@ from analysis.numbering import (
     run_starts,
 )
 from rlp_sweeps.errors import ArgumentError, SchemaError
+from rlp_sweeps.misspelling import advice
 from rlp_sweeps.schema import CONFIG_PREFIX, METRICS, TRIALS
 
 Diverged = Literal["chance", "last", "exclude"]
@@ -155,7 +156,8 @@ def check_outcomes(trials: pl.DataFrame, outcomes: Sequence[str], *, diverged: s
     known = [name for name in METRICS if name in trials.columns]
     unknown = [name for name in outcomes if name not in known]
     if unknown:
-        msg = f"unknown outcome(s) {unknown}; the trials hold {known}."
+        held = f"the trials hold {known}."
+        msg = f"unknown outcome(s) {unknown}; {advice(unknown[0], known, otherwise=held)}"
         raise ArgumentError(msg)
     if diverged not in DIVERGED:
         msg = f"`diverged in {list(DIVERGED)}` must hold, but got diverged={diverged!r}."

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rlp_sweeps.errors import ConfigError
+from rlp_sweeps.misspelling import advice
 
 Projection = Literal["none", "orthogonal", "grafted"]
 """How the gradients of L_class and L_reg meet on the extractor's parameters."""
@@ -125,6 +126,8 @@ def get_arm(name: str) -> Arm:
         ConfigError: No such arm.
     """
     if name not in ARMS:
-        msg = f"unknown arm {name!r}; the arms are {list(ARMS)}."
+        msg = f"unknown arm {name!r}; " + advice(
+            name, ARMS, otherwise=f"the arms are {list(ARMS)}."
+        )
         raise ConfigError(msg)
     return ARMS[name]

@@ -23,6 +23,7 @@ from rlp_sweeps.class_head import CLASS_HEAD_DEFAULTS, CLASS_HEAD_RULES, check_c
 from rlp_sweeps.data_settings import DATA_DEFAULTS, DATA_RULES, check_data_settings
 from rlp_sweeps.errors import ConfigError
 from rlp_sweeps.head_kinds import HEADS, check_head
+from rlp_sweeps.setting_names import kind_words, setting_advice
 
 SCALARS = (
     "arm",
@@ -244,7 +245,7 @@ def check_names(values: Mapping[str, Any]) -> None:
     """
     unknown = [name for name in values if name not in FIELD_TYPES]
     if unknown:
-        msg = f"unknown trial parameter(s) {unknown}; the parameters are {list(FIELD_TYPES)}."
+        msg = f"unknown setting(s) {unknown}; {setting_advice(unknown[0], FIELD_TYPES)}"
         raise ConfigError(msg)
 
 
@@ -285,7 +286,7 @@ def parse_value(name: str, text: str) -> Scalar:
                     raise
                 except ValueError:
                     continue
-    msg = f"`{name}` must be of type {_kind_names(name)}, but got {name}={text!r}."
+    msg = f"`{name}` must be {kind_words(setting_kinds(name))}, but got {name}={text!r}."
     raise ConfigError(msg)
 
 
@@ -294,12 +295,6 @@ def setting_kinds(name: str) -> tuple[type, ...]:
     """Return the types that a setting's value may have; ``NoneType`` where it may be left out."""
     hint = FIELD_TYPES[name]
     return get_args(hint) or (hint,)
-
-
-def _kind_names(name: str) -> str:
-    return " or ".join(
-        "none" if kind is type(None) else kind.__name__ for kind in setting_kinds(name)
-    )
 
 
 def _checked_type(name: str, value: Any) -> Scalar:
@@ -313,7 +308,7 @@ def _checked_type(name: str, value: Any) -> Scalar:
         return float(value) + 0.0  # -0.0 is 0.0, so that equal settings have equal ids
     if type(value) in kinds:
         return value  # type: ignore[no-any-return]  # its type was just compared
-    msg = f"`{name}` must be of type {_kind_names(name)}, but got {name}={value!r}."
+    msg = f"`{name}` must be {kind_words(setting_kinds(name))}, but got {name}={value!r}."
     raise ConfigError(msg)
 
 

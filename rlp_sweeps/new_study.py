@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 
 from rlp_sweeps.errors import ArgumentError
+from rlp_sweeps.misspelling import advice
 from rlp_sweeps.recipes import RECIPES_PACKAGE, list_recipes
 
 
@@ -50,7 +51,8 @@ def _template(path: Path) -> str:
 
 def _copy_of(recipe: str) -> str:
     if recipe not in list_recipes():
-        msg = f"`--from` must name a recipe out of {list_recipes()}, but got {recipe!r}."
+        ending = advice(recipe, list_recipes(), otherwise="`rlp-sweeps spaces` lists the recipes.")
+        msg = f"`--from` must name a recipe, but got {recipe!r}; {ending}"
         raise ArgumentError(msg)
     return (
         files(import_module(RECIPES_PACKAGE)).joinpath(f"{recipe}.py").read_text(encoding="utf-8")

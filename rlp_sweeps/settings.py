@@ -5,6 +5,10 @@ from collections.abc import Sequence
 
 from rlp_sweeps.config import FIELD_TYPES, Scalar, check_value, parse_value, setting_kinds
 from rlp_sweeps.errors import ConfigError
+from rlp_sweeps.setting_names import setting_advice
+
+SETTINGS = (*(name for name in FIELD_TYPES if name not in {"arm", "seed"}), "data_dir")
+"""Names that ``--set`` takes."""
 
 _EXAMPLES = {float: "0.1,0.2", int: "2,4", bool: "true,false", str: "NAME1,NAME2"}
 
@@ -34,11 +38,10 @@ def values_of_setting(name: str, given: SettingValue) -> tuple[Scalar, ...]:
             is of another type or breaks its rule; or there is none.
     """
     if name in {"arm", "seed"}:
-        msg = f"{name!r} is no axis; choose `arms` in the recipe, seeds with --num-seeds."
+        msg = f"{name!r} cannot be set; choose `arms` in the recipe, seeds with `--num-seeds N`."
         raise ConfigError(msg)
     if name not in FIELD_TYPES:
-        known = [n for n in FIELD_TYPES if n not in {"arm", "seed"}]
-        msg = f"unknown setting {name!r} in --set; the settings are {[*known, 'data_dir']}."
+        msg = f"unknown setting {name!r} in --set; {setting_advice(name, SETTINGS)}"
         raise ConfigError(msg)
     if not isinstance(given, str):
         return _checked_values(name, given)

@@ -247,7 +247,7 @@ class _Stage:
         if num_points_left:
             msg = (
                 f"a follow-up reads a finished sweep, but {num_points_left} of {plan.num_points} "
-                "points are not trained yet; `rlp-sweeps resume` it first."
+                f"points are not trained yet; `rlp-sweeps resume {self.directory}` goes on."
             )
             raise ArgumentError(msg)
         return asked_trials(plan, self.directory)

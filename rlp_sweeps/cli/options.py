@@ -15,7 +15,7 @@ from rlp_sweeps.api import requests
 from rlp_sweeps.cli import completion
 from rlp_sweeps.errors import ArgumentError
 from rlp_sweeps.recipes import NamedSpace
-from rlp_sweeps.settings import example_setting
+from rlp_sweeps.settings import SETTINGS, example_setting
 from rlp_sweeps.stores import as_path
 
 DONE, SOME_FAILED, WRONG_REQUEST, OUT_OF_BUDGET, INTERRUPTED = 0, 1, 2, 3, 130
@@ -115,7 +115,8 @@ Settings = Annotated[
         "--set",
         metavar="NAME=VALUE",
         autocompletion=completion.settings,
-        help="Replace a fixed setting, or an axis by the value(s): --set lr=0.01,0.1. Repeatable.",
+        help="Replace a fixed setting, or an axis by the value(s): --set lr=0.01,0.1. Repeatable. "
+        f"Settings: {', '.join(SETTINGS)}.",
     ),
 ]
 KeepSamples = Annotated[

@@ -5,13 +5,13 @@ on the real shapes for a few seconds. Either way the choice goes into the manife
 sweep takes it from there.
 """
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import BackboneError, ConfigError
+from rlp_sweeps.misspelling import advice
 from rlp_sweeps.orchestration.calibration import SpeedUps, speed_up_at
 from rlp_sweeps.orchestration.grouping import group_sizes, makespan
 
@@ -159,9 +159,9 @@ def check_engine_name(engine: str) -> None:
 
     if engine == AUTO or engine in ENGINES:
         return
-    close = difflib.get_close_matches(engine, [AUTO, *ENGINES], n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
-    msg = f"unknown engine {engine!r}; the engines are {[AUTO, *ENGINES]}{hint}"
+    engines = [AUTO, *ENGINES]
+    known = f"the engines are {engines}."
+    msg = f"unknown engine {engine!r}; {advice(engine, engines, otherwise=known)}"
     raise ConfigError(msg)
 
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from rlp_sweeps.arms import ARMS
 from rlp_sweeps.config import FIELD_TYPES, MATCHED_SETTINGS, TrialConfig
 from rlp_sweeps.errors import ArgumentError
+from rlp_sweeps.misspelling import advice
 from rlp_sweeps.orchestration.planner import SweepPlan
 
 MATCHED_ARMS = {arm.matched_to: n for n, arm in ARMS.items() if arm.matched_to and not arm.replays}
@@ -133,11 +134,13 @@ def plan_follow_up(
 def _check_arms(matched_to: Sequence[str], there: Set[str]) -> None:
     unknown = [arm for arm in matched_to if arm not in MATCHED_ARMS]
     if unknown:
-        msg = f"a rescaled control is matched to one of {list(MATCHED_ARMS)}, but got {unknown}."
+        known = f"the arms are {list(MATCHED_ARMS)}."
+        ending = advice(unknown[0], MATCHED_ARMS, otherwise=known)
+        msg = f"no control can be matched to {unknown}; {ending}"
         raise ArgumentError(msg)
     absent = [arm for arm in matched_to if arm not in there]
     if absent:
-        msg = f"arms {absent} must be in the sweep to be matched; it has {sorted(there)}."
+        msg = f"arms {absent} must be in the sweep to be matched, but it has {sorted(there)} alone."
         raise ArgumentError(msg)
 
 
@@ -148,7 +151,7 @@ def _check_finished(plan: SweepPlan, trained: Sequence[TrialConfig], rows: Seque
     if num_left:
         msg = (
             f"a follow-up reads a finished sweep, but {num_left} of {len(trained)} planned "
-            "trials have no row yet; `rlp-sweeps resume` it first."
+            "trials have no row yet; `rlp-sweeps resume DIR` goes on."
         )
         raise ArgumentError(msg)
 

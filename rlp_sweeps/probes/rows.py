@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from rlp_sweeps.errors import ProbeError
+from rlp_sweeps.misspelling import advice
 
 PROBES = ("rlp_online", "rlp_offline", "knn", "masc", "class_mean", "lda", "linear")
 """All probes, by name."""
@@ -56,9 +57,11 @@ def check_probes(names: tuple[str, ...]) -> None:
     Raises:
         ProbeError: A name is unknown, or there is none.
     """
+    known = f"the probes are {list(PROBES)}."
+    if not names:
+        msg = f"at least one probe must be named; {known}"
+        raise ProbeError(msg)
     unknown = [name for name in names if name not in PROBES]
-    if unknown or not names:
-        msg = f"unknown probe(s) {unknown}; the probes are {list(PROBES)}."
-        if not names:
-            msg = f"at least one probe must be named; the probes are {list(PROBES)}."
+    if unknown:
+        msg = f"unknown probe(s) {unknown}; {advice(unknown[0], PROBES, otherwise=known)}"
         raise ProbeError(msg)

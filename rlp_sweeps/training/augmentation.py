@@ -6,7 +6,6 @@ them is tensor work without a loop over samples and without waiting for the devi
 Shapes: N samples, C H W image.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rlp_sweeps.errors import ConfigError
+from rlp_sweeps.misspelling import advice
 from rlp_sweeps.training.colors import ColorJitter, Grayscale
 from rlp_sweeps.training.resized_crop import ResizedCrop
 
@@ -185,9 +185,8 @@ def build_augmentation(name: str) -> Augmentation:
         ConfigError: There is no such augmentation.
     """
     if name not in AUGMENTATIONS:
-        close = difflib.get_close_matches(name, AUGMENTATIONS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
-        msg = f"unknown augmentation {name!r}; the augmentations are {list(AUGMENTATIONS)}{hint}"
+        known = f"the augmentations are {list(AUGMENTATIONS)}."
+        msg = f"unknown augmentation {name!r}; {advice(name, AUGMENTATIONS, otherwise=known)}"
         raise ConfigError(msg)
     return AUGMENTATIONS[name]()
 

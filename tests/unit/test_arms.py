@@ -38,5 +38,5 @@ def test_get_arm_returns_the_arm_of_that_name() -> None:
 
 
 def test_get_arm_refuses_an_unknown_name_and_lists_the_known() -> None:
-    with pytest.raises(ConfigError, match=r"unknown arm 'Full'; the arms are \['control', 'full'"):
+    with pytest.raises(ConfigError, match=r"unknown arm 'Full'; did you mean 'full'\?"):
         get_arm("Full")

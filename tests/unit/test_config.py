@@ -24,7 +24,9 @@ def make(**changes: Any) -> TrialConfig:
 
 
 def test_config_refuses_an_unknown_name_and_lists_the_known() -> None:
-    with pytest.raises(ConfigError, match=r"unknown trial parameter\(s\) \['lambda'\]; .*'lr'"):
+    with pytest.raises(
+        ConfigError, match=r"unknown setting\(s\) \['lambda'\]; did you mean 'rlp_lambda'\?"
+    ):
         make(**{"lambda": 1.0})
 
 
@@ -89,23 +91,23 @@ def test_config_refuses_a_value_that_breaks_its_rule(name: str, value: object, r
 @pytest.mark.parametrize(
     ("name", "value", "kind"),
     [
-        ("lr", "0.1", "float"),
-        ("lr", True, "float"),
-        ("lr", None, "float"),
-        ("seed", 1.0, "int"),
-        ("seed", True, "int"),
-        ("nesterov", 1, "bool"),
-        ("dataset", None, "str"),
-        ("train_samples", 1.5, "int or none"),
+        ("lr", "0.1", "a number"),
+        ("lr", True, "a number"),
+        ("lr", None, "a number"),
+        ("seed", 1.0, "a whole number"),
+        ("seed", True, "a whole number"),
+        ("nesterov", 1, "true or false"),
+        ("dataset", None, "a text"),
+        ("train_samples", 1.5, "a whole number or none"),
     ],
 )
 def test_config_refuses_a_value_of_another_type(name: str, value: object, kind: str) -> None:
-    with pytest.raises(ConfigError, match=f"`{name}` must be of type {kind}, but got {name}="):
+    with pytest.raises(ConfigError, match=f"`{name}` must be {kind}, but got {name}="):
         make(**{name: value})
 
 
 def test_config_refuses_an_unknown_arm() -> None:
-    with pytest.raises(ConfigError, match=r"unknown arm 'treated'; the arms are \['control'"):
+    with pytest.raises(ConfigError, match=r"unknown arm 'treated'; "):
         make(arm="treated")
 
 
@@ -294,13 +296,13 @@ def test_parse_value_returns_the_declared_type(name: str, text: str, value: obje
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("lr", "fast", "`lr` must be of type float, but got lr='fast'"),
-        ("lr", "none", "`lr` must be of type float, but got lr='none'"),
+        ("lr", "fast", "`lr` must be a number, but got lr='fast'"),
+        ("lr", "none", "`lr` must be a number, but got lr='none'"),
         ("lr", "nan", "`0 < lr < inf` must hold, but got lr=nan"),
-        ("num_epochs", "2.5", "`num_epochs` must be of type int, but got num_epochs='2.5'"),
-        ("nesterov", "yes", "`nesterov` must be of type bool, but got nesterov='yes'"),
+        ("num_epochs", "2.5", "`num_epochs` must be a whole number, but got num_epochs='2.5'"),
+        ("nesterov", "yes", "`nesterov` must be true or false, but got nesterov='yes'"),
         ("batch_size", "1", "`2 <= batch_size` must hold, but got batch_size=1"),
-        ("lambda", "1", r"unknown trial parameter\(s\) \['lambda'\]"),
+        ("lambda", "1", r"unknown setting\(s\) \['lambda'\]"),
     ],
 )
 def test_parse_value_refuses_what_is_no_such_value(name: str, text: str, message: str) -> None:

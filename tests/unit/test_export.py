@@ -75,7 +75,9 @@ def test_markdown_keeps_a_bar_inside_its_cell():
 
 
 def test_export_refuses_a_table_that_is_not_there(directory, tmp_path):
-    with pytest.raises(ArgumentError, match=r"must be out of \['trials', 'epochs'\]"):
+    with pytest.raises(
+        ArgumentError, match=r"no table\(s\) \['trails'\] to export; did you mean 'trials'\?"
+    ):
         export_tables(directory, format_="csv", output=tmp_path / "out", tables=["trails"])
 
     assert not (tmp_path / "out").exists()

@@ -119,7 +119,7 @@ def test_extended_search_has_more_points_and_the_same_identity():
         (GRID, {"settings": {"batch_size": "32"}}, ArgumentError, "it is fixed at 64; .*--reuse"),
         (GRID, {"settings": {"momentum": "0.5"}}, ArgumentError, "it is at its default"),
         (GRID, {"settings": {"data_dir": "/data"}}, ArgumentError, "must be an axis"),
-        (GRID, {"settings": {"seed": "5"}}, ConfigError, "seeds with --num-seeds"),
+        (GRID, {"settings": {"seed": "5"}}, ConfigError, "seeds with `--num-seeds N`"),
         (GRID, {"settings": {"lr": "fast"}}, ConfigError, "lr"),
         (GRID, {"settings": {"rlp_lambda": "0.0,-1"}}, (ConfigError, SearchSpaceError), "rlp_lam"),
         (GRID, {"num_seeds": 1}, ArgumentError, "`num_seeds >= 2` must hold"),
