@@ -7,6 +7,7 @@ from typing import Any
 
 from rlp_sweeps.config import Scalar
 from rlp_sweeps.errors import SearchSpaceError
+from rlp_sweeps.setting_names import kind_words
 
 
 def as_values(name: str, values: object) -> tuple[Any, ...]:
@@ -22,8 +23,8 @@ def _check_numbers(axis: "LogAxis | LinearAxis") -> None:
         value = getattr(axis, name)
         kinds = (int,) if name == "num_points" else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds):
-            words = " or ".join(kind.__name__ for kind in kinds)
-            msg = f"`{name}` of an axis must be of type {words}, but got {name}={value!r}."
+            words = kind_words(kinds[-1:])
+            msg = f"`{name}` of an axis must be {words}, but got {name}={value!r}."
             raise SearchSpaceError(msg)
 
 
@@ -53,9 +54,11 @@ class LogAxis:
     def __post_init__(self) -> None:
         _check_numbers(self)
         if not (0 < self.low <= self.high < math.inf):
+            hint = "" if self.low > 0 else " For an arm at 0, set `control=0.0`."
+            hint = " Both must be finite." if math.inf in (self.low, self.high) else hint
             msg = (
                 "`0 < low <= high` must hold on a log axis, but got "
-                f"low={self.low!r}, high={self.high!r}. For an arm at 0, set `control=0.0`."
+                f"low={self.low!r}, high={self.high!r}.{hint}"
             )
             raise SearchSpaceError(msg)
         _checked_num_points(self.num_points)
@@ -82,7 +85,7 @@ class LinearAxis:
         _check_numbers(self)
         if not (-math.inf < self.low <= self.high < math.inf):
             msg = (
-                "`low <= high` must hold on a linear axis, but got "
+                "`low <= high` must hold on a linear axis, both finite, but got "
                 f"low={self.low!r}, high={self.high!r}."
             )
             raise SearchSpaceError(msg)
@@ -111,10 +114,21 @@ class ChoiceAxis:
     def __post_init__(self) -> None:
         object.__setattr__(self, "choices", as_values("choices", self.choices))
         if not self.choices:
-            msg = "an axis must have at least one value, but got choices=()."
+            msg = "an axis must have at least one value, but got choices=(); list some."
             raise SearchSpaceError(msg)
+        listed: Sequence[object] = self.choices
+        for value in listed:
+            if not isinstance(value, str | float | int | None):
+                msg = (
+                    "the values of an axis must be numbers, texts, booleans or None, but got "
+                    f"{value!r} in choices={self.choices!r}."
+                )
+                raise SearchSpaceError(msg)
         if len(set(self.choices)) < len(self.choices):
-            msg = f"no two values of an axis may be alike, but got choices={self.choices!r}."
+            msg = (
+                f"no two values of an axis may be alike, but got choices={self.choices!r}; leave "
+                "one out."
+            )
             raise SearchSpaceError(msg)
 
     def values(self) -> tuple[Scalar, ...]:

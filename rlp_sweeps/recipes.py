@@ -6,7 +6,6 @@ same study in other sizes: `PAPER`, that of the paper, is asked for by ``:paper`
 `FASHION` by ``:fashion``. Recipes are found at run time, so that the library never depends on them.
 """
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -14,22 +13,28 @@ import itertools
 import os
 import pkgutil
 import sys
-import sysconfig
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from rlp_sweeps.errors import RlpSweepsError, SearchSpaceError
-from rlp_sweeps.spaces import SearchSpace
+from rlp_sweeps.errors import SearchSpaceError
+from rlp_sweeps.misspelling import advice, nearest
+from rlp_sweeps.spaces import ChoiceAxis, Claim, LinearAxis, LogAxis, Search, SearchSpace
+from rlp_sweeps.user_errors import place_of, words_of
 
 RECIPES_PACKAGE = "search_spaces"
 """The package whose modules are known by their bare names."""
 
 SMALL = "small"
 """The size that every study has, `SPACE`; any other is called as its name in lower case."""
+
+
+_CALLED = {
+    kind.__name__: kind for kind in (SearchSpace, Search, ChoiceAxis, LogAxis, LinearAxis, Claim)
+}
+"""What a recipe calls of ours."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +87,7 @@ def load_space(reference: str) -> NamedSpace:
     elif not all(part.isidentifier() for part in reference.split(".")):
         msg = (
             "a search space is named by a recipe, a dotted module or a path to a .py file, "
-            f"but got {reference!r}."
+            f"but got {reference!r}; {_advice(reference)}"
         )
         raise SearchSpaceError(msg)
     else:
@@ -90,7 +95,7 @@ def load_space(reference: str) -> NamedSpace:
         module = _module_named(reference if "." in reference else f"{RECIPES_PACKAGE}.{reference}")
     return NamedSpace(
         name=name if size == SMALL else f"{name}_{size}",
-        space=_space_of(module, size),
+        space=_space_of(module, name, size),
         doc=inspect.getdoc(module) or "",
         sizes=_sizes_of(module),
     )
@@ -125,10 +130,12 @@ def _sizes_of(module: ModuleType) -> tuple[str, ...]:
 
 def _module_at(path: Path) -> ModuleType:
     if path.suffix != ".py":
-        msg = f"a search space's file must end in .py, but got {str(path)!r}."
+        msg = f"a search space's file must end in .py, but got {str(path)!r}; {_advice(str(path))}"
+        msg = _is_folder(str(path)) if path.is_dir() else msg
         raise SearchSpaceError(msg)
     if not path.is_file():
-        msg = f"no search space at {str(path)!r}; the file does not exist."
+        what = "it is a folder" if path.is_dir() else "the file does not exist"
+        msg = f"no search space at {str(path)!r}, {what}; {_file_advice(path)}"
         raise SearchSpaceError(msg)
     _add_to_path(path.resolve().parent)
     name = f"_search_space_{path.stem}"
@@ -145,8 +152,7 @@ def _module_named(name: str) -> ModuleType:
     _add_to_path(Path.cwd())
     for module_name in itertools.accumulate(name.split("."), "{}.{}".format):
         if _find_spec(module_name) is None:
-            msg = f"no module {name!r}; {_advice(name)}"
-            raise SearchSpaceError(msg)
+            raise SearchSpaceError(_no_module(name))
         _run_user_code(partial(importlib.import_module, module_name), origin=module_name)
     return sys.modules[name]
 
@@ -159,10 +165,42 @@ def _find_spec(name: str) -> object | None:
     return importlib.util.find_spec(name)
 
 
+def _no_module(name: str) -> str:
+    """Return the sentence on a recipe or a dotted module that is not there."""
+    recipe = name.removeprefix(f"{RECIPES_PACKAGE}.")
+    if "." in recipe:
+        return (
+            f"no module {name!r} can be imported from here; give a file, as in `{_as_file(name)}`."
+        )
+    if Path(recipe).is_dir():
+        return _is_folder(recipe)
+    return f"no recipe {recipe!r}; {_advice(recipe)}"
+
+
+def _is_folder(name: str) -> str:
+    return (
+        f"no recipe {name!r}, but a folder of that name; `rlp-sweeps resume {name}` goes on with "
+        "the sweep of a run directory."
+    )
+
+
 def _advice(name: str) -> str:
-    recipes = list_recipes()
-    close = difflib.get_close_matches(name.rpartition(".")[2], recipes, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"the recipes are {recipes}."
+    file = Path(f"{name}.py")
+    if file.is_file():
+        return f"did you mean {str(file)!r}?"
+    return advice(name, list_recipes(), otherwise="`rlp-sweeps spaces` lists the recipes.")
+
+
+def _file_advice(path: Path) -> str:
+    """Return a file beside it that is named alike, or else a recipe."""
+    beside = [str(file) for file in path.parent.glob("*.py") if file.is_file()]
+    if (near := nearest(str(path), beside)) or (near := nearest(path.stem, list_recipes())):
+        return f"did you mean {near!r}?"
+    return "`rlp-sweeps new my_study` writes one to begin with."
+
+
+def _as_file(name: str) -> str:
+    return f"{name.replace('.', '/')}.py"
 
 
 def _add_to_path(folder: Path) -> None:
@@ -178,50 +216,30 @@ def _run_user_code(run: Callable[[], object], *, origin: str) -> None:
     try:
         run()
     except (Exception, SystemExit) as error:
-        msg = f"{_place_of(error, origin)}: {_sentence_of(error)}"
+        msg = f"{place_of(error, origin)}: {words_of(error, _CALLED)}"
         raise SearchSpaceError(msg) from error
 
 
-def _place_of(error: BaseException, origin: str) -> str:
-    """Return file and line of the user's last frame; a library's where no other is left."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}, line {error.lineno}"
-    ours = ("<", str(Path(__file__).parent))
-    libraries = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(ours)
-    ]
-    users = [frame for frame in frames if not frame.filename.startswith(libraries)] or frames
-    return f"{users[-1].filename}, line {users[-1].lineno}" if users else origin
-
-
-def _sentence_of(error: BaseException) -> str:
-    if isinstance(error, RlpSweepsError):
-        return str(error)
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    text = " ".join(text.split())
-    return f"{type(error).__name__}: {text.rstrip('.')}." if text else f"{type(error).__name__}."
-
-
-def _space_of(module: ModuleType, size: str) -> SearchSpace:
+def _space_of(module: ModuleType, name: str, size: str) -> SearchSpace:
     origin = module.__file__ or module.__name__
     attribute = "SPACE" if size == SMALL else size.upper()
     space = getattr(module, attribute, None)
     if space is None and size == SMALL:
-        msg = f"a search space's module must define `SPACE`, but {origin!r} does not."
+        msg = (
+            "a search space's module must define `SPACE = SearchSpace(…)`, but "
+            f"{origin!r} does not; `rlp-sweeps new my_study` writes one that does."
+        )
         raise SearchSpaceError(msg)
     if space is not None and not isinstance(space, SearchSpace):
+        kind = "the class itself" if space is SearchSpace else f"a {type(space).__name__}"
         msg = (
-            f"`{attribute}` must be a SearchSpace of rlp_sweeps.spaces, "
-            f"but in {origin!r} it is a {type(space).__name__}."
+            f"`{attribute}` must be a SearchSpace of rlp_sweeps.spaces, as in "
+            f"`{attribute} = SearchSpace(…)`, but in {origin!r} it is {kind}."
         )
         raise SearchSpaceError(msg)
-    if space is None or size not in _sizes_of(module):
-        msg = (
-            f"the size of a study must be one that it defines, in lower case, but {origin!r} has "
-            f"{list(_sizes_of(module))}, not {size!r}."
-        )
+    sizes = _sizes_of(module)
+    if space is None or size not in sizes:
+        known = advice(size, sizes, otherwise=f"its sizes are {list(sizes)}.")
+        msg = f"the study {name!r} has no size {size!r}; {known}"
         raise SearchSpaceError(msg)
     return space

@@ -66,21 +66,29 @@ class Search:
     reduction_factor: int = 3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "objectives", tuple(self.objectives))
+        object.__setattr__(self, "objectives", as_values("objectives", self.objectives))
+        for name in ("num_points", "sampler_seed", "grace_epochs", "reduction_factor"):
+            value = getattr(self, name)
+            if type(value) is not int:
+                msg = f"`{name}` of a search must be a whole number, but got {name}={value!r}."
+                raise SearchSpaceError(msg)
+        is_single = len(self.objectives) == 1
         rules = {
-            "1 <= num_points": self.num_points >= 1,
-            f"sampler in {SAMPLERS}": self.sampler in SAMPLERS,
-            "1 <= grace_epochs": self.grace_epochs >= 1,
-            "2 <= reduction_factor": self.reduction_factor >= 2,
-            f"one or two objectives out of {tuple(OBJECTIVES)}": 1 <= len(self.objectives) <= 2
-            and len(set(self.objectives)) == len(self.objectives)
-            and set(self.objectives) <= set(OBJECTIVES),
-            "a single objective with early_stopping": not self.early_stopping
-            or len(self.objectives) == 1,
+            ("num_points", "1 <= num_points"): self.num_points >= 1,
+            ("sampler", f"sampler in {SAMPLERS}"): self.sampler in SAMPLERS,
+            ("grace_epochs", "1 <= grace_epochs"): self.grace_epochs >= 1,
+            ("reduction_factor", "2 <= reduction_factor"): self.reduction_factor >= 2,
+            ("objectives", f"one or two objectives out of {tuple(OBJECTIVES)}"): (
+                1 <= len(self.objectives) <= 2
+                and len(set(self.objectives)) == len(self.objectives)
+                and set(self.objectives) <= set(OBJECTIVES)
+            ),
+            ("objectives", "a single objective with early_stopping"): not self.early_stopping
+            or is_single,
         }
-        for rule, holds in rules.items():
+        for (name, rule), holds in rules.items():
             if not holds:
-                msg = f"`{rule}` must hold in a search, but got {self!r}."
+                msg = f"`{rule}` must hold in a search, but got {name}={getattr(self, name)!r}."
                 raise SearchSpaceError(msg)
 
 
@@ -125,11 +133,12 @@ class SearchSpace:
     claimed_axes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         object.__setattr__(self, "axes", dict(self.axes))
         object.__setattr__(self, "fixed", dict(self.fixed))
         has_lambda = "rlp_lambda" in self.axes or "rlp_lambda" in self.fixed
-        object.__setattr__(self, "claims", tuple(self.claims))
-        object.__setattr__(self, "probes", tuple(self.probes))
+        object.__setattr__(self, "claims", as_values("claims", self.claims))
+        object.__setattr__(self, "probes", as_values("probes", self.probes))
         if self.claimed_axes is not None:
             object.__setattr__(self, "claimed_axes", tuple(self.claimed_axes))
         arms = self.arms or (self._main_arms() if has_lambda else ("control",))
@@ -261,6 +270,23 @@ def _grid_values(name: str, axis: Axis) -> list[Scalar]:
     return values
 
 
+def _check_kinds(space: SearchSpace) -> None:
+    """Refuse values of another kind than the fields are declared with."""
+    kinds: dict[str, tuple[type, str]] = {
+        "axes": (Mapping, 'a dict of axes by name, as in {"lr": ChoiceAxis(choices=(0.1,))}'),
+        "fixed": (Mapping, 'a dict of settings by name, as in {"num_epochs": 30}'),
+        "search": (Search | None, "a Search of rlp_sweeps.spaces, as in Search(num_points=60)"),  # type: ignore[dict-item]  # a union
+        "claim": (str, "a sentence"),
+        "source": (str, "a text"),
+        "data_dir": (str, "a folder as a text"),
+    }
+    for name, (kind, words) in kinds.items():
+        value = getattr(space, name)
+        if not isinstance(value, kind):
+            msg = f"`{name}` of a search space must be {words}, but got {name}={value!r}."
+            raise SearchSpaceError(msg)
+
+
 def _check_design(space: SearchSpace) -> None:
     if type(space.num_seeds) is not int or space.num_seeds < 1:
         msg = f"`1 <= num_seeds` must hold, but got num_seeds={space.num_seeds!r}."
@@ -269,7 +295,7 @@ def _check_design(space: SearchSpace) -> None:
         msg = f"`0 <= first_seed` must hold, but got first_seed={space.first_seed!r}."
         raise SearchSpaceError(msg)
     if not space.axes:
-        msg = "a search space must have at least one axis, but got axes={}."
+        msg = "a search space must have at least one axis, but got axes={}; one value will do."
         raise SearchSpaceError(msg)
     both = sorted(set(space.axes) & set(space.fixed))
     if both:

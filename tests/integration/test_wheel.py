@@ -101,5 +101,5 @@ def test_installed_command_refuses_a_wrong_request(installed: Path, tmp_path: Pa
 
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "rlp-sweeps: no module 'search_spaces.quickstat'; did you mean 'quickstart'?"
+        "rlp-sweeps: no recipe 'quickstat'; did you mean 'quickstart'?"
     ]
