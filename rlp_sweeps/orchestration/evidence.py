@@ -14,6 +14,7 @@ from rlp_sweeps.orchestration.engine_choice import (
     Evidence,
     Kind,
 )
+from rlp_sweeps.user_errors import place_of, words_of
 
 if TYPE_CHECKING:
     from rlp_sweeps.training.engines.probing import EngineProbe, Prober
@@ -33,7 +34,7 @@ def dataset_info(dataset: str, *, data_dir: str) -> "DatasetInfo":
     Raises:
         DatasetError: It is unknown, its files are absent, or a user's loader raises.
     """
-    from rlp_sweeps.training.datasets import describe_dataset, load_image_arrays
+    from rlp_sweeps.training.datasets import ImageArrays, describe_dataset, load_image_arrays
 
     info = describe_dataset(dataset, data_dir=data_dir)
     if info is not None:
@@ -44,8 +45,8 @@ def dataset_info(dataset: str, *, data_dir: str) -> "DatasetInfo":
         raise
     except (Exception, SystemExit) as error:
         msg = (
-            f"the loader {dataset!r} must return images, but raised {type(error).__name__}: "
-            f"{' '.join(str(error).split())}. Every trial would fail alike."
+            f"the loader {dataset!r} must return images when it is called with the data folder, "
+            f"but {place_of(error, dataset)} raised {words_of(error, {'ImageArrays': ImageArrays})}"
         )
         raise DatasetError(msg) from error
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from rlp_sweeps.orchestration.planner import SweepPlan, group_representatives
-from rlp_sweeps.training.datasets import forget_images, load_image_arrays
+from rlp_sweeps.training.datasets import check_images, forget_images, load_image_arrays
 from rlp_sweeps.training.given_data import give_image_arrays
 from rlp_sweeps.training.image_arrays import ImageArrays
 
@@ -71,13 +71,13 @@ def datasets_of(plan: SweepPlan) -> set[str]:
 
 
 def check_readable(plan: SweepPlan) -> None:
-    """Refuse data sets whose files are there, but cannot be read.
+    """Refuse data sets whose files are there, but cannot be read or normalized.
 
     Raises:
-        DatasetError: One cannot be read.
+        DatasetError: One cannot be read, or a channel of its images is constant.
     """
     for dataset in datasets_of(plan):
-        load_image_arrays(dataset, data_dir=plan.data_dir)
+        check_images(dataset, data_dir=plan.data_dir)
 
 
 def _packed(arrays: ImageArrays) -> dict[str, Any]:

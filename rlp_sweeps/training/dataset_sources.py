@@ -7,6 +7,7 @@ Shapes: N samples, C H W image, K classes.
 
 import gzip
 import importlib.util
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,10 @@ from torch import Tensor
 from rlp_sweeps.errors import DatasetError, DatasetFilesError
 from rlp_sweeps.training.image_arrays import DatasetInfo, ImageArrays
 from rlp_sweeps.training.image_folder import describe_image_folder, load_image_folder
+from rlp_sweeps.user_errors import shortened
+
+_OPENED = re.compile(r"<_io\.\w+ name='([^']*)'>")
+"""How Python prints an opened file."""
 
 _GRAY_28, _RGB_32 = (1, 28, 28), (3, 32, 32)
 
@@ -52,6 +57,7 @@ def reading_files(dataset: str, folder: Path) -> Iterator[None]:
         raise
     except broken as exc:
         reason = str(exc).partition(". You can use download=True")[0]
+        reason = shortened(_OPENED.sub(r"\1", reason))
         msg = (
             f"the files of data set {dataset!r} in {folder} must be whole, but reading them failed "
             f"with {type(exc).__name__}: {reason}; replace them, or name another folder with "
@@ -74,6 +80,13 @@ def _from_files(
     """
 
     def describe(data_dir: Path) -> DatasetInfo:
+        if not data_dir.is_dir():
+            what = "is a file" if data_dir.exists() else "does not exist"
+            msg = (
+                f"the files of data set {dataset!r} must stand in a folder, but {data_dir} "
+                f"{what}; name the folder with `--set data_dir=FOLDER`."
+            )
+            raise DatasetFilesError(msg)
         for name in files:
             if not any((data_dir / (name + suffix)).is_file() for suffix in suffixes):
                 msg = (
@@ -136,11 +149,14 @@ def _read_idx(path: Path) -> Tensor:
     packed = path.with_name(path.name + ".gz")
     content = path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes())
     num_dims = content[3] if content[:3] == b"\x00\x00\x08" else 0
+    if num_dims == 0:
+        msg = f"{path.name} is no IDX file of unsigned bytes"
+        raise ValueError(msg)
     start = 4 + 4 * num_dims
     shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
     body = torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8)
-    if num_dims == 0 or body.numel() != torch.Size(shape).numel():
-        msg = f"{path.name} is no whole IDX file of unsigned bytes"
+    if body.numel() != torch.Size(shape).numel():
+        msg = f"{path.name} is not whole: its head says {shape}, but {body.numel()} bytes follow"
         raise ValueError(msg)
     return body.view(shape)
 

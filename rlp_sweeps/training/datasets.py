@@ -12,7 +12,6 @@ folder and returns `ImageArrays`. With this in ``my_data.py``, the setting
 Shapes: N samples, C H W image, K classes.
 """
 
-import difflib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import DatasetError
+from rlp_sweeps.misspelling import advice
 from rlp_sweeps.training.dataset_sources import SOURCES
 from rlp_sweeps.training.dotted_paths import import_function, is_dotted_path
 from rlp_sweeps.training.given_data import given_image_arrays
@@ -31,6 +31,7 @@ from rlp_sweeps.training.normalization import channel_statistics, normalize
 from rlp_sweeps.training.splits import num_train_samples, sizes_of_split, split_ids, thins
 from rlp_sweeps.training.synthetic import describe_synthetic, generate_synthetic, is_synthetic
 from rlp_sweeps.training.views import Views, draw_views
+from rlp_sweeps.user_errors import kind_of
 
 __all__ = [
     "DATASETS",
@@ -38,6 +39,7 @@ __all__ = [
     "ImageArrays",
     "SplitDataset",
     "check_dataset",
+    "check_images",
     "check_split",
     "check_thinned",
     "count_train_samples",
@@ -112,12 +114,8 @@ def describe_dataset(dataset: str, *, data_dir: str) -> DatasetInfo | None:
     if is_dotted_path(dataset):
         import_function(dataset, error=DatasetError)
         return None
-    close = difflib.get_close_matches(dataset, DATASETS, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
-    msg = (
-        f"unknown data set {dataset!r}; the data sets are {list(DATASETS)}, "
-        f"'synthetic:C,H,W,K,N', or the dotted path of a loader{hint}"
-    )
+    known = f"they are {list(DATASETS)}, 'synthetic:C,H,W,K,N', or the dotted path of a loader."
+    msg = f"unknown data set {dataset!r}; {advice(dataset, DATASETS, otherwise=known)}"
     raise DatasetError(msg)
 
 
@@ -241,6 +239,15 @@ def _folder(data_dir: str) -> Path:
     return Path(data_dir).expanduser().absolute()
 
 
+def check_images(dataset: str, *, data_dir: str) -> None:
+    """Refuse images that cannot be read or normalized, before a sweep starts; reads them.
+
+    Raises:
+        DatasetError: They cannot be read, or a channel is constant.
+    """
+    _channel_statistics(dataset, _folder(data_dir))
+
+
 def forget_images() -> None:
     """Free the memory of the images that this process has read."""
     _load.cache_clear()
@@ -259,8 +266,8 @@ def _load(dataset: str, folder: Path) -> ImageArrays:
     arrays = import_function(dataset, error=DatasetError)(str(folder))
     if not isinstance(arrays, ImageArrays):
         msg = (
-            f"the loader {dataset!r} must return rlp_sweeps.training.datasets.ImageArrays, but "
-            f"returned {type(arrays).__name__}."
+            f"the loader {dataset!r} must return an ImageArrays of rlp_sweeps.training.datasets, "
+            f"but returned {kind_of(arrays)}; end it with `return ImageArrays(…)`."
         )
         raise DatasetError(msg)
     return arrays

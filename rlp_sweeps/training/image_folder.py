@@ -3,6 +3,7 @@
 Shapes: N samples, C H W image.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rlp_sweeps.training.image_arrays import DatasetInfo, ImageArrays
 def _open_image_folders(data_dir: Path) -> tuple[Any, Any]:
     """Return torchvision's view of data_dir/train and of data_dir/test, or else data_dir/val."""
     from torchvision.datasets import ImageFolder
+    from torchvision.datasets.folder import IMG_EXTENSIONS
 
     folders = [data_dir / "train", data_dir / "test"]
     if not folders[1].is_dir():
@@ -28,6 +30,8 @@ def _open_image_folders(data_dir: Path) -> tuple[Any, Any]:
                 "`--set data_dir=FOLDER`."
             )
             raise DatasetError(msg)
+    for folder in folders:
+        _check_classes(folder, IMG_EXTENSIONS)
     train, test = (ImageFolder(folder) for folder in folders)
     if train.classes != test.classes:
         differing = sorted(set(train.classes) ^ set(test.classes))
@@ -37,6 +41,27 @@ def _open_image_folders(data_dir: Path) -> tuple[Any, Any]:
         )
         raise DatasetError(msg)
     return train, test
+
+
+def _check_classes(folder: Path, extensions: Sequence[str]) -> None:
+    """Refuse a folder without one folder a class, or a class without an image.
+
+    Raises:
+        DatasetError: It holds none, or one holds no image.
+    """
+    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    lay_out = "lay the images out as `train/CLASS/*.png` and `test/CLASS/*.png`"
+    if not classes:
+        msg = f"{folder} must hold one folder of images a class, but it has no folder; {lay_out}."
+        raise DatasetError(msg)
+    for name in classes:
+        files = (path for path in name.rglob("*") if path.suffix.lower() in extensions)
+        if next(files, None) is None:
+            msg = (
+                f"every class of data set 'image_folder' must have an image, but {name} has none "
+                f"of {list(extensions)}; {lay_out}."
+            )
+            raise DatasetError(msg)
 
 
 def describe_image_folder(data_dir: Path) -> DatasetInfo:

@@ -31,7 +31,8 @@ def channel_statistics(images_NCHW: Tensor) -> tuple[Tensor, Tensor]:
     if not bool((std_C > 0).all()):
         msg = (
             "every channel of the training images must vary, but got standard deviations "
-            f"{std_C.tolist()}; drop the constant channels in the loader."
+            f"{std_C.tolist()} of {len(std_C)} channel(s) [N, C, H, W]; drop the constant channels "
+            "in the loader."
         )
         raise DatasetError(msg)
     return (mean_C / 255).float(), (std_C / 255).float()

@@ -73,7 +73,7 @@ def test_fashion_mnist_refuses_a_file_of_another_format(tmp_path: Path) -> None:
     path = tmp_path / "FashionMNIST" / "raw" / "t10k-labels-idx1-ubyte"
     path.write_bytes(path.read_bytes() + b"\x00")
 
-    with pytest.raises(DatasetError, match="no whole IDX file"):
+    with pytest.raises(DatasetError, match="is not whole: its head says"):
         load_image_arrays("fashion_mnist", data_dir=str(tmp_path))
 
 

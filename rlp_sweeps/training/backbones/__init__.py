@@ -14,12 +14,16 @@ setting ``backbone="my_nets.build_linear"`` trains it::
         return Backbone(extractor=extractor, classifier=head, attach_points=["2"])
 """
 
-import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import BackboneError
+from rlp_sweeps.misspelling import advice
 from rlp_sweeps.seeding import stream_seed
 from rlp_sweeps.training.backbones.base import (
     Backbone,
@@ -36,6 +40,7 @@ from rlp_sweeps.training.backbones.vit import build_vit
 from rlp_sweeps.training.backbones.wide_resnet import build_wide_resnet
 from rlp_sweeps.training.dotted_paths import import_function, is_dotted_path
 from rlp_sweeps.training.dropout import replace_dropout
+from rlp_sweeps.user_errors import kind_of, place_of, words_of
 
 __all__ = [
     "BACKBONES",
@@ -77,12 +82,8 @@ def get_builder(name: str) -> BackboneBuilder:
     if is_dotted_path(name):
         builder: BackboneBuilder = import_function(name, error=BackboneError)
         return builder
-    close = difflib.get_close_matches(name, BACKBONES, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
-    msg = (
-        f"unknown backbone {name!r}; the backbones are {list(BACKBONES)}, or the dotted path of a "
-        f"builder{hint}"
-    )
+    known = f"the backbones are {list(BACKBONES)}, or the dotted path of a builder."
+    msg = f"unknown backbone {name!r}; {advice(name, BACKBONES, otherwise=known)}"
     raise BackboneError(msg)
 
 
@@ -101,7 +102,7 @@ def build_backbone(config: TrialConfig, *, image_shape: ImageShape, num_classes:
     Raises:
         BackboneError: The backbone is unknown or cannot be built as asked for.
     """
-    builder = get_builder(config.backbone)
+    builder = _checked_builder(config.backbone)
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(stream_seed(config.seed, "init"))
         backbone: object = builder(
@@ -114,7 +115,7 @@ def build_backbone(config: TrialConfig, *, image_shape: ImageShape, num_classes:
     if not isinstance(backbone, Backbone):
         msg = (
             f"the builder {config.backbone!r} must return a Backbone, but returned "
-            f"{type(backbone).__name__}; wrap extractor and classifier in "
+            f"{kind_of(backbone)}; wrap extractor and classifier in "
             "rlp_sweeps.training.backbones.Backbone."
         )
         raise BackboneError(msg)
@@ -122,6 +123,40 @@ def build_backbone(config: TrialConfig, *, image_shape: ImageShape, num_classes:
     if config.projector_width:
         backbone.classifier = _projector(config, backbone.num_features, num_classes)
     return backbone
+
+
+_TAKES = ("image_shape", "num_classes", "depth", "width", "dropout")
+"""What a builder is called with, by name."""
+
+
+def _checked_builder(name: str) -> BackboneBuilder:
+    """Return the builder of that name; one of a user's own says in a sentence what it raises."""
+    builder = get_builder(name)
+    if name in BACKBONES:
+        return builder
+    try:
+        inspect.signature(builder).bind(**dict.fromkeys(_TAKES))
+    except TypeError as exc:
+        msg = (
+            f"the builder {name!r} must take {', '.join(_TAKES)} by name, but {exc}; write "
+            f"`def {name.replace(':', '.').rpartition('.')[2]}(*, {', '.join(_TAKES)})`."
+        )
+        raise BackboneError(msg) from exc
+
+    def build(**settings: Any) -> Backbone:
+        try:
+            return builder(**settings)
+        except BackboneError:
+            raise
+        except Exception as exc:
+            shape = settings["image_shape"]
+            msg = (
+                f"the builder {name!r} must return a backbone for images of shape {tuple(shape)}, "
+                f"but {place_of(exc, name)} raised {words_of(exc)}"
+            )
+            raise BackboneError(msg) from exc
+
+    return build
 
 
 def _projector(config: TrialConfig, num_features: int, num_classes: int) -> ProjectedHead:
@@ -143,20 +178,44 @@ def check_backbone(config: TrialConfig, *, image_shape: ImageShape, num_classes:
             images, or returns features or scores of the wrong shape.
     """
     backbone = build_backbone(config, image_shape=image_shape, num_classes=num_classes).eval()
-    wanted = [(2, backbone.num_features), (2, num_classes)]
-    with torch.inference_mode():
-        try:
-            features_ND = backbone.features(torch.zeros(2, *image_shape))
-            got = [tuple(features_ND.shape), tuple(backbone.classifier(features_ND).shape)]
-        except RuntimeError as exc:
-            msg = (
-                f"backbone {config.backbone!r} must read images of shape {tuple(image_shape)}, "
-                f"but failed: {exc}. Choose another backbone, depth or width."
-            )
-            raise BackboneError(msg) from exc
-    if got != wanted:
+    features_ND = _run(backbone.features, torch.zeros(2, *image_shape), config, image_shape)
+    wanted = (2, backbone.num_features)
+    if _shape_of(features_ND) != wanted:
         msg = (
-            f"backbone {config.backbone!r} must return features and scores of shapes {wanted} for "
-            f"two images, but returned {got}; match `classifier` with extractor and classes."
+            f"the extractor of backbone {config.backbone!r} must return features of shape {wanted} "
+            f"for two images, as its classifier reads them, but returned {_shape_of(features_ND)}; "
+            "match the extractor's end with the classifier's `in_features`."
         )
         raise BackboneError(msg)
+    scores_NK = _run(backbone.classifier, features_ND, config, image_shape)
+    if _shape_of(scores_NK) != (2, num_classes):
+        msg = (
+            f"the classifier of backbone {config.backbone!r} must return scores of shape "
+            f"{(2, num_classes)} for two images of {num_classes} classes, but returned "
+            f"{_shape_of(scores_NK)}; build it with `num_classes` outputs."
+        )
+        raise BackboneError(msg)
+
+
+def _run(part: Callable[..., Any], read: Any, config: TrialConfig, image_shape: ImageShape) -> Any:
+    """Return what a part of a backbone makes of two blank images.
+
+    Raises:
+        BackboneError: It raises; a built-in one only where it cannot read them.
+    """
+    raised = RuntimeError if config.backbone in BACKBONES else Exception
+    try:
+        with torch.inference_mode():
+            return part(read)
+    except raised as exc:
+        msg = (
+            f"backbone {config.backbone!r} must read images of shape {tuple(image_shape)}, but "
+            f"failed with {words_of(exc)} Choose another backbone, depth or width, or mend its "
+            "layers."
+        )
+        raise BackboneError(msg) from exc
+
+
+def _shape_of(output: object) -> object:
+    """Return a tensor's shape; what else it is where it is none."""
+    return tuple(output.shape) if isinstance(output, Tensor) else kind_of(output)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from rlp_sweeps.errors import BackboneError
 from rlp_sweeps.training.backbones.projector import ClassHead
 from rlp_sweeps.training.dropout import Dropout
+from rlp_sweeps.user_errors import kind_of
 
 ImageShape = tuple[int, int, int]
 """Channels, height, width."""
@@ -68,6 +69,7 @@ class Backbone(nn.Module):
         make_tail: TailBuilder | None = None,
     ) -> None:
         super().__init__()
+        _check_parts(extractor, classifier, attach_points)
         self.make_tail = make_tail
         self.extractor = extractor
         self.classifier: ClassHead = classifier
@@ -106,6 +108,24 @@ class Backbone(nn.Module):
             msg = f"no attach point {name!r}; this backbone has {list(self.attach_points)}."
             raise BackboneError(msg)
         return self.extractor.get_submodule(name)
+
+
+def _check_parts(extractor: object, classifier: object, attach_points: object) -> None:
+    wanted = [
+        ("extractor", extractor, isinstance(extractor, nn.Module), "a torch module"),
+        ("classifier", classifier, isinstance(classifier, nn.Linear), "one linear layer"),
+        (
+            "attach_points",
+            attach_points,
+            isinstance(attach_points, Sequence) and not isinstance(attach_points, str),
+            "a list of names",
+        ),
+    ]
+    for name, value, is_right, words in wanted:
+        if not is_right:
+            got = repr(value) if isinstance(value, str) else kind_of(value)
+            msg = f"`{name}` of a Backbone must be {words}, but got {got}."
+            raise BackboneError(msg)
 
 
 class BackboneBuilder(Protocol):
