@@ -16,6 +16,7 @@ import polars as pl
 
 from rlp_sweeps.column import Column
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
+from rlp_sweeps.run_places import absent_directory
 from rlp_sweeps.schema import CONFIG_PREFIX, SCHEMA_VERSION
 
 DTYPES: dict[str, pl.DataType] = {
@@ -112,8 +113,7 @@ def find_parts(directory: Path, table: str) -> list[PartFiles]:
         SchemaError: A file is no readable Parquet file.
     """
     if not directory.is_dir():
-        msg = f"a run directory must exist, but {str(directory)!r} is none. Check the path."
-        raise RunDirectoryError(msg)
+        raise RunDirectoryError(absent_directory(directory))
     groups: dict[tuple[tuple[str, pl.DataType], ...], dict[Path, tuple[int, int, int]]] = {}
     for path in sorted((directory / table).glob("*.parquet")):
         if not path.name.startswith("."):

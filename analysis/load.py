@@ -20,6 +20,7 @@ from analysis.pairing import EXTRACTOR_SCALE, REGULARIZED_ARMS, RESCALED_ARMS
 from analysis.precision import check_one_precision
 from rlp_sweeps.column import Column
 from rlp_sweeps.errors import RunDirectoryError, SchemaError
+from rlp_sweeps.run_places import empty_directory
 from rlp_sweeps.schema import EPOCHS, STATUSES, TRIALS
 
 REQUIRED_TRIAL_COLUMNS = tuple(column.name for column in TRIALS if column.required)
@@ -153,11 +154,7 @@ def _keys_ascend(epochs: pl.DataFrame) -> bool:
 def _trial_parts(directory: Path) -> list[PartFiles]:
     parts = find_parts(directory, "trials")
     if not parts:
-        msg = (
-            f"a run directory must hold trials, but there is no {directory / 'trials'}/*.parquet. "
-            "Run or resume the sweep first."
-        )
-        raise RunDirectoryError(msg)
+        raise RunDirectoryError(empty_directory(directory))
     _check_parts(parts, TRIALS, REQUIRED_TRIAL_COLUMNS, where=directory, table="trials")
     return parts
 

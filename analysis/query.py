@@ -21,6 +21,7 @@ from analysis.mirror import local_directories, object_sizes
 from analysis.query_words import explain
 from analysis.sql_guard import check_reads_only
 from rlp_sweeps.errors import QueryError, RunDirectoryError, SchemaError
+from rlp_sweeps.run_places import empty_directory
 from rlp_sweeps.stores import as_path, is_remote
 
 Format = Literal["table", "csv", "json", "markdown", "parquet"]
@@ -142,11 +143,7 @@ def scan_tables(directory: Path, found: list[PartFiles] | None = None) -> dict[s
         if path.exists():
             tables[table] = pl.scan_parquet(path, glob=False)
     if not tables:
-        msg = (
-            f"a run directory must hold tables, but there is no {directory}/trials/*.parquet. "
-            "Run or resume the sweep first."
-        )
-        raise RunDirectoryError(msg)
+        raise RunDirectoryError(empty_directory(directory))
     return tables
 
 

@@ -64,6 +64,12 @@ def as_path(path: str | Path) -> Path:
     if not isinstance(path, str):
         return path
     scheme, separator, rest = path.partition("://")
+    if not path.strip():
+        msg = (
+            f"a run directory must have a name, but got {path!r}, as of a variable of the shell "
+            "that is not set; `.` is this folder."
+        )
+        raise RunDirectoryError(msg)
     if not separator:
         return Path(path)
     if scheme == "file":

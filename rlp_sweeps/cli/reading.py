@@ -13,6 +13,7 @@ from rlp_sweeps.cli import completion
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.output import is_quiet, results, tell_result
 from rlp_sweeps.errors import ArgumentError, RunDirectoryError
+from rlp_sweeps.run_places import absent_directory
 from rlp_sweeps.stores import as_path, is_remote
 
 if TYPE_CHECKING:
@@ -243,8 +244,7 @@ def ui(
     from rlp_sweeps.tracking.run_directory import RunDirectory
 
     if tracking_uri is None and not is_remote(directory) and not directory.is_dir():
-        msg = f"a run directory must exist, but there is no folder {str(directory)!r}."
-        raise RunDirectoryError(msg)
+        raise RunDirectoryError(absent_directory(directory))
     if (directory / "manifest.json").is_file():
         RunDirectory.open(directory)  # refuses one of a newer version
     serve_ui(directory, tracking_uri=tracking_uri, port=port)

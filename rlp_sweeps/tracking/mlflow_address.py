@@ -1,14 +1,18 @@
 """Addresses of MLflow stores: made absolute, and told apart."""
 
 import os
+import re
 from pathlib import Path
 
 from rlp_sweeps.errors import TrackingError
+from rlp_sweeps.misspelling import nearest
 from rlp_sweeps.stores import as_path, is_remote
 from rlp_sweeps.tracking.addresses import without_password
 
 _SQLITE = "sqlite:///"
 _URI_VARIABLE = "MLFLOW_TRACKING_URI"
+_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d+")
 
 
 def default_tracking_uri(directory: str | Path) -> str:
@@ -43,6 +47,13 @@ def absolute_uri(tracking_uri: str) -> str:
     Raises:
         TrackingError: The address is none of these.
     """
+    near = _near_address(tracking_uri)
+    if near:
+        msg = (
+            "an MLflow store must be a SQLite file, a database or a server, but got "
+            f"{without_password(tracking_uri)!r}; did you mean {without_password(near)!r}?"
+        )
+        raise TrackingError(msg)
     if tracking_uri.startswith(_SQLITE):
         path = sqlite_path(tracking_uri)
     elif tracking_uri.startswith("postgresql://"):  # SQLAlchemy's own default is another driver
@@ -62,6 +73,22 @@ def absolute_uri(tracking_uri: str) -> str:
     return f"{_SQLITE}{path.expanduser().absolute()}"
 
 
+def _near_address(tracking_uri: str) -> str:
+    """Return what a misspelled address was probably meant to be; an empty text where it is none.
+
+    A scheme that no other is like may be one of a plug-in of MLflow's.
+    """
+    scheme, separator, rest = tracking_uri.partition("://")
+    if scheme == "sqlite" and separator and rest and not rest.startswith("/"):
+        return f"{_SQLITE}{rest}"
+    if not separator and _HOST_AND_PORT.fullmatch(tracking_uri):
+        return f"http://{tracking_uri}"
+    if not separator or scheme == "file" or has_known_scheme(tracking_uri):
+        return ""
+    near = nearest(scheme, _SCHEMES)
+    return f"{near}{separator}{rest}" if near else ""
+
+
 def is_server(tracking_uri: str) -> bool:
     """Return whether the store is a server, which needs no other one to be looked at."""
     return tracking_uri.startswith(("http://", "https://"))
@@ -75,7 +102,7 @@ def is_sqlite(tracking_uri: str) -> bool:
 def has_known_scheme(tracking_uri: str) -> bool:
     """Return whether the address is of a kind that MLflow comes with."""
     scheme = tracking_uri.partition(":")[0].partition("+")[0]
-    return scheme in {"http", "https", "sqlite", "postgresql", "mysql", "mssql"}
+    return scheme in _SCHEMES
 
 
 def is_postgresql(tracking_uri: str) -> bool:

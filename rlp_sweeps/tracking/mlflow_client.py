@@ -218,6 +218,9 @@ def store_error(tracking_uri: str, error: BaseException) -> TrackingError:
     way_out = "check --tracking-uri, or leave it out"
     if isinstance(error, ImportError) and "psycopg2" in reason:
         way_out = "install rlp-sweeps[postgresql]"
+    if "unsupported URI" in reason:
+        reason = "MLflow knows no such kind of address"
+        way_out = "use for example sqlite:////data/mlflow.db or http://host:5000"
     msg = (
         f"the MLflow store must answer, but {without_password(tracking_uri)} does not ({reason}); "
         f"{way_out}."

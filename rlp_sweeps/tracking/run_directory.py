@@ -25,6 +25,7 @@ from typing import Any, Self
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.containment import check_links
 from rlp_sweeps.errors import RunDirectoryError
+from rlp_sweeps.run_places import absent_directory, foreign_directory
 from rlp_sweeps.stores import is_remote
 from rlp_sweeps.tracking import files
 from rlp_sweeps.tracking.data_fingerprint import check_same_data, data_of
@@ -159,8 +160,7 @@ class RunDirectory(TrialTables):
         """
         folder = files.run_path(path)
         if not folder.is_dir():
-            msg = f"a run directory must exist, but there is no folder {folder}."
-            raise RunDirectoryError(msg)
+            raise RunDirectoryError(absent_directory(folder))
         directory = cls(folder)
         check_manifest(directory.manifest, where=folder / _MANIFEST_NAME)
         return directory
@@ -176,10 +176,12 @@ class RunDirectory(TrialTables):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            msg = f"{self.path} is no run directory: it has no {_MANIFEST_NAME}."
-            raise RunDirectoryError(msg) from error
+            raise RunDirectoryError(foreign_directory(self.path)) from error
         except (OSError, ValueError) as error:
-            msg = f"{path} must be readable JSON, but it is not: {error}."
+            msg = (
+                f"{path} must be readable JSON, but it is not ({error}); restore it from a "
+                "copy, or run the sweep anew in another directory."
+            )
             raise RunDirectoryError(msg) from error
         if not isinstance(content, dict):
             msg = f"{path} must hold a JSON object, but got {type(content).__name__}."

@@ -249,12 +249,12 @@ def test_load_trials_leaves_out_files_that_are_still_written(tmp_path):
 
 
 def test_load_trials_refuses_a_folder_that_does_not_exist(tmp_path):
-    with pytest.raises(RunDirectoryError, match=r"must exist, but '.*nowhere' is none"):
+    with pytest.raises(RunDirectoryError, match=r"must exist, but there is no folder .*nowhere"):
         load_trials([tmp_path / "nowhere"])
 
 
 def test_load_trials_refuses_a_folder_without_trials(tmp_path):
-    with pytest.raises(RunDirectoryError, match="must hold trials"):
+    with pytest.raises(RunDirectoryError, match=r"it has neither manifest\.json nor"):
         load_trials([tmp_path])
 
 

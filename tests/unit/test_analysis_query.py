@@ -132,7 +132,7 @@ def test_query_refuses_a_folder_that_does_not_exist(tmp_path):
 
 
 def test_query_refuses_a_folder_without_tables(tmp_path):
-    with pytest.raises(RunDirectoryError, match="must hold tables"):
+    with pytest.raises(RunDirectoryError, match=r"it has neither manifest\.json nor"):
         query(tmp_path, "SELECT 1")
 
 
