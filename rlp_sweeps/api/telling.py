@@ -1,11 +1,15 @@
 """How a sweep ended, in sentences: the same for the command line and for Python."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rlp_sweeps.orchestration.progress import SweepOutcome
+
+MOST_NAMED = 10
+"""Trials that are named of those that failed alike."""
 
 _STOPPED = {
     "hours": "the budget of hours is used up",
@@ -26,9 +30,18 @@ def is_stopped(outcome: "SweepOutcome") -> bool:
 
 
 def tell_flaws(outcome: "SweepOutcome") -> Iterator[str]:
-    """Yield what is amiss with trials, one sentence each."""
+    """Yield what is amiss with trials, one sentence each; of many that failed alike, a few."""
+    alike: Counter[str] = Counter()
     for trial in outcome.failed:
-        yield f"trial {trial.trial_id} ({trial.arm}, seed {trial.seed}) failed: {trial.error}"
+        alike[trial.error] += 1
+        if alike[trial.error] <= MOST_NAMED:
+            yield f"trial {trial.trial_id} ({trial.arm}, seed {trial.seed}) failed: {trial.error}"
+    num_unnamed = sum(max(0, number - MOST_NAMED) for number in alike.values())
+    if num_unnamed:
+        yield (
+            f"{num_unnamed} more trials failed alike; `rlp-sweeps query {outcome.directory} "
+            "\"SELECT trial_id, error FROM trials WHERE status = 'failed'\"` lists them."
+        )
     yield from (*outcome.notes, *outcome.lost, *outcome.unprobed)
     if outcome.missing and not is_stopped(outcome):
         yield f"{len(outcome.missing)} planned trial(s) have no row: {', '.join(outcome.missing)}."

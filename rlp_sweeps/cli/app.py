@@ -27,15 +27,13 @@ from rlp_sweeps.cli import (
 from rlp_sweeps.cli.habits import with_habits
 from rlp_sweeps.cli.option_groups import ungroup
 from rlp_sweeps.cli.options import INTERRUPTED, SOME_FAILED, WRONG_REQUEST, say
+from rlp_sweeps.cli.usage import usage_sentence
 from rlp_sweeps.errors import RlpSweepsError
 from rlp_sweeps.stores import client_errors
 
 PROGRAM = "rlp-sweeps"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """What the system says where a disk, or a user's share of it, is full."""
-
-_ADDED = "Value error, "
-"""What typer puts before the sentence of a parser that refuses a value."""
 
 app = typer.Typer(
     name=PROGRAM,
@@ -112,6 +110,9 @@ for _command in (
     )
 
 
+_COMMANDS = {command.name for command in app.registered_commands}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
 
@@ -129,7 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except (typer.TyperException, RlpSweepsError) as error:
-        say(_usage_sentence(error) if isinstance(error, typer.TyperException) else str(error))
+        words = sys.argv[1:] if argv is None else list(argv)
+        say(_usage_sentence(error, words) if isinstance(error, typer.TyperException) else str(error))
         return WRONG_REQUEST
     except KeyboardInterrupt:
         say("interrupted.")
@@ -167,13 +169,9 @@ def _treat_sigterm_as_ctrl_c() -> None:
         signal.signal(signal.SIGTERM, interrupt)
 
 
-def _usage_sentence(error: typer.TyperException) -> str:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else PROGRAM
-    text = " ".join(error.format_message().split()).rstrip(".")
-    text = text.replace(_ADDED, "")
-    link = " See" if text.endswith("?") else "; see"
-    return f"{text[:1].lower()}{text[1:]}{link} `{command} --help`."
+def _usage_sentence(error: typer.TyperException, words: Sequence[str]) -> str:
+    commands = [word for word in words[:1] if word in _COMMANDS]
+    return usage_sentence(error, program=PROGRAM, commands=commands)
 
 
 def _forget_stdout() -> None:

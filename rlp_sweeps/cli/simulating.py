@@ -123,6 +123,7 @@ def simulate(  # noqa: PLR0913  # one parameter an option
     for path in (place, *([] if output is None else [output]), *(recorded or ())):
         check_store(path)
     is_directory = is_remote(place) or (place / "manifest.json").exists()
+    named = None if is_directory else opt.resolve_space(space, settings=set_, num_seeds=num_seeds)
     sources = list(recorded or ())
     if is_directory and epoch_seconds is None:
         sources.insert(0, place)
@@ -131,12 +132,11 @@ def simulate(  # noqa: PLR0913  # one parameter an option
         is_nearest=nearest,
         epoch_s=epoch_seconds,
     )
-    if is_directory:
+    if named is None:
         changes = {"--set": set_, "--num-seeds": num_seeds, "--group-size": size}
         _check_as_recorded(space, {**changes, "--engine": engine != "auto"})
         planned = _recorded_plan(place, simulation)
     else:
-        named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds)
         planned = _new_plan(named, simulation, engine=engine, group_size=size)
     directory = output or Path("runs") / f"{planned.name}-simulated-{datetime.now():%Y%m%d-%H%M%S}"
     status = watch(

@@ -70,6 +70,7 @@ def plan(  # noqa: PLR0913  # one parameter an option
     """
     size = opt.parse_group_size(group_size)
     named = opt.resolve_space(space, settings=set_, num_seeds=num_seeds, first_seed=first_seed)
+    probe_names(",".join(named.space.probes))
 
     from analysis.sensitivity import judge_sensitivity
 

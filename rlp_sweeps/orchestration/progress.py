@@ -15,6 +15,19 @@ BUDGETS = ("hours", "trials")
 """What a budget is given in."""
 
 
+_LEFT_OUT = {
+    "max_concurrent": "as many groups as fit",
+    "cpus_per_group": "1 core",
+    "gpus_per_group": "1 on cuda, 0 on cpu",
+    "num_cpus": "all of the machine's",
+    "checkpoint_interval_s": "30 s",
+    "max_hours": "no limit",
+    "max_trials": "no limit",
+    "trial_timeout_s": "no limit",
+}
+"""What holds where an option is not given."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
     """Where a sweep runs and how much of it at once; nothing here changes a trial's numbers.
@@ -79,18 +92,22 @@ class RunOptions:
             raise ClusterError(msg)
         rules = {
             "1 <= max_concurrent": self.max_concurrent is None or self.max_concurrent >= 1,
-            "0 < cpus_per_group": self.cpus_per_group > 0,
-            "0 <= gpus_per_group": self.gpus_per_group is None or self.gpus_per_group >= 0,
+            "0 < cpus_per_group < inf": 0 < self.cpus_per_group < math.inf,
+            "0 <= gpus_per_group < inf": self.gpus_per_group is None
+            or 0 <= self.gpus_per_group < math.inf,
             "1 <= num_cpus": self.num_cpus is None or self.num_cpus >= 1,
             "0 <= checkpoint_interval_s": self.checkpoint_interval_s >= 0,
-            "0 < max_hours": self.max_hours is None or 0 < self.max_hours < math.inf,
+            "0 < max_hours < inf": self.max_hours is None or 0 < self.max_hours < math.inf,
             "1 <= max_trials": self.max_trials is None or self.max_trials >= 1,
             "0 < trial_timeout_s": self.trial_timeout_s is None or self.trial_timeout_s > 0,
         }
         for rule, holds in rules.items():
             if not holds:
-                name = rule.split()[-1]
-                msg = f"`{rule}` must hold, but got {name}={getattr(self, name)!r}."
+                name = rule.split()[2]
+                msg = (
+                    f"`{rule}` must hold, but got {name}={getattr(self, name)!r}; leave it out for "
+                    f"{_LEFT_OUT[name]}."
+                )
                 raise ArgumentError(msg)
 
 

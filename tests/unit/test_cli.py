@@ -232,7 +232,7 @@ def test_unknown_engine_is_a_wrong_request_with_a_suggestion(
 ) -> None:
     assert main([command, "quickstart", "--device", "cpu", "--engine", "goruped"]) == 2
 
-    assert "unknown engine 'goruped'; the engines are ['auto', 'seq" in capsys.readouterr().err
+    assert "unknown engine 'goruped'; did you mean 'grouped'?" in capsys.readouterr().err
     assert sweep.asked == []
 
 
@@ -372,6 +372,22 @@ def test_run_names_every_trial_that_failed(sweep: FakeSweep, capsys: Capture) ->
         "rlp-sweeps: trial id1 (full, seed 1) failed: RuntimeError: no memory",
     ]
     assert sweep.analyzed == [Path("out")]
+
+
+def test_run_names_ten_of_many_trials_that_failed_alike(sweep: FakeSweep, capsys: Capture) -> None:
+    errors = ["RuntimeError: no memory"] * 12 + ["OSError: gone"]
+    failed = tuple(
+        FailedTrial(trial_id=f"id{i}", arm="full", seed=i, error=error)
+        for i, error in enumerate(errors)
+    )
+    sweep.changes = {"counts": {"failed": 13}, "failed": failed}
+
+    assert run("--output", "out") == 1
+
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 12
+    assert "trial id12 (full, seed 12) failed: OSError: gone" in said[10]
+    assert "2 more trials failed alike; `rlp-sweeps query out" in said[11]
 
 
 def test_run_names_groups_that_were_lost_and_trials_without_row(

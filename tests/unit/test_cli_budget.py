@@ -83,7 +83,8 @@ def test_stopped_sweep_says_what_is_left_and_how_to_go_on(
 
 
 @pytest.mark.parametrize(
-    ("option", "rule"), [("--max-hours", "0 < max_hours"), ("--max-trials", "1 <= max_trials")]
+    ("option", "rule"),
+    [("--max-hours", "0 < max_hours < inf"), ("--max-trials", "1 <= max_trials")],
 )
 def test_budget_of_nothing_is_refused(
     sweep: FakeSweep, capsys: Capture, option: str, rule: str
