@@ -131,7 +131,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except (typer.TyperException, RlpSweepsError) as error:
         words = sys.argv[1:] if argv is None else list(argv)
-        say(_usage_sentence(error, words) if isinstance(error, typer.TyperException) else str(error))
+        say(
+            _usage_sentence(error, words) if isinstance(error, typer.TyperException) else str(error)
+        )
         return WRONG_REQUEST
     except KeyboardInterrupt:
         say("interrupted.")

@@ -83,8 +83,8 @@ def _from_files(
         if not data_dir.is_dir():
             what = "is a file" if data_dir.exists() else "does not exist"
             msg = (
-                f"the files of data set {dataset!r} must stand in a folder, but {data_dir} "
-                f"{what}; name the folder with `--set data_dir=FOLDER`."
+                f"the files of data set {dataset!r} must stand in a folder as torchvision lays "
+                f"them out, but {data_dir} {what}; name it with `--set data_dir=FOLDER`."
             )
             raise DatasetFilesError(msg)
         for name in files:

@@ -223,7 +223,8 @@ def test_a_family_refuses_what_it_cannot_do(name: str, settings: Any, rule: str)
 
 def test_an_unknown_backbone_is_refused_with_a_suggestion() -> None:
     with pytest.raises(
-        BackboneError, match=r"unknown backbone 'resnet'; did you mean 'resnet18'\?"
+        BackboneError,
+        match=r"unknown backbone 'resnet'; did you mean 'wide_resnet' or 'resnet18'\?",
     ):
         check_backbone(make_config("resnet"), image_shape=CIFAR, num_classes=10)
 

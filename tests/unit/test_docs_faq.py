@@ -14,19 +14,25 @@ PLAN = ["plan", "quickstart", "--set"]
 FIRST = "runs/first"
 
 SENTENCES = [
-    (["plan", "quickstrat"], "no module 'search_spaces.quickstrat'; did you mean 'quickstart'?"),
+    (["plan", "quickstrat"], "no recipe 'quickstrat'; did you mean 'quickstart'?"),
     (
         [*PLAN, "rlp_lambda=0,1"],
         "`rlp_lambda > 0` must hold on the axis, but got [0.0, 1.0]; leave",
     ),
     (
         [*PLAN, "lambda=1"],
-        "unknown setting 'lambda' in --set; the settings are ['lr', 'rlp_lambda',",
+        "unknown setting 'lambda' in --set; did you mean 'rlp_lambda'?",
     ),
     ([*PLAN, "lr=0"], "`0 < lr < inf` must hold, but got lr=0.0."),
-    ([*PLAN, "dataset=cifar1O"], "unknown data set 'cifar1O'; the data sets are ['digits',"),
-    ([*PLAN, "backbone=no_nets.build"], " failed: No module named '"),
-    (["run", "fashion_mnist_lr_lambda"], "'FashionMNIST/raw/train-images-idx3-ubyte' is absent;"),
+    ([*PLAN, "dataset=cifar1O"], "unknown data set 'cifar1O'; did you mean 'cifar10'?"),
+    (
+        [*PLAN, "backbone=no_nets.build"],
+        "; put its file beside the recipe's, or its folder on PYTHONPATH.",
+    ),
+    (
+        ["run", "fashion_mnist_lr_lambda"],
+        "data does not exist; name it with `--set data_dir=FOLDER`.",
+    ),
     (["run", "quickstart", "--output", FIRST], "; choose another --output or resume it."),
     (["cancel", FIRST], "only a sweep at work can be cancelled, but nobody is at work in"),
     (["plan", "quickstart", "--pilot", FIRST], "a pilot must be an analyzed run, but 'runs/"),

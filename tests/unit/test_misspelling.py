@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlp_sweeps.misspelling import advice, nearest
+from rlp_sweeps.misspelling import advice, near_names, nearest
 
 NAMES = ("lr", "num_epochs", "warmup_epochs", "cifar10", "cifar100", "fashion_mnist")
 
@@ -10,26 +10,40 @@ NAMES = ("lr", "num_epochs", "warmup_epochs", "cifar10", "cifar100", "fashion_mn
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
-        ("num_epoch", "num_epochs"),
-        ("NUM-EPOCHS", "num_epochs"),
-        ("CIFAR-10", "cifar10"),
-        ("cifar_100", "cifar100"),
-        ("mnist", "fashion_mnist"),
-        ("learning_rate", "lr"),
-        ("zebra", ""),
-        ("", ""),
-        ("--", ""),
-        (3, ""),
+        ("num_epoch", ["num_epochs"]),
+        ("NUM-EPOCHS", ["num_epochs"]),
+        ("CIFAR-10", ["cifar10"]),
+        ("cifar_100", ["cifar100"]),
+        ("mnist", ["fashion_mnist"]),
+        ("cifar", ["cifar10", "cifar100"]),
+        ("learning_rate", ["lr"]),
+        ("zebra", []),
+        ("", []),
+        ("--", []),
+        (3, []),
     ],
 )
-def test_nearest_name_is_found_whatever_its_case_and_hyphens(name: object, meant: str) -> None:
-    assert nearest(name, NAMES, aliases={"learning rate": "lr"}) == meant
+def test_near_names_are_found_whatever_their_case_and_hyphens(
+    name: object, meant: list[str]
+) -> None:
+    assert near_names(name, NAMES, aliases={"learning rate": "lr"}) == meant
 
 
 def test_advice_asks_or_says_where_the_names_stand() -> None:
-    assert advice("cifar-10", NAMES, otherwise="there are some.") == "did you mean 'cifar10'?"
-    assert advice("zebra", NAMES, otherwise="there are some.") == "there are some."
+    ends = [
+        advice(name, NAMES, otherwise="there are some.") for name in ("mnist", "cifar", "zebra")
+    ]
+
+    assert ends == [
+        "did you mean 'fashion_mnist'?",
+        "did you mean 'cifar10' or 'cifar100'?",
+        "there are some.",
+    ]
 
 
-def test_a_part_of_several_names_is_the_shortest() -> None:
-    assert nearest("bcd", ["xxxxxbcdxxxxx", "xxxbcdxxxxxx"]) == "xxxbcdxxxxxx"
+def test_a_part_of_several_names_is_not_one_of_them() -> None:
+    accuracies = ["train_accuracy", "val_accuracy", "test_accuracy", "true_label_accuracy"]
+
+    assert near_names("accuracy", accuracies) == []
+    assert near_names("accuracy", accuracies[:3]) == accuracies[:3]
+    assert nearest("accuracy", accuracies[:3]) == ""
