@@ -1,7 +1,6 @@
 """What is asked of a sweep, made into a plan: the same for the command line and for Python."""
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlp_sweeps.errors import ArgumentError
+from rlp_sweeps.misspelling import advice
 from rlp_sweeps.recipes import NamedSpace, load_space
 from rlp_sweeps.settings import SettingValue
 from rlp_sweeps.spaces import SearchSpace
@@ -196,8 +196,7 @@ def run_options(settings: Mapping[str, Any]) -> "RunOptions":
     known = [field.name for field in dataclasses.fields(RunOptions)]
     for name in settings:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            way_out = f"did you mean {near[0]!r}?" if near else f"the options are {known}."
+            way_out = advice(name, known, otherwise=f"the options are {known}.")
             msg = f"unknown option {name!r} of a sweep; {way_out}"
             raise ArgumentError(msg)
     values = dict(settings)

@@ -95,6 +95,7 @@ RESOURCES = [
     Case("unreachable cluster", RUN + "--address 127.0.0.1:1", r"address='127\.0\.0\.1:1', but it "
          "does not"),
     Case("unreachable MLflow", RUN + "--tracking-uri http://127.0.0.1:1", r"127\.0\.0\.1:1"),
+    Case("no MLflow address", RUN + "--tracking-uri nonsense://x", "nonsense"),
     Case("samples without one label", RUN + "--keep-samples --set augmentation=flip --set "
          "num_views=2 --set view_labels=random --set label_corruption=1", "`--keep-samples` holds "
          r"a prediction against the one label of a sample, but with view_labels='random' every "),
