@@ -26,5 +26,5 @@ def write_sweep(directory: Path) -> None:
     )
     epochs = trials.join(pl.DataFrame({"epoch": [1, 2, 3]}), how="cross")
     for name, frame in {"trials": trials, "epochs": epochs}.items():
-        (directory / name).mkdir()
+        (directory / name).mkdir(parents=True)
         frame.write_parquet(directory / name / "part.parquet")
