@@ -17,7 +17,6 @@ from rlp_sweeps.arms import get_arm
 from rlp_sweeps.attach_points import ALL, attach_point_names
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import BackboneError
-from rlp_sweeps.misspelling import advice
 from rlp_sweeps.training.backbones import PLAIN, Backbone, ImageShape, build_backbone
 from rlp_sweeps.training.taps import Tap, in_eval_mode, tapped_forward
 
@@ -174,8 +173,8 @@ def _refusal(config: TrialConfig, backbone: Backbone, unknown: list[str]) -> Bac
         )
         return BackboneError(msg)
     points = list(backbone.attach_points)
-    ending = advice(unknown[0], points, otherwise=f"it has {points}.")
-    return BackboneError(f"backbone {config.backbone!r} has no attach point(s) {unknown}; {ending}")
+    msg = f"backbone {config.backbone!r} has no attach point(s) {unknown}; it has {points}."
+    return BackboneError(msg)
 
 
 def _widths(backbone: Backbone, names: list[str], image_shape: ImageShape) -> list[int]:

@@ -47,7 +47,7 @@ USAGE = [
     Case("no such option", RUN + "--epochs 3", "no such option '--epochs'; a setting is replaced "
          "by `--set num_epochs=2`; see `rlp-sweeps run --help`"),
     Case("missing argument", "run", "missing argument 'SPACE'; see `rlp-sweeps run --help`"),
-    Case("missing SQL", "query sweep", "missing argument 'SQL'"),
+    Case("missing directory", "query", "missing argument 'DIR'"),
     Case("an argument too many", "status a b", "more arguments than it takes: 'b'"),
     Case("no port", "ui . --port x", "`--port` must be a whole number, but got 'x'"),
 ]
@@ -146,7 +146,7 @@ TABLES = [
     Case("unknown pooling", "probe sweep --pooling max", r"`--pooling` must be one of \['average', "
          r"'flatten'\], but got 'max'\.", sweep),
     Case("unknown format", "query sweep 'SELECT 1' --format xml", "`--format` must be one of "
-         r"\['table', 'csv', 'json', 'parquet'\], but got 'xml'\.", trials),
+         r"\['table', 'csv', 'json', 'markdown', 'parquet'\], but got 'xml'\.", trials),
 ]
 
 SQL = {

@@ -79,7 +79,7 @@ NAMES = [
     Row("optimizer", RUN + "--set optimizer=adam", "optimizer in", "'adam'", "('sgd', 'adamw')"),
     Row("engine", RUN + "--engine group", "unknown engine", "'group'", "did you mean 'grouped'?"),
     Row("attach point", RUN + "--set attach_points=conv3", "no attach point", "['conv3']",
-        "did you mean 'conv"),
+        "it has ['conv1', 'conv2', 'linear']"),
     Row("probe", RUN + "--probe knm", "unknown probe", "['knm']", "did you mean 'knn'?"),
     Row("probe of a recipe", PLAN, "unknown probe", "['knm']", "did you mean 'knn'?",
         study("num_seeds=1", "num_seeds=1, probes=('knm',)")),

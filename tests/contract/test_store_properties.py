@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from rlp_sweeps.schema import STATUSES
-from rlp_sweeps.tracking import files, parquet, run_directory
+from rlp_sweeps.tracking import files, held_directory, parquet
 from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 
 MAX_STEPS = 14
@@ -162,7 +162,7 @@ class Store(RuleBasedStateMachine):
     @rule()
     def tidy(self) -> None:
         """Remove what killed writers left, when none is at work."""
-        with patch.object(run_directory, "_STALE_AFTER_S", -1.0):
+        with patch.object(held_directory, "_STALE_AFTER_S", -1.0):
             self.directory.remove_temporary_files()
 
         left = [path for path in (self.root / "run").rglob("*") if files.is_temporary(path)]
