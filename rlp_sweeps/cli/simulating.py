@@ -124,11 +124,9 @@ def simulate(  # noqa: PLR0913  # one parameter an option
         check_store(path)
     is_directory = is_remote(place) or (place / "manifest.json").exists()
     named = None if is_directory else opt.resolve_space(space, settings=set_, num_seeds=num_seeds)
-    sources = list(recorded or ())
-    if is_directory and epoch_seconds is None:
-        sources.insert(0, place)
+    own = [place] if is_directory and epoch_seconds is None else []
     simulation = machines.simulation(
-        recorded=tuple(map(str, map(absolute_path, sources))),
+        recorded=tuple(str(absolute_path(path)) for path in (*own, *(recorded or ()))),
         is_nearest=nearest,
         epoch_s=epoch_seconds,
     )
