@@ -101,7 +101,10 @@ def read_log(paths: Iterable[Path]) -> list[Injection]:
 
 
 def to_markdown(injections: Sequence[Injection]) -> str:
-    """Return the table: fault, times injected, sweeps, what was lost, time to recover."""
+    """Return the table: fault, times injected, sweeps, what was lost, time to recover.
+
+    What is wrong at a sweep's end stands with its last fault, also where that one came too late.
+    """
     lines = [
         "| fault | injected | sweeps | rows lost | rows twice | numbers changed | orphans | "
         "files left behind | MLflow runs off | median time to recover |",
@@ -109,10 +112,10 @@ def to_markdown(injections: Sequence[Injection]) -> str:
     ]
     counted = [one for one in injections if one.counts]
     for kind, name in KINDS.items():
-        of_kind = [one for one in counted if one.kind == kind]
+        of_kind = [one for one in injections if one.kind == kind]
         if of_kind:
             lines.append(_line(name, of_kind))
-    lines.append(_line("**all**", counted))
+    lines.append(_line("**all**", injections))
     num_late = len(injections) - len(counted)
     num_kills = sum(one.kind in KILLS for one in counted)
     lines += [
@@ -124,11 +127,12 @@ def to_markdown(injections: Sequence[Injection]) -> str:
 
 
 def _line(name: str, injections: Sequence[Injection]) -> str:
-    times = [one.recover_s for one in injections if one.recover_s is not None]
+    counted = [one for one in injections if one.counts]
+    times = [one.recover_s for one in counted if one.recover_s is not None]
     cells = [
         name,
-        len(injections),
-        len({one.sweep for one in injections}),
+        len(counted),
+        len({one.sweep for one in counted}),
         sum(one.rows_lost for one in injections),
         sum(one.rows_twice for one in injections),
         sum(one.numbers_changed for one in injections),

@@ -51,6 +51,14 @@ def test_table_counts_what_came_before_a_sweeps_end():
     assert lines[-1].startswith("2 of them were kills. 1 came after the sweep's end")
 
 
+def test_table_shows_what_a_late_fault_found_at_its_sweeps_end():
+    late = replace(KILL, phase="ended", counts=False, rows_lost=2)
+
+    lines = to_markdown([KILL, late]).splitlines()
+
+    assert lines[2].startswith("| SIGKILL of the driver | 1 | 1 | 2 |")
+
+
 def test_page_takes_the_table_between_its_markers():
     page = with_table(f"a {BEGIN} old {END} z", "new")
 
