@@ -118,6 +118,7 @@ def test_a_cap_without_replay_is_refused(folder: Path) -> None:
     assert "`--cap 4` without `--replay`" in done.stderr
 
 
+@pytest.mark.faults
 def test_the_points_of_a_finished_search_are_followed_up(folder: Path) -> None:
     (folder / "points.py").write_text(SEARCH)
     run = rlp_sweeps("run points.py --device cpu --output search --no-analyze", folder)

