@@ -292,7 +292,7 @@ def test_references_depend_on_nothing_that_training_changes() -> None:
 
 
 def test_unknown_probes_and_poolings_are_refused() -> None:
-    with pytest.raises(ProbeError, match=r"unknown probe\(s\) \['knnn'\]; the probes are"):
+    with pytest.raises(ProbeError, match=r"unknown probe\(s\) \['knnn'\]; did you mean 'knn'\?"):
         ProbeOptions(probes=("knnn",))
     with pytest.raises(ProbeError, match="at least one probe must be named"):
         ProbeOptions(probes=())

@@ -107,10 +107,10 @@ def test_options_of_a_run_are_those_of_the_orchestration() -> None:
     [
         ({"max_hour": 1}, ArgumentError, "unknown option 'max_hour' of a sweep; did you mean"),
         ({"zzz": 1}, ArgumentError, "the options are"),
-        ({"max_hours": -1}, ArgumentError, "`0 < max_hours` must hold"),
+        ({"max_hours": -1}, ArgumentError, "`0 < max_hours < inf` must hold"),
         ({"overrides": {"lamda": 1}}, ConfigError, "unknown setting 'lamda'"),
         ({"overrides": {"lr": []}}, ConfigError, "one value or several, but got lr="),
-        ({"overrides": {"lr": ["x"]}}, ConfigError, "must be of type float"),
+        ({"overrides": {"lr": ["x"]}}, ConfigError, "`lr` must be a number, but got lr='x'"),
         ({"num_seeds": 0}, SearchSpaceError, "1 <= num_seeds"),
         ({"name": "a/b"}, ArgumentError, "the name of a sweep must be of letters"),
         ({"output": "gs://a/b"}, RunDirectoryError, "s3://BUCKET/PREFIX"),
