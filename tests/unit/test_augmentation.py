@@ -214,5 +214,7 @@ def test_p3_refuses_images_without_one_or_three_channels() -> None:
 
 
 def test_build_augmentation_suggests_a_name_for_an_unknown_one() -> None:
-    with pytest.raises(ConfigError, match=r"\['none', .*did you mean 'flip_crop'\?"):
+    with pytest.raises(
+        ConfigError, match=r"unknown augmentation 'flipcrop'; did you mean 'flip_crop'\?"
+    ):
         build_augmentation("flipcrop")
