@@ -13,6 +13,7 @@ GUIDE = Path(__file__).parents[2] / "docs/guides/python.md"
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_guide_to_python_runs_and_its_sweep_equals_that_of_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
