@@ -132,7 +132,8 @@ def test_failing_trial_is_a_row_and_the_others_complete(tmp_path):
     (failed,) = outcome.failed
     assert outcome.exit_status == 1
     assert outcome.counts == {"completed": 1, "diverged": 0, "stopped": 0, "failed": 1}
-    assert failed.error == "ArithmeticError: this backbone is broken"
+    assert "'sweep_cases.broken_backbone' must return a backbone" in failed.error
+    assert "raised ArithmeticError: this backbone is broken." in failed.error
 
 
 @pytest.mark.slow
