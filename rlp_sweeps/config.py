@@ -120,13 +120,14 @@ class TrialConfig:
             object.__setattr__(self, name, checked)
             if checked is not None and name in _RULES:
                 _check_rule(name, checked)
+        settings = self.to_dict()
         _check_arm(self.arm, self.rlp_lambda)
-        check_head(self.to_dict())
-        check_class_head(self.to_dict())
+        check_head(settings)
+        check_class_head(settings)
         check_attach_points(self.attach_points, self.observed_attach_points)
         _check_matched(self)
         _check_combinations(self)
-        check_copies(self.to_dict())
+        check_copies(settings)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -58,7 +58,7 @@ class NamedSpace:
     def num_trials(self) -> int:
         """Trials of the grid, or those that a search's points will ask for."""
         if self.space.search is None:
-            return sum(1 for _ in self.space.grid())
+            return sum(1 for _ in self.space.grid_configs())
         return self.space.search.num_points * len(self.space.arms) * self.space.num_seeds
 
 

@@ -182,20 +182,28 @@ class SearchSpace:
         return trials
 
     def grid(self) -> Iterator[dict[str, Scalar]]:
+        """Yield every trial of the grid once, as settings by name; see `grid_configs`."""
+        return (settings for settings, _ in self._grid())
+
+    def grid_configs(self) -> Iterator[TrialConfig]:
         """Yield every trial of the grid once, whole replicates first.
 
         λ does not touch the control arm, so that one control trial serves all λ of its cell.
         """
+        return (config for _, config in self._grid())
+
+    def _grid(self) -> Iterator[tuple[dict[str, Scalar], TrialConfig]]:
         points = list(self.points())
         seen: set[str] = set()
         for seed in self.seeds:
             single = dataclasses.replace(self, num_seeds=1, first_seed=seed, search=None)
             for point in points:
                 for trial in single.trials_of(point):
-                    key = TrialConfig.from_dict(trial).trial_id
+                    config = TrialConfig.from_dict(trial)
+                    key = config.trial_id
                     if key not in seen:
                         seen.add(key)
-                        yield trial
+                        yield trial, config
 
     def override(self, settings: Mapping[str, SettingValue]) -> Self:
         """Return the space with settings replaced, as ``--set NAME=VALUE`` writes them.

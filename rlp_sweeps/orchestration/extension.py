@@ -117,7 +117,7 @@ def plan_extension(manifest: Mapping[str, Any], request: ExtensionRequest) -> Ex
         return _more_points(space, request)
     changes = _grid_changes(space, request)
     planned = {entry["trial_id"] for entry in manifest["trials"]}
-    grid = map(TrialConfig.from_dict, extended(space, changes).grid())
+    grid = extended(space, changes).grid_configs()
     new = tuple(trial for trial in grid if trial.trial_id not in planned)
     return Extension(trials=new, changes=changes)
 

@@ -323,7 +323,7 @@ def _whole_machine(device: str) -> Room:
 
 def _trials_of(space: SearchSpace) -> tuple[TrialConfig, ...]:
     """Return the trials of a grid; none of a search."""
-    return () if space.search is not None else tuple(map(TrialConfig.from_dict, space.grid()))
+    return () if space.search is not None else tuple(space.grid_configs())
 
 
 def _build_plan(

@@ -45,7 +45,7 @@ def tune_grid(space: SearchSpace | Collection[Group]) -> dict[str, Any]:
         space: A space, whose trials then are groups of one, or the groups that are left of it.
     """
     if isinstance(space, SearchSpace):
-        trials = map(TrialConfig.from_dict, space.grid())
+        trials = space.grid_configs()
         return tune_grid([Group.of((trial,)) for trial in trials])
     return {"group_id": tune.grid_search([group.group_id for group in space])}
 

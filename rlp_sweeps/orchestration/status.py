@@ -11,6 +11,7 @@ from rlp_sweeps.orchestration.best_points import BestPoint, best_points
 from rlp_sweeps.orchestration.planner import SweepPlan, plan_from_manifest
 from rlp_sweeps.orchestration.points import asked_groups, planned_trials
 from rlp_sweeps.orchestration.progress import FailedTrial, count_by_status, failed_trials
+from rlp_sweeps.spaces import SearchSpace
 from rlp_sweeps.tracking.holder import read_holder
 from rlp_sweeps.tracking.mlflow_gap import read_gap
 from rlp_sweeps.tracking.run_directory import RunDirectory
@@ -68,7 +69,7 @@ def sweep_status(directory: Path) -> SweepStatus:
     """
     opened = RunDirectory.open(directory)
     plan = plan_from_manifest(opened.manifest)
-    rows = opened.read_trials().to_pylist()
+    rows = opened.read_trials(_columns(plan.space)).to_pylist()
     statuses = {row["trial_id"]: row["status"] for row in rows}
     planned, num_planned, num_points_left = planned_trials(plan, opened.path, statuses)
     num_remaining = max(0, num_planned - len(statuses))
@@ -99,6 +100,14 @@ def sweep_status(directory: Path) -> SweepStatus:
         wall_time_s=_wall_time_s(attempts, written),
         tracking_error=None if gap is None else gap.sentence(opened.path),
     )
+
+
+def _columns(space: SearchSpace) -> list[str]:
+    """Return the columns of ``trials`` that a status is made of: few, for it is asked for often."""
+    columns = ["trial_id", "status", "arm", "seed", "error", "wall_time_s"]
+    if space.search is not None:
+        columns += ["point", "epochs_completed", *space.axes, *space.search.objectives]
+    return columns
 
 
 def _wall_time_s(attempts: Sequence[FinishedAttempt], unfinished: AttemptState | None) -> float:

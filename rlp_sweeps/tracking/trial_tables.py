@@ -59,13 +59,16 @@ class TrialTables(HeldDirectory):
         ids, statuses = rows["trial_id"].to_pylist(), rows["status"].to_pylist()
         return dict(zip(ids, statuses, strict=True))
 
-    def read_trials(self) -> pa.Table:
+    def read_trials(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return one row a finished trial, in the schema of ``trials``.
+
+        Args:
+            columns: Columns to read; all where missing.
 
         Raises:
             SchemaError: A part file is corrupt; the message names it.
         """
-        return self._read("trials")
+        return self._read("trials", columns=columns)
 
     def read_epochs(self) -> pa.Table:
         """Return one row a finished trial and evaluation, sorted by trial and epoch.
@@ -160,10 +163,13 @@ class TrialTables(HeldDirectory):
     def _merge(
         self, table: str, parts: Sequence[Path], *, columns: Sequence[str] | None = None
     ) -> pa.Table:
-        """Return the rows of the parts, and of the compacted file where no part replaces them."""
+        """Return the rows of the parts, and of the compacted file where no part replaces them.
+
+        The compacted file is read whole, so that a changed bit of it is found in any column.
+        """
         new = parquet.read_files(table, parts, columns=columns)
         compacted = [path for path in [self._compacted(table)] if path.exists()]
-        old = parquet.read_files(table, compacted, columns=columns)
+        old = parquet.read_files(table, compacted).select(new.column_names)
         replaced = pa.array([path.stem for path in parts], pa.string())
         kept = old.filter(pc.invert(pc.is_in(old["trial_id"], value_set=replaced)))
         return pa.concat_tables([kept, new])

@@ -12,6 +12,7 @@ import torch
 from rlp_sweeps.errors import CheckpointError, CorruptFileError
 from rlp_sweeps.schema import TABLES
 from rlp_sweeps.tracking import parquet
+from rlp_sweeps.tracking.trial_tables import TrialTables
 from rlp_sweeps.training.checkpoint import load_checkpoint, save_checkpoint
 
 STATE = {"epoch": 3, "engine": {"w": torch.arange(400.0), "step": torch.tensor(7)}}
@@ -82,6 +83,21 @@ def test_part_file_with_a_flipped_bit_is_refused_or_says_the_same(tmp_path: Path
     read = [table for table in tables if table is not None]
     assert len(read) < NUM_FLIPS
     assert all(table.equals(written) for table in read)
+
+
+def test_flipped_bit_of_a_compacted_file_is_found_whatever_columns_are_read(tmp_path: Path) -> None:
+    directory = TrialTables(tmp_path)
+    row = {column.name: VALUES[column.dtype] for column in TABLES["trials"]}
+    path = tmp_path / "trials" / parquet.COMPACTED_NAME
+    path.parent.mkdir()
+    parquet.write_compacted("trials", parquet.to_table("trials", [row]), path, known=None)
+
+    whole = flipped_everywhere(path, directory.read_trials)
+    parquet.write_compacted("trials", parquet.to_table("trials", [row]), path, known=None)
+    few = flipped_everywhere(path, directory.finished_trials)
+
+    assert [found is None for found in few] == [found is None for found in whole]
+    assert None in few
 
 
 def test_part_file_without_checksums_reads(tmp_path: Path) -> None:

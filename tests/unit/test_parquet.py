@@ -11,6 +11,7 @@ import pytest
 from rlp_sweeps.column import Column
 from rlp_sweeps.errors import SchemaError
 from rlp_sweeps.schema import TABLES
+from rlp_sweeps.tracking import parquet
 from rlp_sweeps.tracking.parquet import arrow_schema, read_files, to_table, write_part
 
 ROW = {"trial_id": "a1", "status": "completed"}
@@ -114,6 +115,20 @@ def test_read_files_of_nothing_has_the_columns_and_no_row() -> None:
     table = read_files("epochs", [], columns=["trial_id", "epoch"])
 
     assert (table.num_rows, table.column_names) == (0, ["trial_id", "epoch"])
+
+
+def test_rows_of_many_files_lie_in_few_pieces_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "_FILES_AT_ONCE", 4)
+    paths = [tmp_path / f"a{number}.parquet" for number in range(9)]
+    for number, path in enumerate(paths):
+        write_part(to_table("trials", [{**ROW, "lr": number}]), path)
+
+    column = read_files("trials", paths)["lr"]
+
+    assert column.to_pylist() == list(range(9))
+    assert [len(chunk) for chunk in column.chunks if len(chunk)] == [4, 4, 1]
 
 
 def test_read_files_gives_null_for_a_column_that_a_file_lacks(tmp_path: Path) -> None:

@@ -172,6 +172,12 @@ def test_grid_holds_no_trial_twice_and_whole_replicates_first() -> None:
     assert [trial["seed"] for trial in trials] == sorted(trial["seed"] for trial in trials)
 
 
+def test_grid_configs_are_those_of_the_grids_settings() -> None:
+    space = make_space()
+
+    assert list(space.grid_configs()) == list(map(TrialConfig.from_dict, space.grid()))
+
+
 def test_grid_starts_at_the_first_seed() -> None:
     space = make_space(first_seed=5)
 
