@@ -143,11 +143,13 @@ def prepare_run(
     keep_samples = options.keep_samples or named.space.keep_samples
     options = dataclasses.replace(options, keep_samples=keep_samples)
     plan = plan_of(named, options, engine=engine, group_size=group_size)
-    notices: tuple[str, ...] = ()
+    from rlp_sweeps.orchestration.plan_notices import plan_notices
+
+    notices = plan_notices(plan)
     if options.probes:
         from rlp_sweeps.orchestration.probe_fit import left_out_of_plan
 
-        notices = left_out_of_plan(plan, options.probes)
+        notices += left_out_of_plan(plan, options.probes)
     directory = output or default_directory(named.name)
     return PreparedRun(plan=plan, options=options, directory=directory, notices=notices)
 

@@ -79,6 +79,7 @@ def plan(  # noqa: PLR0913  # one parameter an option
     from rlp_sweeps.cli.printing import plan_as_dict, print_json, print_plan
     from rlp_sweeps.orchestration.budget import reach
     from rlp_sweeps.orchestration.estimates import estimate_sweep, estimate_without_data
+    from rlp_sweeps.orchestration.plan_notices import plan_notices
 
     run_options = place.run_options(keep_samples=keep_samples or named.space.keep_samples)
     request = partial(plan_of, named, run_options, engine=engine, group_size=size)
@@ -88,6 +89,8 @@ def plan(  # noqa: PLR0913  # one parameter an option
     except DatasetFilesError as error:
         planned = request(checks_data=False)
         estimate = estimate_without_data(planned, f"not timed: {error}")
+    for sentence in plan_notices(planned):
+        say(sentence)
     reached = reach(planned, estimate, run_options)
     if json:
         power = {"power": sensitivity.to_json()}

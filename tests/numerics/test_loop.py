@@ -79,6 +79,17 @@ def test_a_row_tells_lambda_per_label_of_single_heads_alone() -> None:
     assert [result.trial["rlp_lambda_per_label"] for result in results] == [0.5, None]
 
 
+def test_more_random_labels_than_samples_are_recalled_far_above_one_a_class() -> None:
+    config = dataclasses.replace(
+        CONTROL, backbone="mlp", num_random_labels=200, num_epochs=40, dropout=0.0, eval_every=40
+    )
+
+    (result,) = train_group([config], context=CONTEXT, report=go_on)
+
+    floor = 10 / 96  # one sample of each class
+    assert result.trial["memorization"] > 5 * floor
+
+
 def test_rows_hold_only_columns_of_the_schema() -> None:
     (result,) = train_group([SHAM], context=CONTEXT, report=go_on)
 
