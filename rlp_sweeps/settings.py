@@ -25,6 +25,8 @@ _NO_LIST = re.compile(r"[\[\](){};]")
 _NO_NUMBERS = re.compile(r"[\[\](){};:|/'\"]|\S\s+\S")
 """What other ways to write several values hold."""
 
+_DECIMAL_COMMA = re.compile(r"(\d+),(\d+)")
+
 
 def values_of_setting(name: str, given: SettingValue) -> tuple[Scalar, ...]:
     """Return the values that ``--set NAME=VALUE``, or a value of Python, gives a setting.
@@ -60,6 +62,7 @@ def _checked_values(name: str, given: Scalar | Sequence[Scalar]) -> tuple[Scalar
 def _parsed_values(name: str, text: str) -> tuple[Scalar, ...]:
     if name in _WITH_COMMAS:
         return (parse_value(name, text.strip()),)
+    _check_decimal_comma(name, text)
     parts = _COMMA.split(text) if name == "dataset" else text.split(",")
     foreign = _NO_LIST if str in setting_kinds(name) else _NO_NUMBERS
     if any(not part.strip() or foreign.search(part.strip()) for part in parts):
@@ -69,6 +72,63 @@ def _parsed_values(name: str, text: str) -> tuple[Scalar, ...]:
         )
         raise ConfigError(msg)
     return tuple(parse_value(name, part.strip()) for part in parts)
+
+
+def decimal_comma_notice(name: str, text: str) -> str | None:
+    """Return what to say of values that may have been meant as one number with a decimal comma.
+
+    A last digit of 0, as in ``rlp_lambda=1,10``, is not written behind a decimal point.
+
+    Args:
+        name: As ``--set NAME=VALUE`` gives it, known or not.
+        text: The value.
+    """
+    number = _with_point(name, text)
+    if number is None or number.endswith("0"):
+        return None
+    first, second = text.split(",")
+    return (
+        f"`--set {name}={text}` gives two values, {first} and {second}; a decimal number is "
+        f"written with a point, {number}."
+    )
+
+
+def _check_decimal_comma(name: str, text: str) -> None:
+    """Refuse a decimal comma where two values cannot be meant.
+
+    Raises:
+        ConfigError: One of the two begins with a 0 like no number, or breaks the setting's rule.
+    """
+    number = _with_point(name, text)
+    if number is None:
+        return
+    first, second = text.split(",")
+    is_listed = not (len(second) > 1 and second.startswith("0")) and all(
+        _is_value(name, part) for part in (first, second)
+    )
+    if not is_listed or (name == "rlp_lambda" and float(first) == 0):  # 0 is the control arm's
+        msg = (
+            f"`--set {name}=VALUE` must write a decimal number with a point, because commas "
+            f"separate values, but got {name}={text!r}; `--set {name}={number}` gives one."
+        )
+        raise ConfigError(msg)
+
+
+def _with_point(name: str, text: str) -> str | None:
+    """Return a text as the decimal number that its comma may have made; None where it made none."""
+    match = _DECIMAL_COMMA.fullmatch(text)
+    if match is None or name not in FIELD_TYPES or float not in setting_kinds(name):
+        return None
+    number = ".".join(match.groups())
+    return number if _is_value(name, number) else None
+
+
+def _is_value(name: str, text: str) -> bool:
+    try:
+        parse_value(name, text)
+    except ConfigError:
+        return False
+    return True
 
 
 def example_setting(name: str) -> str:

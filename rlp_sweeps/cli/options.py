@@ -6,6 +6,7 @@ checked by the part that knows its rule.
 
 import sys
 from collections.abc import Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from rlp_sweeps.api import requests
 from rlp_sweeps.cli import completion
 from rlp_sweeps.errors import ArgumentError
 from rlp_sweeps.recipes import NamedSpace
-from rlp_sweeps.settings import SETTINGS, example_setting
+from rlp_sweeps.settings import SETTINGS, decimal_comma_notice, example_setting
 from rlp_sweeps.stores import as_path
 
 DONE, SOME_FAILED, WRONG_REQUEST, OUT_OF_BUDGET, INTERRUPTED = 0, 1, 2, 3, 130
@@ -194,12 +195,13 @@ def resolve_space(
         ConfigError: A setting is unknown or its value breaks its rule.
         ArgumentError: A setting is not written as NAME=VALUE, or is given twice.
     """
-    return requests.resolve_space(
-        reference,
-        overrides=parse_settings(settings or ()),
-        num_seeds=num_seeds,
-        first_seed=first_seed,
+    overrides = parse_settings(settings or ())
+    named = requests.resolve_space(
+        reference, overrides=overrides, num_seeds=num_seeds, first_seed=first_seed
     )
+    for sentence in filter(None, starmap(decimal_comma_notice, overrides.items())):
+        say(sentence)
+    return named
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:

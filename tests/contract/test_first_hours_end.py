@@ -43,6 +43,8 @@ VALUES = [
     Row("smoothing in percent", RUN + "--set label_smoothing=10", "`0 <= label_smoothing < 1`",
         "label_smoothing=10.0", "must hold"),
     Row("learning rate in percent", RUN + "--set lr=10%", "must be a number", "lr='10%'", "`lr`"),
+    Row("decimal comma", RUN + "--set lr=0,1", "a decimal number with a point", "lr='0,1'",
+        "`--set lr=0.1` gives one"),
     Row("epochs as a float", RUN + "--set num_epochs=1e3", "must be a whole number", "'1e3'",
         "`num_epochs`"),
     Row("value apart from its name", RUN + "--set lr 0.1", "more arguments than it takes", "'0.1'",

@@ -14,7 +14,7 @@ from rlp_sweeps.config import (
     parse_value,
 )
 from rlp_sweeps.errors import ConfigError
-from rlp_sweeps.settings import values_of_setting
+from rlp_sweeps.settings import decimal_comma_notice, values_of_setting
 
 MINIMAL: dict[str, Any] = {"arm": "full", "lr": 0.1, "rlp_lambda": 1.0, "seed": 0}
 
@@ -330,6 +330,34 @@ def test_attach_points_that_no_backbone_could_have_are_refused(settings, sentenc
 def test_attach_points_on_the_command_line_are_one_value_with_commas() -> None:
     assert values_of_setting("attach_points", "conv1,conv2") == ("conv1,conv2",)
     assert values_of_setting("attach_points", "none") == (None,)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("lr=0,1", "0.1"), ("weight_decay=0,0005", "0.0005"), ("rlp_lambda=0,5", "0.5")],
+)
+def test_a_decimal_comma_is_refused_where_no_two_values_can_be_meant(
+    text: str, number: str
+) -> None:
+    name, value = text.split("=")
+
+    with pytest.raises(ConfigError, match=rf"with a point, .* `--set {name}={number}` gives one"):
+        values_of_setting(name, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("weight_decay=0,1", "gives two values, 0 and 1; a decimal number is written with a point"),
+        ("rlp_lambda=1,5", "with a point, 1.5."),
+        *((text, None) for text in ("rlp_lambda=1,10", "lr=0.1,0.5", "num_epochs=1,5", "lr=1,2,3")),
+        *((text, None) for text in ("lr=0.1", "zzz=0,1", "dropout=1,5", "dataset=a,b")),
+    ],
+)
+def test_two_values_that_may_be_a_decimal_comma_are_named(text: str, said: str | None) -> None:
+    notice = decimal_comma_notice(*text.split("="))
+
+    assert (notice is None) if said is None else (said in str(notice))
 
 
 def test_a_single_heads_strength_is_told_per_label_and_no_other_heads() -> None:
