@@ -1,6 +1,7 @@
 """How one trial, and several sweeps side by side, are printed."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -19,6 +20,8 @@ _EPOCH_COLUMNS = (
 )
 _PROBE_COLUMNS = ("attach_point", "source", "probe", "pooling", "label_set")
 _PROBE_METRICS = ("val_accuracy", "test_accuracy", "random_label_accuracy", "memorization")
+_MOMENT = "_at_ms"
+"""How the names of columns end that hold milliseconds since 1970, UTC."""
 
 
 def print_trial(trial: "OneTrial") -> None:
@@ -29,7 +32,7 @@ def print_trial(trial: "OneTrial") -> None:
         ("", head),
         ("settings", trial.settings),
         ("result", trial.metrics),
-        ("how it was trained", trial.provenance),
+        ("how it was trained", _with_dates(trial.provenance)),
     ):
         if values:
             console.print(Text(title, style="bold"), end="\n" if title else "")
@@ -43,6 +46,25 @@ def print_trial(trial: "OneTrial") -> None:
     if trial.row.get("error"):
         console.print(Text("why it ended", style="bold"))
         print(plain(trial.row["error"].rstrip()))
+
+
+def _with_dates(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by name, moments as dates, and without a unit in their names."""
+    moments = {name for name in values if name.endswith(_MOMENT)}
+    return {
+        name.removesuffix("_ms") if name in moments else name: (
+            _date(value) if name in moments else value
+        )
+        for name, value in values.items()
+    }
+
+
+def _date(time_ms: float) -> str:
+    """Return milliseconds since 1970 as a date; the number where there is no such date."""
+    try:
+        return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OSError, OverflowError, TypeError, ValueError):  # another program's column
+        return str(time_ms)
 
 
 def print_comparison(comparison: "Comparison") -> None:

@@ -65,6 +65,19 @@ def test_show_prints_result_evaluations_and_the_whole_error(directory, capsys):
     assert failed.endswith("Trace\nOSError: gone\n")
 
 
+def test_show_tells_moments_as_dates_and_json_as_they_are(tmp_path, capsys):
+    trials = make_trials(started_at_ms=1_764_157_240_500, finished_at_ms=10**18)
+    run = str(write_directory(tmp_path / "run", trials))
+
+    assert main(["show", run, FULL]) == 0
+    told = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert main(["show", run, FULL, "--json"]) == 0
+
+    assert ["started_at", "2025-11-26", "11:40:40", "UTC"] in told
+    assert ["finished_at", str(10**18)] in told
+    assert json.loads(capsys.readouterr().out)["trial"]["started_at_ms"] == 1_764_157_240_500
+
+
 def test_show_as_json_holds_every_column(directory, capsys):
     assert main(["show", str(directory), FULL, "--json"]) == 0
 
