@@ -19,9 +19,16 @@ def write_study(name: str, *, recipe: str | None = None) -> Path:
         recipe: The recipe to begin with. Default: a short one with comments.
 
     Raises:
-        ArgumentError: The name is no Python name, the file exists or cannot be written, or there is
-            no such recipe.
+        ArgumentError: The name is no Python name, or one in a store; the file exists or cannot be
+            written; or there is no such recipe.
     """
+    if "://" in name:
+        msg = (
+            f"a new study must be a file on this machine, but got {name!r}; write it here, as in "
+            "`rlp-sweeps new my_study`; `rlp-sweeps run my_study.py --output s3://BUCKET/PREFIX` "
+            "keeps its results in a store."
+        )
+        raise ArgumentError(msg)
     path = Path(name if name.endswith(".py") else f"{name}.py")
     if not path.stem.isidentifier() or keyword.iskeyword(path.stem):
         msg = (

@@ -43,6 +43,7 @@ def test_new_study_begins_with_a_recipe_where_one_is_named():
         ("my-study", None, "must be named like a Python module"),
         ("class", None, "must be named like a Python module"),
         ("studies/", None, "must be named like a Python module"),
+        ("s3://bucket/mine", None, "must be a file on this machine, but got 's3://bucket/mine';"),
         ("mine", "nope", "`--from` must name a recipe, but got 'nope'; `rlp-sweeps spaces` lists"),
         ("taken", None, "'taken.py' exists; choose another name"),
         ("taken.py/mine", None, "must be writable, but it is not"),
