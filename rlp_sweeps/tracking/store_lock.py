@@ -73,7 +73,11 @@ def read_lock(path: Path) -> Seen | None:
         beat, is_released = values.pop("beat"), values.pop("is_released")
         holder = Holder(**values)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        msg = f"{path} must be the lock of a driver, but it is not ({error}); remove it."
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        msg = (
+            f"{path} must be a driver's lock as this version writes it, but it is not ({reason}); "
+            f"once no driver is at work there, `aws s3 rm {path}` removes it."
+        )
         raise RunDirectoryError(msg) from error
     return Seen(
         holder=holder, etag=there.etag, age_s=there.age_s, beat=beat, is_released=is_released

@@ -215,6 +215,19 @@ def test_a_driver_elsewhere_without_a_sign_of_life_is_lost(
     assert str(lost).startswith("process 1 on node7 (since ")
 
 
+def test_a_lock_of_an_earlier_format_is_named_with_the_command_that_removes_it(
+    directory: RunDirectory,
+) -> None:
+    path = directory.path / ".driver.lock"
+    put(path, b'{"token": "t", "pid": 1, "hostname": "node7", "written_at_ms": 1}')
+
+    with pytest.raises(RunDirectoryError, match="it lacks 'beat'") as refused:
+        directory.is_held()
+
+    assert f"`aws s3 rm {path}` removes it" in str(refused.value)
+    assert str(path).startswith("s3://")
+
+
 def test_one_of_many_takers_at_once_gets_the_lock(bucket: str) -> None:
     path = as_path(f"{bucket}/a/.driver.lock")
     taken: list[StoreLock | Seen] = []
