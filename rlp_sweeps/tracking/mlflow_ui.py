@@ -18,7 +18,12 @@ from rlp_sweeps.errors import TrackingError
 from rlp_sweeps.stores import as_path, is_remote
 from rlp_sweeps.tracking.addresses import without_password
 from rlp_sweeps.tracking.files import run_path
-from rlp_sweeps.tracking.mlflow_address import default_tracking_uri, is_server, sqlite_path
+from rlp_sweeps.tracking.mlflow_address import (
+    absolute_uri,
+    default_tracking_uri,
+    is_server,
+    sqlite_path,
+)
 from rlp_sweeps.tracking.mlflow_store import open_store
 from rlp_sweeps.tracking.mlflow_sweep import find_links
 from rlp_sweeps.tracking.run_directory import RunDirectory
@@ -28,12 +33,16 @@ _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
 
 
+def _print_at_once(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
 def serve_ui(
     directory: str | Path,
     *,
     tracking_uri: str | None = None,
     port: int = 5000,
-    show: Callable[[str], None] = print,
+    show: Callable[[str], None] = _print_at_once,
 ) -> None:
     """Serve the UI of a store until interrupted; its processes end with it.
 
@@ -48,14 +57,21 @@ def serve_ui(
         TrackingError: There is no store, it does not answer, the port is taken, or the server does
             not start.
     """
-    uri = open_store(tracking_uri or _store_of(as_path(directory)))
-    links = _links(uri, as_path(directory))
-    if is_server(uri):
+    asked = absolute_uri(tracking_uri or _store_of(as_path(directory)))
+    if is_server(asked):
+        uri = open_store(asked)
         show(f"MLflow UI: {without_password(uri)}")
-        _show_links(links, without_password(uri), show)
+        _show_links(_links(uri, as_path(directory)), without_password(uri), show)
         return
+    chosen = _free_port(port)
     try:
-        with _interrupted_by_sigterm(), running_ui(uri, port=port) as address:
+        show(
+            f"the MLflow UI of {without_password(asked)} starts on http://{HOST}:{chosen}; that "
+            f"takes some seconds, {_START_TIMEOUT_S:.0f} at most"
+        )
+        uri = open_store(asked)
+        links = _links(uri, as_path(directory))
+        with _interrupted_by_sigterm(), running_ui(uri, port=chosen) as address:
             show(f"MLflow UI: {address} (Ctrl-C ends it)")
             _show_links(links, address, show)
             while True:

@@ -54,12 +54,14 @@ serve_ui({str(tmp_path / "demo")!r}, port=0, show=lambda text: print(text, flush
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout as output:
+        announced = output.readline()
         address = output.readline().split()[2]
         server_ids = _children(process.pid)
         process.send_signal(number)
 
         assert process.wait(30) == 0
         assert output.read().strip() == "MLflow UI ended."
+    assert f"mlflow.db starts on {address}; that takes some seconds" in announced
     assert address.startswith("http://127.0.0.1:")
     assert server_ids
     assert not any(Path(f"/proc/{pid}").exists() for pid in server_ids)
@@ -84,3 +86,21 @@ def test_serve_ui_refuses_a_taken_port(tmp_path: Path) -> None:
 
         with pytest.raises(TrackingError, match="must be free, but it is not"):
             serve_ui(tmp_path, port=taken.getsockname()[1])
+
+
+def test_serve_ui_says_what_starts_where_before_it_opens_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"")
+    said: list[str] = []
+
+    def open_store(uri: str) -> str:
+        said.append("opened")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rlp_sweeps.tracking.mlflow_ui.open_store", open_store)
+    serve_ui(tmp_path, port=0, show=said.append)
+
+    database = f"sqlite:///{tmp_path}/mlflow.db"
+    assert said[0].startswith(f"the MLflow UI of {database} starts on http://127.0.0.1:")
+    assert said[1:] == ["opened", "MLflow UI ended."]
