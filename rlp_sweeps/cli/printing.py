@@ -1,7 +1,10 @@
 """Tables and sentences on stdout, for people; what programs read is printed as JSON."""
 
+import io
+import re
+import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from rich.console import Console
 from rich.padding import Padding
@@ -13,6 +16,8 @@ from rlp_sweeps.cli.output import json_text, results
 from rlp_sweeps.recipes import NamedSpace, load_space
 from rlp_sweeps.schema import STATUSES
 from rlp_sweeps.views.progress_state import in_words
+
+_PADDING = re.compile(r" +(?=\n)")
 
 if TYPE_CHECKING:
     from analysis.sensitivity import Sensitivity
@@ -27,7 +32,29 @@ if TYPE_CHECKING:
 
 def stdout() -> Console:
     """Return a console on the process's present stdout; without colors where NO_COLOR is set."""
-    return Console(highlight=False, soft_wrap=False)
+    return console_on(sys.stdout)
+
+
+def console_on(file: TextIO) -> Console:
+    """Return a console on a stream; where that is no terminal, no line ends in blanks."""
+    shown = file if file.isatty() else cast("TextIO", _Unpadded(file))
+    return Console(file=shown, highlight=False, soft_wrap=False)
+
+
+class _Unpadded(io.TextIOBase):
+    """A stream that drops the blanks by which a table fills its lines."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """Write whole lines."""
+        self._file.write(_PADDING.sub("", text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Let the stream write what it holds."""
+        self._file.flush()
 
 
 def print_json(value: Any) -> None:

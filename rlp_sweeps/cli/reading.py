@@ -187,20 +187,21 @@ def query(
     from analysis.query import format_frame
     from rlp_sweeps.api.reading import describe_tables
     from rlp_sweeps.api.reading import query as query_directory
+    from rlp_sweeps.cli.printing_tables import print_rows, print_tables
 
     if sql is None and format_ == "table":
-        from rlp_sweeps.cli.printing_tables import print_tables
-
         print_tables(describe_tables(directory))
         return
     found = describe_tables(directory) if sql is None else query_directory(directory, sql)
+    if format_ == "table":
+        print_rows(found)
+        return
     rows = format_frame(found, format_)
     if isinstance(rows, bytes):
         sys.stdout.buffer.write(rows)
     else:
         shown = rows.rstrip("\n")
-        is_for_people = format_ == "table" or results().isatty()
-        print(opt.plain(shown) if is_for_people else shown, file=results())
+        print(opt.plain(shown) if results().isatty() else shown, file=results())
 
 
 def sync(

@@ -294,3 +294,78 @@ def test_full_disk_is_said_in_a_sentence_with_the_way_out(
     assert "a disk must have room" in said
     assert "/full/trials/a.parquet" in said
     assert "resume" in said
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def be_terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Let stdout be a terminal of 80 columns, and return what takes its text."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "dumb")  # neither colors nor bold
+    return terminal
+
+
+def write_wide(folder: Path, num_rows: int) -> None:
+    """Write trials of 12 columns, 12 characters each, the last one empty."""
+    row = {"trial_id": "abcdefghijkl"} | {f"column_{n:05}": float(n) for n in range(10)}
+    rows = [{**row, "error": None} for _ in range(num_rows)]
+    pl.DataFrame(rows, schema_overrides={"error": pl.String}).write_parquet(
+        folder / "trials" / "part.parquet"
+    )
+
+
+def test_query_prints_the_columns_that_fit_a_terminal_and_says_how_the_others_are_had(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    write_wide(sweep, 4)
+    terminal = be_terminal(monkeypatch)
+
+    assert main(["query", "sweep", "SELECT * FROM trials"]) == 0
+
+    out, err = terminal.getvalue(), capsys.readouterr().err
+    assert max(map(len, out.splitlines())) <= 80
+    assert "column_00003 │" in out
+    assert "column_00004" not in out
+    assert "5 of 12 columns fit into 80 characters; SELECT those that you want" in err
+
+
+def test_query_prints_a_few_wide_rows_one_by_one_on_a_terminal(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wide(sweep, 1)
+    terminal = be_terminal(monkeypatch)
+
+    assert main(["query", "sweep", "SELECT * FROM trials"]) == 0
+
+    lines = [line.split() for line in terminal.getvalue().splitlines()]
+    assert lines[:2] == [["row", "1", "of", "1"], ["trial_id", "abcdefghijkl"]]
+    assert lines[-2:] == [["column_00009", "9.0"], ["without", "a", "value:", "error"]]
+
+
+def test_query_prints_every_column_where_stdout_is_no_terminal(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    write_wide(sweep, 1)
+
+    assert main(["query", "sweep", "SELECT * FROM trials"]) == 0
+
+    out, err = capsys.readouterr()
+    assert all(f"column_{number:05}" in out for number in range(10))
+    assert err == ""
+
+
+@pytest.mark.parametrize("argv", [["spaces"], ["query", "sweep"]])
+def test_no_line_ends_in_blanks_where_stdout_is_no_terminal(
+    sweep: Path, capsys: Capture, argv: list[str]
+) -> None:
+    assert main(argv) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
