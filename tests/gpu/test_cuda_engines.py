@@ -85,7 +85,7 @@ def test_warm_up_and_capture_leave_every_bit(optimizer: str) -> None:
     group = GraphedGroup([config], data, CUDA, stack=BranchExtractor)
     before = [tensor.clone() for tensor in group._trained_tensors()]
 
-    graph = group._captured(next(group._batches(1)))
+    graph = group._captured(next(group._data.batches(1)))
     torch.cuda.synchronize()
 
     assert all(map(torch.equal, before, group._trained_tensors()))
@@ -108,7 +108,7 @@ def test_a_groups_step_reads_nothing_back_from_the_device(engine: str) -> None:
     trained = get_engine(engine)(members_of(MLP), data_dir="", device=CUDA)
     trained.advance(1, evaluates=False)
     group: StackedGroup = trained._group
-    batch = next(group._batches(2))
+    batch = next(group._data.batches(2))
     torch.cuda.set_sync_debug_mode("error")
     try:
         group._train_step(batch)

@@ -123,7 +123,7 @@ def test_warm_up_and_capture_leave_every_bit(optimizer: str) -> None:
     group = ReplayedGroup([config], data, CPU, stack=BranchExtractor)
     before = [tensor.clone() for tensor in group._trained_tensors()]
 
-    group._captured(next(group._batches(1)))
+    group._captured(next(group._data.batches(1)))
 
     assert all(map(torch.equal, before, group._trained_tensors()))
     assert all(p.grad is None for p in group._network.parameters())

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlp_sweeps.arms import get_arm
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.engines.broadcast_optimizers import LARGEST_MEMBER, BroadcastSGD
@@ -23,7 +22,8 @@ from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
 from rlp_sweeps.training.engines.flat_optimizers import FlatAdamW, FlatSGD
 from rlp_sweeps.training.engines.layout import StackLayout
 from rlp_sweeps.training.engines.memberwise_optimizers import MemberwiseAdamW, MemberwiseSGD
-from rlp_sweeps.training.engines.stacked_batch import StackedBatch, mixes_by_batch
+from rlp_sweeps.training.engines.stacked_batch import StackedBatch
+from rlp_sweeps.training.engines.stacked_data import StackedData
 from rlp_sweeps.training.engines.stacked_heads import stack_weights
 from rlp_sweeps.training.engines.stacked_metrics import evaluate_stacked
 from rlp_sweeps.training.engines.stacked_network import (
@@ -101,7 +101,11 @@ class StackedGroup:
 
     def _prepare(self) -> None:
         """Make what follows from which members there are."""
-        like = self._network.heads.like
+        heads = self._network.heads
+        self._data = StackedData(
+            self.configs, self._seeds, self._layout, shape=heads.shape, like=heads.like.new_empty(0)
+        )
+        like = heads.like
         weights = stack_weights([extractor_weights(c) for c in self.configs], like)
         replays = any(config.matched_trajectory is not None for config in self.configs)
         self._weights = weights._replace(scales_any=weights.scales_any or replays)
@@ -142,10 +146,10 @@ class StackedGroup:
         """
         steps = self._any_seed.steps_per_epoch
         self._replay(epoch)
-        half_batches = self._half_batches(epoch)  # host work, done before the device is busy
+        half_batches = self._data.half_batches(epoch)  # host work, done before the device is busy
         loss_M = torch.zeros(self._layout.num_members, dtype=torch.float64, device=self._device)
         with self._dropout("dropout", epoch):
-            for index, batch in enumerate(self._batches(epoch)):
+            for index, batch in enumerate(self._data.batches(epoch)):
                 if index == steps // 2:
                     self._probe(half_batches, epoch)
                 loss_M += self._train_step(batch)
@@ -154,7 +158,7 @@ class StackedGroup:
     def evaluate(self, epoch: int) -> list[dict[str, float | None]]:
         """Return each member's metrics and multipliers at the end of `epoch`, by column name."""
         data = [seed.data for seed in self._seeds.values()]
-        rows = evaluate_stacked(self._network, data, self._random_labels(epoch))
+        rows = evaluate_stacked(self._network, data, self._data.random_labels(epoch))
         probes = self._probe_5M.T.tolist()
         return [
             {**metrics, **multiplier_metrics(probe, sums, config)}
@@ -271,62 +275,6 @@ class StackedGroup:
         )
         products = inner_products([class_MP], [regularizer_MP], dot=_member_dot)
         return member_weights(products, self._weights.projections)
-
-    def _batches(self, epoch: int) -> Iterator[StackedBatch]:
-        """Yield the epoch's batches, the same that each member sees alone."""
-        seeds, size = list(self._seeds.values()), self.configs[0].batch_size
-        steps, num_samples = self._any_seed.steps_per_epoch, self._any_seed.samples_per_epoch
-        like = self._network.heads.like
-        mixes = mixes_by_batch([seed.mixes(epoch) for seed in seeds], steps, like=like)
-        orders = [seed.order("order", epoch)[:num_samples] for seed in seeds]
-        draws = [s.draw(o, "augment", epoch) for s, o in zip(seeds, orders, strict=True)]
-        labels_MN, targets_MNH = self._labels(orders, epoch)
-        labels_TMN = torch.stack(labels_MN.chunk(steps, dim=1))
-        targets_TMNH = torch.stack(targets_MNH.chunk(steps, dim=1))
-        for index in range(steps):
-            part = slice(index * size, (index + 1) * size)
-            images = [s.images(o, d, part) for s, o, d in zip(seeds, orders, draws, strict=True)]
-            batch = StackedBatch(torch.stack(images), labels_TMN[index], targets_TMNH[index])
-            yield batch.mixed(mixes[index], self._layout)
-
-    def _labels(self, orders: Sequence[Tensor], epoch: int) -> tuple[Tensor, Tensor]:
-        """Return the members' class labels ``[M, N]`` and targets ``[M, N, H]`` in these orders."""
-        order_MN = self._layout.per_member(torch.stack(list(orders)))
-        labels_SN = torch.stack(
-            [s.labels(o, epoch) for s, o in zip(self._seeds.values(), orders, strict=True)]
-        )
-        labels_MN = self._layout.per_member(labels_SN)
-        index_MHN = order_MN.unsqueeze(1).expand(-1, 2, -1)
-        random_labels_MHN = self._random_labels(epoch).gather(2, index_MHN)
-        shape = self._network.heads.shape
-        first_M1N = shape.blocks(labels_MN).unsqueeze(1) * shape.num_random_labels
-        targets_MHN = first_M1N + random_labels_MHN
-        return labels_MN, targets_MHN.transpose(1, 2)
-
-    def _random_labels(self, epoch: int) -> Tensor:
-        """Return the random labels of the training samples, ``[M, H, N]``."""
-        drawn: dict[tuple[int, bool], Tensor] = {}
-        for config in self.configs:
-            key = (config.seed, get_arm(config.arm).redraws_random_labels)
-            if key not in drawn:
-                drawn[key] = self._seeds[config.seed].random_labels(epoch, redraws=key[1])
-        keys = [(c.seed, get_arm(c.arm).redraws_random_labels) for c in self.configs]
-        return torch.stack([drawn[key] for key in keys])
-
-    def _half_batches(self, epoch: int) -> list[StackedBatch]:
-        """Return the two disjoint half-batches of the epoch's probe."""
-        seeds, half = list(self._seeds.values()), self._any_seed.probe_size
-        orders = [seed.order("probe", epoch)[: 2 * half] for seed in seeds]
-        draws = [s.draw(o, "probe", epoch) for s, o in zip(seeds, orders, strict=True)]
-        labels_MN, targets_MNH = self._labels(orders, epoch)
-        like = self._network.heads.like
-        mixes = mixes_by_batch([seed.probe_mixes(epoch) for seed in seeds], 2, like=like)
-        batches = []
-        for part, mix in zip((slice(0, half), slice(half, 2 * half)), mixes, strict=True):
-            images = [s.images(o, d, part) for s, o, d in zip(seeds, orders, draws, strict=True)]
-            batch = StackedBatch(torch.stack(images), labels_MN[:, part], targets_MNH[:, part])
-            batches.append(batch.mixed(mix, self._layout))
-        return batches
 
     def _probe(self, half_batches: Sequence[StackedBatch], epoch: int) -> None:
         """Measure the extractors' gradients; the probe stands for the steps of this epoch.
