@@ -17,12 +17,15 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.faults.log import KINDS, read_log, to_markdown
+from benchmarks.faults.log import KINDS, Injection, read_log, to_markdown
 from benchmarks.options import ROOT
 
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN = "<!-- begin: python -m benchmarks.faults --table -->"
 END = "<!-- end: python -m benchmarks.faults --table -->"
+
+MAX_ROUNDS = 5
+"""How often what came too late, or found nothing to hit, is tried."""
 
 SHARES = {"driver": 6.0, "worker": 5.0, "raylet": 3.0, "gcs": 3.0, "node": 0.5, "head": 0.25}
 """How often a fault is drawn, relative to the others' 1."""
@@ -49,6 +52,11 @@ def draw_kinds(kinds: Sequence[str], num: int, rng: random.Random) -> list[str]:
     drawn += rng.choices(list(kinds), weights, k=num - len(drawn))
     rng.shuffle(drawn)
     return drawn
+
+
+def still_missing(drawn: Sequence[str], found: Sequence[Injection]) -> list[str]:
+    """Return the faults that were drawn more often than they were injected."""
+    return list((Counter(drawn) - Counter(one.kind for one in found if one.counts)).elements())
 
 
 def with_table(page: str, table: str) -> str:
@@ -92,19 +100,20 @@ def inject(options: argparse.Namespace) -> int:
     print(f"seed {seed}", file=sys.stderr, flush=True)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="rlp-faults-"))
     campaign = Campaign(folder, rng=rng, show=lambda text: print(text, file=sys.stderr, flush=True))
-    found = []
-    missing = draw_kinds(options.kinds, options.kills, rng)
-    while missing:
+    found: list[Injection] = []
+    drawn = draw_kinds(options.kinds, options.kills, rng)
+    for _ in range(MAX_ROUNDS):
+        missing = still_missing(drawn, found)
+        if not missing:
+            break
+        rng.shuffle(missing)
         with options.log.open("a", encoding="utf-8") as log:
             for injection in campaign.run(missing):
                 found.append(injection)
                 print(injection.to_json(), file=log, flush=True)
-        late = Counter(one.kind for one in found if not one.counts)
-        num_missing = options.kills - sum(one.counts for one in found)
-        missing = [kind for kind in late.elements() if kind in options.kinds][:num_missing]
-        if sum(late.values()) > options.kills:
-            break  # what cannot be hit
     print(to_markdown(found))
+    if missing := still_missing(drawn, found):
+        print(f"not injected: {dict(Counter(missing))}", file=sys.stderr)
     bad = [one for one in found if one.rows_lost or one.rows_twice or one.numbers_changed]
     bad += [one for one in found if one.num_orphans or one.num_leftovers or one.num_runs_off]
     if bad:

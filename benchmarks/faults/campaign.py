@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -9,25 +10,35 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import polars as pl
-
 from benchmarks.faults import checks
 from benchmarks.faults.faults import (
+    AT_ANY_TIME,
+    ENDS_DRIVER,
     PLANTED,
+    SPOILS,
     TRIAL_TIMEOUT_S,
     Hit,
     fill_disk,
     hit_of,
     place,
     spoil,
+    spoilable,
     strike,
     take_back,
 )
 from benchmarks.faults.log import Injection
 from benchmarks.faults.moments import ATTEMPT_TIMEOUT_S, Moment, measured
-from benchmarks.faults.surroundings import Served, SmallDisk, Surroundings, TwoNodes, fresh_name
+from benchmarks.faults.space import NUM_TRIALS
+from benchmarks.faults.surroundings import (
+    BrokenPlaceError,
+    Served,
+    SmallDisk,
+    Surroundings,
+    TwoNodes,
+    fresh_name,
+)
 from benchmarks.faults.sweep import Sweep
-from rlp_sweeps.tracking.run_directory import RunDirectory
+from rlp_sweeps.errors import RlpSweepsError
 
 PLACES: dict[str, type[Surroundings]] = {
     "mlflow": Served,
@@ -37,28 +48,11 @@ PLACES: dict[str, type[Surroundings]] = {
 }
 """Where the sweeps of a fault stand; the others in a folder."""
 
-ENDS_DRIVER = frozenset(
-    (
-        "driver",
-        "driver_creating",
-        "driver_compacting",
-        "driver_syncing",
-        "sigint",
-        "sigterm",
-        "raylet",
-        "gcs",
-        "head",
-    )
-)
-"""Faults after which a driver is started anew; after the others the sweep goes on by itself."""
-
-SPOILS = frozenset(
-    ("checkpoint_truncated", "checkpoint_flipped", "part_truncated", "part_flipped", "clock_files")
-)
-"""Faults of files, which come after a kill of the driver."""
-
 MAX_ATTEMPTS = 40
 """Drivers of one sweep."""
+
+HARNESS_ERRORS = (BrokenPlaceError, AssertionError, OSError, subprocess.SubprocessError)
+"""What goes wrong beside a sweep: it is noted, and the campaign goes on."""
 
 
 class Campaign:
@@ -92,24 +86,30 @@ class Campaign:
         """Inject these faults, those that share their surroundings into sweeps in turn."""
         for surroundings in sorted({PLACES.get(kind, Surroundings) for kind in kinds}, key=str):
             here = [kind for kind in kinds if PLACES.get(kind, Surroundings) is surroundings]
-            place_of_all = self._home
-            if surroundings is not Surroundings:
-                folder = self._folder / surroundings.__name__.lower()
-                place_of_all = surroundings(folder, store=self._home.store)
             try:
-                while here:
-                    yield from OneSweep(self, place_of_all, here).run()
-            finally:
-                place_of_all.close()
+                yield from self._run_in(surroundings, here)
+            except HARNESS_ERRORS as error:
+                self.show(f"{surroundings.__name__} cannot be had: {error}")
+
+    def _run_in(self, surroundings: type[Surroundings], kinds: list[str]) -> Iterator[Injection]:
+        place_of_all = self._home
+        if surroundings is not Surroundings:
+            folder = self._folder / surroundings.__name__.lower()
+            place_of_all = surroundings(folder, store=self._home.store)
+        try:
+            while kinds:
+                yield from OneSweep(self, place_of_all, kinds).run()
+        finally:
+            place_of_all.close()
 
     @property
     def rng(self) -> random.Random:
         """Its randomness."""
         return self._rng
 
-    def moment(self, kind: str) -> Moment:
-        """Return a random moment for a fault."""
-        return Moment.draw(kind, self._spans, self._rng)
+    def moment(self, kind: str, sweep: Sweep) -> Moment:
+        """Return a random moment for a fault in what is left of a sweep."""
+        return Moment.draw(kind, self._spans, self._rng, num_left=sweep.num_left)
 
     def show(self, sentence: str) -> None:
         """Say how it goes."""
@@ -133,9 +133,19 @@ class OneSweep:
         self._sweep = Sweep(place_.folder / fresh_name(), place_.logs)
         self._open: list[tuple[Injection, float, int]] = []
         self._done: list[Injection] = []
+        self._gave_up: list[str] = []
 
     def run(self) -> Iterator[Injection]:
         """Inject until the sweep is complete; yield what became of each fault."""
+        try:
+            self._inject_all()
+        except HARNESS_ERRORS as error:
+            self._campaign.show(f"{self._sweep.directory} is given up: {error}")
+            self._gave_up.append(f"{type(error).__name__}: {error}")
+            self._end_driver()
+        yield from self._checked_at_the_end()
+
+    def _inject_all(self) -> None:
         while not self._has_ended():
             if len(self._sweep.attempts) >= MAX_ATTEMPTS:
                 self._campaign.show(f"{self._sweep.directory.name} does not end")
@@ -146,7 +156,6 @@ class OneSweep:
                 self._until_over()
             else:
                 self._inject(kind)
-        yield from self._checked_at_the_end()
 
     def _has_ended(self) -> bool:
         """Whether the last driver has let go of the sweep, with a row for every trial."""
@@ -159,8 +168,9 @@ class OneSweep:
 
     def _next_kind(self) -> str | None:
         is_new = not (self._sweep.directory / "manifest.json").exists()
+        can_train = not self._sweep.is_complete
         for kind in self._kinds:
-            if kind != "driver_creating" or is_new:
+            if (kind != "driver_creating" or is_new) and (can_train or kind in AT_ANY_TIME):
                 self._kinds.remove(kind)
                 return kind
         return None
@@ -201,7 +211,8 @@ class OneSweep:
         """Kill the driver while it trains, and spoil files."""
         self._end_driver()
         self._start()
-        Moment("training", self._campaign.moment("worker").delay_s).await_in(self._sweep)
+        moment = self._campaign.moment("worker", self._sweep)  # as a worker's: in training
+        moment.await_in(self._sweep, lambda: spoilable(kind, self._sweep))
         phase = self._sweep.phase()
         self._end_driver()
         hit = None if phase == "ended" else spoil(kind, self._sweep, self._campaign.rng)
@@ -209,7 +220,7 @@ class OneSweep:
 
     def _inject_at_a_moment(self, kind: str) -> None:
         self._start()
-        came = self._campaign.moment(kind).await_in(self._sweep)
+        came = self._campaign.moment(kind, self._sweep).await_in(self._sweep)
         phase = self._sweep.phase()
         hit = self._strike(kind) if came else None
         self._note(kind, hit, phase=phase)
@@ -225,7 +236,8 @@ class OneSweep:
             self._place.kill()
             return Hit("mlflow", pid)
         if isinstance(self._place, TwoNodes):
-            hit = Hit(kind, self._place.kill(kind, self._sweep))
+            pid = self._place.kill(kind)
+            hit = None if pid is None else Hit(kind, pid)
             if kind == "head":
                 self._until_over()
             self._place.has_settled(kind)
@@ -237,7 +249,8 @@ class OneSweep:
         sweep, struck = self._sweep, time.monotonic()
         before = sweep.finished() - {hit.was_trial if hit else None}
         if hit is None:
-            phase = "ended" if sweep.now.is_over else "nothing to hit"
+            has_ended = phase == "ended" or (sweep.now.is_over and kind not in SPOILS)
+            phase = "ended" if has_ended else "nothing to hit"
         elif kind in ENDS_DRIVER:
             self._until_over()
             witnesses = [p for p in sweep.now.known.values() if "farewell" in p.command]
@@ -301,19 +314,26 @@ class OneSweep:
         self._open = still
 
     def _checked_at_the_end(self) -> Iterator[Injection]:
-        """Yield the injections; the last one carries what is wrong with the sweep as a whole."""
-        self._see_recovery()
-        self._place.complete(self._sweep)
-        done = self._done + [injection for injection, _, _ in self._open]
-        faults = self._final_faults()
+        """Yield the injections; the last one carries what is wrong with the sweep as a whole.
+
+        A sweep that the harness gave up cannot be held against the undisturbed one.
+        """
+        faults: dict[str, int] = {}
+        if not self._gave_up:
+            self._see_recovery()
+            self._gave_up += self._place.complete(self._sweep)
+            faults = self._final_faults()
+        for sentence in self._gave_up:
+            self._campaign.show(f"{self._sweep.directory.name}: {sentence}")
         if any(faults.values()):
             self._campaign.show(f"{self._sweep.directory} is not as it must be: {faults}")
-        else:
+        elif not self._gave_up:
             self._remove()
+        done = self._done + [injection for injection, _, _ in self._open]
         if done:
             last = done.pop()
             summed = {name: getattr(last, name) + value for name, value in faults.items()}
-            done.append(replace(last, **summed))
+            done.append(replace(last, gave_up="; ".join(self._gave_up), **summed))
         yield from done
 
     def _final_faults(self) -> dict[str, int]:
@@ -324,9 +344,11 @@ class OneSweep:
         left = checks.leftovers(sweep.directory, pids)
         for thing in (*alive, *left):
             self._campaign.show(f"left behind: {thing}")
-        directory = RunDirectory.open(sweep.directory)
-        trials = pl.DataFrame(pl.from_arrow(directory.read_trials()))
-        epochs = pl.DataFrame(pl.from_arrow(directory.read_epochs()))
+        try:
+            trials, epochs = checks.read_tables(sweep.directory)
+        except RlpSweepsError as error:
+            self._gave_up.append(f"its rows cannot be read: {error}")
+            return {"rows_lost": NUM_TRIALS}
         changed = reference.num_changed(trials) + reference.num_changed_epochs(epochs, trials)
         return {
             "rows_lost": len(reference.trial_ids - set(trials["trial_id"])),

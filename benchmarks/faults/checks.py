@@ -39,6 +39,16 @@ def read_rows(directory: Path) -> pl.DataFrame:
         return pl.DataFrame({"trial_id": []}, schema={"trial_id": pl.String})
 
 
+def read_tables(directory: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows of finished trials and those of their evaluations.
+
+    Raises:
+        RlpSweepsError: They cannot be read.
+    """
+    opened = RunDirectory.open(directory)
+    return _frame(opened.read_trials()), _frame(opened.read_epochs())
+
+
 def _frame(table: object) -> pl.DataFrame:
     frame = pl.from_arrow(table)  # type: ignore[arg-type]  # pyarrow is untyped
     assert isinstance(frame, pl.DataFrame)
@@ -60,8 +70,7 @@ class Reference:
     @classmethod
     def read(cls, directory: Path) -> "Reference":
         """Return the tables of a sweep."""
-        opened = RunDirectory.open(directory)
-        return cls(_frame(opened.read_trials()), _frame(opened.read_epochs()))
+        return cls(*read_tables(directory))
 
     @property
     def trial_ids(self) -> frozenset[str]:

@@ -20,6 +20,39 @@ CHECKPOINT = r"/checkpoints/[^/]+\.pt$"
 TRIAL_TIMEOUT_S = 6
 """Given to drivers of sweeps in which a trial hangs."""
 
+ENDS_DRIVER = frozenset(
+    (
+        "driver",
+        "driver_creating",
+        "driver_compacting",
+        "driver_syncing",
+        "sigint",
+        "sigterm",
+        "raylet",
+        "gcs",
+        "head",
+    )
+)
+"""Faults after which a driver is started anew; after the others the sweep goes on by itself."""
+
+SPOILS = frozenset(
+    ("checkpoint_truncated", "checkpoint_flipped", "part_truncated", "part_flipped", "clock_files")
+)
+"""Faults of files, which come after a kill of the driver."""
+
+AT_ANY_TIME = frozenset(
+    (
+        "driver",
+        "driver_creating",
+        "driver_compacting",
+        "driver_syncing",
+        "sigint",
+        "sigterm",
+        "clock_files",
+    )
+)
+"""Faults that can hit a sweep which has a row for every trial; the others wait for the next one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
@@ -139,22 +172,29 @@ def take_back(name: str, sweep: Sweep) -> None:
     (sweep.plants / f"{name}.json").unlink(missing_ok=True)
 
 
+def spoilable(kind: str, sweep: Sweep) -> list[Path]:
+    """Return the files that a fault of files can hit: checkpoints, or rows of single trials."""
+    if kind == "clock_files":
+        return [path for path in sweep.directory.rglob("*") if path.is_file()]
+    is_checkpoint = kind.startswith("checkpoint")
+    parts = ("trials/[!.]*.parquet", "epochs/[!.]*.parquet")
+    patterns = ("checkpoints/[!.]*.pt",) if is_checkpoint else parts
+    found = [path for pattern in patterns for path in sorted(sweep.directory.glob(pattern))]
+    return [path for path in found if path.name != COMPACTED_NAME]
+
+
 def spoil(kind: str, sweep: Sweep, rng: random.Random) -> Hit | None:
     """Spoil a file, or all clocks, of a sweep whose driver has ended; None where none is there."""
-    if kind == "clock_files":
-        offset_s = rng.choice((-86_400, 86_400))
-        for path in [p for p in sweep.directory.rglob("*") if p.is_file()]:
-            os.utime(path, times=(time.time() + offset_s,) * 2)
-        return Hit("files")
-    what, _, how = kind.partition("_")
-    checkpoints, parts = ("checkpoints/*.pt",), ("trials/[!.]*.parquet", "epochs/[!.]*.parquet")
-    patterns = checkpoints if what == "checkpoint" else parts
-    found = [path for pattern in patterns for path in sorted(sweep.directory.glob(pattern))]
-    paths = [path for path in found if path.name != COMPACTED_NAME]
+    paths = spoilable(kind, sweep)
     if not paths:
         return None
+    if kind == "clock_files":
+        offset_s = rng.choice((-86_400, 86_400))
+        for path in paths:
+            os.utime(path, times=(time.time() + offset_s,) * 2)
+        return Hit("files")
     path = rng.choice(paths)
-    _SPOILERS[how](path, rng)
+    _SPOILERS[kind.partition("_")[2]](path, rng)
     is_row = path.parent.name in ("trials", "epochs")
     return Hit(str(path.relative_to(sweep.directory)), was_trial=path.stem if is_row else None)
 

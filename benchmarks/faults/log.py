@@ -67,6 +67,8 @@ class Injection:
         seen: The last sentence of the driver that was hit.
         has_traceback: The driver printed one.
         recover_s: Seconds until the next trial had its row, or the sweep its end.
+        gave_up: What `sync` said at the sweep's end before it was called again, or what ended the
+            sweep from outside, so that its end was not looked at.
     """
 
     time: str
@@ -88,6 +90,7 @@ class Injection:
     seen: str = ""
     has_traceback: bool = False
     recover_s: float | None = None
+    gave_up: str = ""
 
     def to_json(self) -> str:
         """Return the injection as one line."""
@@ -123,6 +126,9 @@ def to_markdown(injections: Sequence[Injection]) -> str:
         f"{num_kills} of them were kills. {num_late} came after the sweep's end, or found nothing "
         "to hit, and do not count.",
     ]
+    num_given_up = sum(bool(one.gave_up) for one in injections)
+    if num_given_up:
+        lines[-1] += f" In {num_given_up} sweeps a command or the harness gave up."
     return "\n".join(lines) + "\n"
 
 

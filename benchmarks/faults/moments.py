@@ -2,8 +2,10 @@
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.faults.space import GROUP_SIZE, NUM_TRIALS
 from benchmarks.faults.sweep import Sweep
 
 ATTEMPT_TIMEOUT_S = 300.0
@@ -50,22 +52,49 @@ class Moment:
     delay_s: float
 
     @classmethod
-    def draw(cls, kind: str, spans: Spans, rng: random.Random) -> "Moment":
-        """Return a moment for a fault of this kind."""
+    def draw(
+        cls, kind: str, spans: Spans, rng: random.Random, *, num_left: int = NUM_TRIALS
+    ) -> "Moment":
+        """Return a moment for a fault of this kind.
+
+        Args:
+            kind: One of `KINDS`.
+            spans: Of a whole sweep.
+            rng: Draws it.
+            num_left: Trials that the driver has to train; its training takes their share.
+        """
         weights = _PHASES_OF.get(kind, _PHASES)
         phase = rng.choices(list(weights), list(weights.values()))[0]
-        return cls(phase, rng.uniform(0.0, getattr(spans, phase)))
+        span_s = getattr(spans, phase) * (num_left / NUM_TRIALS if phase == "training" else 1.0)
+        return cls(phase, rng.uniform(0.0, span_s))
 
-    def await_in(self, sweep: Sweep) -> bool:
-        """Wait for it; return whether it came before the driver had ended."""
+    def await_in(self, sweep: Sweep, there: Callable[[], object] | None = None) -> bool:
+        """Wait for it; return whether it came before the driver had ended.
+
+        Args:
+            sweep: Its driver is at work.
+            there: What is to be hit; it is waited for, and the last trials are not let go by.
+        """
         later = {"starting": ("",), "training": ("ending",), "ending": ()}[self.phase]
         reached = {self.phase, "ended", *later}
         if self.phase == "training":
             reached |= {"writing", "compacting"}
         sweep.wait(lambda: sweep.phase() in reached, timeout_s=ATTEMPT_TIMEOUT_S)
         until = time.monotonic() + self.delay_s
-        sweep.wait(lambda: time.monotonic() >= until or sweep.now.is_over, timeout_s=60.0)
+
+        def has_come() -> bool:
+            if sweep.now.is_over:
+                return True
+            is_time = time.monotonic() >= until
+            return is_time if there is None else _can_be_hit(sweep, there, is_time=is_time)
+
+        sweep.wait(has_come, timeout_s=60.0 if there is None else ATTEMPT_TIMEOUT_S)
         return not sweep.now.is_over
+
+
+def _can_be_hit(sweep: Sweep, there: Callable[[], object], *, is_time: bool) -> bool:
+    """Whether something is there, and it is time, or the sweep's last trials are in training."""
+    return bool(there()) and (is_time or sweep.num_left <= GROUP_SIZE)
 
 
 def measured(sweep: Sweep) -> Spans:

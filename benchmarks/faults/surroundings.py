@@ -3,13 +3,14 @@
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,16 @@ from benchmarks.faults.processes import in_session
 from benchmarks.faults.sweep import Sweep
 
 _SMALL_DISK_BYTES = 64 * 2**20
+
+SERVER_TIMEOUT_S = 120.0
+"""Longest wait for a server's answer, before it is started anew."""
+
+SYNC_TRIES = 3
+"""How often `sync` is called at a sweep's end before it is given up."""
+
+
+class BrokenPlaceError(RuntimeError):
+    """What a sweep stands in cannot be mended."""
 
 
 class Surroundings:
@@ -33,7 +44,7 @@ class Surroundings:
 
         Args:
             folder: It.
-            store: An MLflow store to begin with: making one takes seconds.
+            store: An MLflow store to begin with where there is none: making one takes seconds.
         """
         self.folder = folder
         self.store = folder / "mlflow.db"
@@ -41,8 +52,8 @@ class Surroundings:
         for one in (folder, self.logs):
             one.mkdir(parents=True, exist_ok=True)
         self._open()
-        if store is not None:
-            shutil.copyfile(store, self.store)
+        if store is not None and not self.store.exists():
+            _copy_store(store, self.store)
         self._begin()
 
     def _open(self) -> None:
@@ -62,11 +73,20 @@ class Surroundings:
     def mend(self) -> None:
         """Make whole what a fault has broken, before the next driver starts."""
 
-    def complete(self, sweep: Sweep) -> None:
-        """Do what a sweep's user is told to do at its end."""
+    def complete(self, sweep: Sweep) -> list[str]:
+        """Do what a sweep's user is told to do at its end; return what was said in vain."""
+        return []
 
     def close(self) -> None:
         """End what was started."""
+
+    def _sync(self, sweep: Sweep) -> str:
+        """Give the command that a sweep's end asks for; return what it said where it gave up."""
+        command = [sys.executable, "-m", "rlp_sweeps", "sync", str(sweep.directory)]
+        done = subprocess.run(
+            [*command, *self.options()], check=False, capture_output=True, text=True
+        )
+        return "" if done.returncode == 0 else f"exit {done.returncode}: {done.stderr.strip()}"
 
 
 class SmallDisk(Surroundings):
@@ -77,9 +97,9 @@ class SmallDisk(Surroundings):
         command = ["mount", "-t", "tmpfs", "-o", size, "rlp-faults", str(self.folder)]
         subprocess.run(command, check=True, capture_output=True)
 
-    def complete(self, sweep: Sweep) -> None:
+    def complete(self, sweep: Sweep) -> list[str]:
         """Bring to MLflow what it could not be told."""
-        _sync(sweep, self.options())
+        return synced(lambda: self._sync(sweep))
 
     def close(self) -> None:
         """Give the file system back."""
@@ -113,22 +133,37 @@ class Served(Surroundings):
             self._server.wait()
 
     def mend(self) -> None:
-        """Start the server where it does not run, and wait until it answers."""
-        if self._server is None or self._server.poll() is not None:
-            self._server = self._started()
-        deadline = time.monotonic() + 120.0
+        """Start the server where it does not run, and wait until it answers.
+
+        Raises:
+            BrokenPlaceError: Two servers in turn do not.
+        """
+        for _ in range(2):
+            if self._server is None or self._server.poll() is not None:
+                self._server = self._started()
+            if self._answers():
+                return
+            self.kill()
+        msg = f"the MLflow server must answer, but it does not: {self.folder / 'server.log'}"
+        raise BrokenPlaceError(msg)
+
+    def _answers(self) -> bool:
+        deadline = time.monotonic() + SERVER_TIMEOUT_S
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health", timeout=2).close()
-                return
+                return True
             time.sleep(0.2)
-        msg = f"the MLflow server must answer within two minutes, but it does not: {self.folder}"
-        raise RuntimeError(msg)
+        return False
 
-    def complete(self, sweep: Sweep) -> None:
+    def complete(self, sweep: Sweep) -> list[str]:
         """Bring to MLflow what it lacks."""
-        self.mend()
-        _sync(sweep, self.options())
+
+        def mend_and_sync() -> str:
+            self.mend()
+            return self._sync(sweep)
+
+        return synced(mend_and_sync)
 
     def _started(self) -> "subprocess.Popen[bytes]":
         with (self.folder / "server.log").open("ab") as log:
@@ -160,15 +195,24 @@ class TwoNodes(Surroundings):
     _cluster: Any = None
 
     def mend(self) -> None:
-        """Start the cluster, or what it lacks."""
+        """Start the cluster, or what it lacks.
+
+        Raises:
+            BrokenPlaceError: It does not start.
+        """
         from tests.integration.ray_clusters import RayCluster
 
-        if self._cluster is None:
-            self._cluster = RayCluster()
-            self._cluster.start_head(num_cpus=1)
-            self._second = self._cluster.add_node(num_cpus=1)
-        elif not in_session(self._second):
-            self._second = self._cluster.add_node(num_cpus=1)
+        try:
+            if self._cluster is None:
+                self._cluster = RayCluster()
+                self._cluster.start_head(num_cpus=1)
+                self._second = self._cluster.add_node(num_cpus=1)
+            elif not in_session(self._second):
+                self._second = self._cluster.add_node(num_cpus=1)
+        except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
+            self.close()
+            msg = f"the cluster must start, but it does not: {error}"
+            raise BrokenPlaceError(msg) from error
 
     def options(self) -> list[str]:
         """Return the cluster's address."""
@@ -181,13 +225,19 @@ class TwoNodes(Surroundings):
         names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_TMPDIR", "RAY_USAGE_STATS_ENABLED")
         return {name: self._cluster.environment[name] for name in names}
 
-    def kill(self, kind: str, sweep: Sweep) -> int:
-        """Kill the second node's raylet, or the head; return its process."""
+    def kill(self, kind: str) -> int | None:
+        """Kill the second node's raylet, or the head; return its process, None where there is none.
+
+        Args:
+            kind: ``node`` or ``head``.
+        """
         session = self._second if kind == "node" else self._cluster._sessions[0]
         wanted = "raylet" if kind == "node" else "gcs"
-        (target,) = (p for p in in_session(session) if p.kind == wanted)
-        target.kill()
-        return target.pid
+        for target in in_session(session):
+            if target.kind == wanted:
+                target.kill()
+                return target.pid
+        return None
 
     def has_settled(self, kind: str) -> None:
         """Clear away what a dead node or head leaves."""
@@ -208,7 +258,24 @@ def fresh_name() -> str:
     return f"sweep-{secrets.token_hex(4)}"
 
 
-def _sync(sweep: Sweep, options: list[str]) -> None:
-    """Give the command that a sweep's end asks for where MLflow lacks something."""
-    command = [sys.executable, "-m", "rlp_sweeps", "sync", str(sweep.directory)]
-    subprocess.run([*command, *options], check=True, capture_output=True)
+def synced(sync: Callable[[], str]) -> list[str]:
+    """Call `sync` until it has nothing to say, and return what it said before; gives up in time."""
+    said: list[str] = []
+    while len(said) < SYNC_TRIES:
+        try:
+            sentence = sync()
+        except BrokenPlaceError as error:
+            sentence = str(error)
+        if not sentence:
+            break
+        said.append(sentence)
+    return said
+
+
+def _copy_store(store: Path, copy: Path) -> None:
+    """Copy an SQLite file with what stands in its log still."""
+    with (
+        contextlib.closing(sqlite3.connect(store)) as source,
+        contextlib.closing(sqlite3.connect(copy)) as target,
+    ):
+        source.backup(target)

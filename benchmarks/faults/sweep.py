@@ -144,9 +144,14 @@ class Sweep:
         return self._compacted[1] | parts
 
     @property
+    def num_left(self) -> int:
+        """Planned trials that have no row."""
+        return max(0, NUM_TRIALS - len(self.finished()))
+
+    @property
     def is_complete(self) -> bool:
         """Whether every planned trial has a row."""
-        return len(self.finished()) >= NUM_TRIALS
+        return self.num_left == 0
 
     def phase(self) -> str:
         """Return what the sweep's driver is at."""

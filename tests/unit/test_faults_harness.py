@@ -1,21 +1,41 @@
+import contextlib
 import importlib
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from benchmarks.faults import plants
-from benchmarks.faults.__main__ import BEGIN, END, PAGE, draw_kinds, parse_kinds, with_table
+from benchmarks.faults.__main__ import (
+    BEGIN,
+    END,
+    PAGE,
+    draw_kinds,
+    parse_kinds,
+    still_missing,
+    with_table,
+)
+from benchmarks.faults.campaign import OneSweep
 from benchmarks.faults.checks import Reference
-from benchmarks.faults.faults import PLANTED, fill_disk
+from benchmarks.faults.faults import AT_ANY_TIME, PLANTED, fill_disk, spoilable
 from benchmarks.faults.log import KINDS, Injection, read_log, to_markdown
+from benchmarks.faults.moments import Moment, Spans
 from benchmarks.faults.plants import FOLDER_VARIABLE, fired, plant
 from benchmarks.faults.processes import tree_of
+from benchmarks.faults.space import GROUP_SIZE, NUM_TRIALS
+from benchmarks.faults.surroundings import (
+    SYNC_TRIES,
+    BrokenPlaceError,
+    Surroundings,
+    synced,
+)
 from benchmarks.faults.sweep import HOOKS
 from benchmarks.options import ROOT
 
@@ -57,6 +77,23 @@ def test_table_shows_what_a_late_fault_found_at_its_sweeps_end():
     lines = to_markdown([KILL, late]).splitlines()
 
     assert lines[2].startswith("| SIGKILL of the driver | 1 | 1 | 2 |")
+
+
+def test_table_says_in_how_many_sweeps_something_gave_up():
+    given_up = replace(KILL, gave_up="exit 2: the MLflow store must answer")
+
+    lines = to_markdown([KILL, given_up]).splitlines()
+
+    assert lines[-1].endswith("do not count. In 1 sweeps a command or the harness gave up.")
+
+
+def test_what_came_too_late_is_missing_until_it_was_injected():
+    late = replace(KILL, kind="part_truncated", phase="ended", counts=False)
+    drawn = ["driver", "part_truncated", "part_truncated"]
+
+    missing = still_missing(drawn, [KILL, late, replace(late, counts=True), late])
+
+    assert missing == ["part_truncated"]
 
 
 def test_page_takes_the_table_between_its_markers():
@@ -164,3 +201,124 @@ def test_disk_is_filled_to_its_last_byte(tmp_path, monkeypatch):
     fill_disk(tmp_path)
 
     assert sum(written) == 2_500_001
+
+
+class Training:
+    """A sweep in training; between two looks a trial ends."""
+
+    def __init__(self):
+        self.num_left = NUM_TRIALS
+        self.now = SimpleNamespace(is_over=False)
+
+    def phase(self):
+        return "training"
+
+    def wait(self, until, *, timeout_s):
+        while not until() and self.num_left:
+            self.num_left -= 1
+
+
+@pytest.mark.parametrize(("first_file", "then_left"), [(5, GROUP_SIZE), (11, 1)])
+def test_moment_waits_for_a_file_and_comes_before_the_last_trials_are_trained(
+    first_file, then_left
+):
+    sweep = Training()
+
+    def there():
+        return NUM_TRIALS - sweep.num_left >= first_file
+
+    Moment("training", delay_s=3600.0).await_in(sweep, there)
+
+    assert sweep.num_left == then_left
+
+
+def test_moment_in_training_comes_within_the_share_that_is_left():
+    spans, rng = Spans(starting=1.0, training=120.0, ending=1.0), random.Random(0)
+
+    moments = [Moment.draw("worker", spans, rng, num_left=3) for _ in range(200)]
+
+    assert 20.0 < max(moment.delay_s for moment in moments) <= 30.0
+
+
+def test_files_to_spoil_are_checkpoints_or_rows_of_single_trials(tmp_path):
+    for name in ("trials/a", "trials/0-compacted", "trials/.b", "epochs/a"):
+        path = tmp_path / f"{name}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "g.pt").touch()
+
+    sweep = SimpleNamespace(directory=tmp_path)
+    found = [spoilable(kind, sweep) for kind in ("part_truncated", "checkpoint_flipped")]
+
+    assert [path.relative_to(tmp_path).as_posix() for path in found[0]] == [
+        "trials/a.parquet",
+        "epochs/a.parquet",
+    ]
+    assert [path.name for path in found[1]] == ["g.pt"]
+
+
+def _one_sweep(place, kinds, shown):
+    campaign = SimpleNamespace(show=shown.append, rng=random.Random(0))
+    return OneSweep(campaign, place, kinds)
+
+
+def test_faults_of_training_wait_for_the_next_sweep_where_every_trial_has_its_row(tmp_path):
+    kinds = ["worker", "part_truncated", "sigint"]
+    sweep = _one_sweep(Surroundings(tmp_path / "home"), kinds, [])
+    trials = sweep._sweep.directory / "trials"
+    trials.mkdir(parents=True)
+    for number in range(NUM_TRIALS):
+        (trials / f"{number}.parquet").touch()
+
+    drawn = [sweep._next_kind(), sweep._next_kind()]
+
+    assert drawn == ["sigint", None]
+    assert kinds == ["worker", "part_truncated"]
+    assert set(KINDS) > AT_ANY_TIME
+
+
+class BrokenPlace(Surroundings):
+    """One that cannot be mended."""
+
+    def mend(self):
+        raise BrokenPlaceError("the MLflow server must answer")
+
+
+def test_sweep_in_a_broken_place_is_noted_and_given_up(tmp_path):
+    kinds, shown = ["worker", "driver"], []
+    sweep = _one_sweep(BrokenPlace(tmp_path / "home"), kinds, shown)
+
+    injections = list(sweep.run())
+
+    assert (injections, kinds) == ([], ["driver"])
+    assert "is given up: the MLflow server must answer" in shown[0]
+
+
+def test_sync_that_gives_up_is_called_again_and_what_it_said_is_kept():
+    answers = iter(["exit 2: no answer", ""])
+
+    said = [synced(lambda: next(answers)), synced(lambda: "exit 2: refused")]
+
+    assert said == [["exit 2: no answer"], ["exit 2: refused"] * SYNC_TRIES]
+
+
+def test_place_that_is_opened_again_keeps_what_a_killed_server_had_written(tmp_path):
+    first = tmp_path / "first.db"
+    with contextlib.closing(sqlite3.connect(first)) as store:
+        store.execute("PRAGMA journal_mode = WAL")
+        store.execute("CREATE TABLE runs (name TEXT)")
+        store.execute("CREATE TABLE tags (name TEXT)")
+    place = Surroundings(tmp_path / "served", store=first)
+
+    with contextlib.closing(sqlite3.connect(place.store)) as server:  # its log stays behind
+        server.execute("INSERT INTO runs VALUES ('a run')")
+        server.commit()
+        server.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        server.execute("INSERT INTO tags VALUES ('a tag')")
+        server.commit()
+        again = Surroundings(tmp_path / "served", store=first)
+
+        with contextlib.closing(sqlite3.connect(again.store)) as reader:
+            written = reader.execute("SELECT name FROM runs UNION SELECT name FROM tags")
+            assert written.fetchall() == [("a run",), ("a tag",)]
