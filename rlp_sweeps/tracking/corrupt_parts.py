@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rlp_sweeps.errors import CorruptFileError
 from rlp_sweeps.tracking import files
-from rlp_sweeps.tracking.parquet import COMPACTED_NAME, read_files
+from rlp_sweeps.tracking.parquet import COMPACTED_NAME, part_paths, read_files
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
 CORRUPT_FOLDER = "corrupt"
@@ -30,7 +30,7 @@ def set_aside_corrupt_parts(directory: RunDirectory) -> list[str]:
     """
     broken = {}
     for table in _TABLES:
-        for path in sorted((directory.path / table).glob("[!.]*.parquet")):
+        for path in part_paths(directory.path / table):
             reason = None if path.name == COMPACTED_NAME else _what_is_wrong(table, path)
             if reason is not None:
                 broken[path] = reason

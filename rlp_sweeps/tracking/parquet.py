@@ -201,6 +201,27 @@ def _check_columns(file: pq.ParquetFile) -> None:
         raise pa.ArrowInvalid(msg)
 
 
+def part_paths(folder: Path) -> list[Path]:
+    """Return a table's files by name, a compacted one among them; those half written are hidden."""
+    return sorted(folder.glob("[!.]*.parquet"))
+
+
+def read_parts(table: str, folder: Path, trial_ids: Sequence[str] | None = None) -> pa.Table:
+    """Return the rows of a folder with one part file a trial.
+
+    Args:
+        table: As `read_files` takes it.
+        folder: Where the files lie.
+        trial_ids: Trials to read; all of them where missing.
+
+    Raises:
+        SchemaError: A part file is corrupt; the message names it.
+    """
+    paths = part_paths(folder)
+    wanted = [path for path in paths if trial_ids is None or path.stem in set(trial_ids)]
+    return read_files(table, wanted)
+
+
 def read_files(
     table: str,
     paths: Sequence[Path],

@@ -66,9 +66,7 @@ def read_probes(directory: RunDirectory, trial_ids: Sequence[str] | None = None)
     Raises:
         SchemaError: A part file is corrupt; the message names it.
     """
-    paths = sorted((directory.path / "probes").glob("[!.]*.parquet"))
-    wanted = [path for path in paths if trial_ids is None or path.stem in set(trial_ids)]
-    return parquet.read_files("probes", wanted)
+    return parquet.read_parts("probes", directory.path / "probes", trial_ids)
 
 
 def take_probes(directory: RunDirectory, source: RunDirectory, trial_id: str) -> None:

@@ -66,9 +66,7 @@ def read_samples(directory: RunDirectory, trial_ids: Sequence[str] | None = None
     Raises:
         SchemaError: A part file is corrupt; the message names it.
     """
-    paths = sorted(_folder(directory).glob("[!.]*.parquet"))
-    wanted = [path for path in paths if trial_ids is None or path.stem in set(trial_ids)]
-    return parquet.read_files("samples", wanted)
+    return parquet.read_parts("samples", _folder(directory), trial_ids)
 
 
 def has_samples(directory: RunDirectory, trial_id: str) -> bool:

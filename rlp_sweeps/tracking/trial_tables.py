@@ -144,12 +144,11 @@ class TrialTables(HeldDirectory):
         return self.path / table / COMPACTED_NAME
 
     def _parts(self, table: str, trial_ids: set[str] | None = None) -> list[Path]:
-        paths = (self.path / table).glob("[!.]*.parquet")
-        return sorted(
+        return [
             path
-            for path in paths
+            for path in parquet.part_paths(self.path / table)
             if path.name != COMPACTED_NAME and (trial_ids is None or path.stem in trial_ids)
-        )
+        ]
 
     def _read(self, table: str, *, columns: Sequence[str] | None = None) -> pa.Table:
         for _ in range(_READ_ATTEMPTS):
