@@ -16,13 +16,12 @@ from scipy import stats
 
 from analysis.intervals import CONFIDENCE, Floats, infer, summarize
 from analysis.numbering import number_rows
-from analysis.pairing import EXTRACTOR_SCALE, Diverged, cell_columns, check_outcomes, score
+from analysis.pairing import EXTRACTOR_SCALE, FULL, Diverged, cell_columns, check_outcomes, score
 from analysis.pooling import average_within_seed
 from analysis.typed import Row, to_frame
 from rlp_sweeps.column import Column
 from rlp_sweeps.errors import SchemaError
 
-REGULARIZED = "full"
 MATCHED = "rescaled"
 """The matched learning-rate control; its trials carry the λ of the cell they are matched to."""
 
@@ -159,7 +158,7 @@ def estimate_dose_response(
 def _per_place(trials: pl.DataFrame, outcome: str, *, diverged: Diverged) -> pl.DataFrame:
     """Return one row a cell and seed that has both arms, with both parts of the ratio."""
     is_regularized = pl.col("rlp_lambda") > 0
-    regularized = trials.filter(is_regularized, pl.col("arm") == REGULARIZED)
+    regularized = trials.filter(is_regularized, pl.col("arm") == FULL)
     matched = trials.filter(is_regularized, pl.col("arm") == MATCHED)
     cell = [
         name

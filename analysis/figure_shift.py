@@ -8,7 +8,7 @@ from analysis.canvas import ARM_COLORS, Figure, canvas, log_axis, spread_out
 from analysis.cells import of_one_cell
 from analysis.figure_words import describe_shift, tell_level, tell_number
 from analysis.marks import Sheet
-from analysis.pairing import CONTROL, EXTRACTOR_SCALE
+from analysis.pairing import CONTROL, EXTRACTOR_SCALE, FULL
 from analysis.result import Analysis
 from analysis.wording import format_short, quantity_of
 
@@ -19,7 +19,6 @@ MIN_LRS = 3
 """Learning rates of the control from which on a curve is worth drawing."""
 
 MAX_PANELS = 3
-_FULL = "full"
 _MOVED = ("lr", "rlp_lambda")
 
 
@@ -56,7 +55,7 @@ def draw_shift(analysis: Analysis) -> Figure | None:
 
 
 def _draw_panel(axes: "Axes", control: pl.DataFrame, full: pl.DataFrame) -> None:
-    gray, blue = ARM_COLORS[CONTROL], ARM_COLORS[_FULL]
+    gray, blue = ARM_COLORS[CONTROL], ARM_COLORS[FULL]
     axes.plot(control["lr"], control["value"], color=gray, marker="o", ms=4, label=CONTROL)
     axes.plot(
         full["lr"],
@@ -87,7 +86,7 @@ def _mark(sheet: Sheet, axes: "Axes", row: dict[str, Any], noun: str) -> None:
     told = (value, tell_number(row))
     name = f"{row['arm']} · lr {format_short(row['lr'])}"
     sheet.mark(axes, [row["lr"]], [row["value"]], name, *told)
-    if row["arm"] == _FULL and (row["equivalent_lr"] or 0.0) > 0:
+    if row["arm"] == FULL and (row["equivalent_lr"] or 0.0) > 0:
         moved = f"{name} · κ · lr = {format_short(row['equivalent_lr'])}"
         sheet.mark(axes, [row["equivalent_lr"]], [row["value"]], moved, *told)
 
@@ -97,10 +96,8 @@ def shift_data(analysis: Analysis) -> pl.DataFrame:
 
     Of a single cell also its interval, `ci_low` and `ci_high`; `num_cells`, `num_trials`.
     """
-    cells = analysis.cells.filter(pl.col("arm").is_in([CONTROL, _FULL])).drop_nulls(
-        analysis.outcome
-    )
-    full = cells.filter((pl.col("arm") == _FULL) & (pl.col("rlp_lambda") > 0))
+    cells = analysis.cells.filter(pl.col("arm").is_in([CONTROL, FULL])).drop_nulls(analysis.outcome)
+    full = cells.filter((pl.col("arm") == FULL) & (pl.col("rlp_lambda") > 0))
     control = cells.filter(pl.col("arm") == CONTROL)
     if control["lr"].n_unique() < MIN_LRS or not full["equivalent_lr"].count():
         return pl.DataFrame()
@@ -114,7 +111,7 @@ def shift_data(analysis: Analysis) -> pl.DataFrame:
     lambdas = spread_out(full["rlp_lambda"].unique().sort().to_list(), MAX_PANELS)
     drawn = pl.concat([control, full.filter(pl.col("rlp_lambda").is_in(lambdas))])
     return (
-        drawn.with_columns(rlp_lambda=pl.when(pl.col("arm") == _FULL).then("rlp_lambda"))
+        drawn.with_columns(rlp_lambda=pl.when(pl.col("arm") == FULL).then("rlp_lambda"))
         .group_by("arm", "rlp_lambda", "lr")
         .agg(
             value=pl.col(analysis.outcome).mean(),

@@ -32,6 +32,7 @@ Random-label outcomes of a diverged trial are missing in each case.
 DIVERGED: tuple[Diverged, ...] = ("chance", "last", "exclude")
 CELL = ("lr", "rlp_lambda", "label_smoothing")
 CONTROL = "control"
+FULL = "full"
 RESCALED_ARMS = ("rescaled", "rescaled_class_term", "rescaled_uniform_term")
 REPLAYED_ARMS = ("replayed", "replayed_class_term", "replayed_uniform_term")
 REGULARIZED_ARMS = (

@@ -16,13 +16,11 @@ import polars as pl
 from analysis.equivalence import infer_equivalence
 from analysis.intervals import Floats, infer
 from analysis.numbering import Integers, number_rows
-from analysis.pairing import Diverged
+from analysis.pairing import CONTROL, FULL, Diverged
 from analysis.pooling import keep_blocks
 from analysis.selection import best_first, mean_of_others, most_frequent, pick, score_cells, widen
 from analysis.typed import Row, numbers_of, to_frame
 from rlp_sweeps.column import Column
-
-REGULARIZED = "full"
 
 GAIN, INTERACTION = "gain", "interaction"
 AT_CONTROL = "gain_at_control_eps"
@@ -135,7 +133,7 @@ def estimate_substitution(
 
 def _block_of(cells: pl.DataFrame, others: list[str]) -> _Block | None:
     """Return the largest block where every cell and seed has every ε; None where there is none."""
-    read = [f"{kind}_{arm}" for kind in "yv" for arm in (REGULARIZED, "control")]
+    read = [f"{kind}_{arm}" for kind in "yv" for arm in (FULL, CONTROL)]
     complete = cells.drop_nulls(read)
     smoothings = complete["label_smoothing"].unique().sort()
     place = ["rlp_lambda", *others, "seed"]
@@ -154,15 +152,15 @@ def _block_of(cells: pl.DataFrame, others: list[str]) -> _Block | None:
         block.with_columns(is_first=is_first)
         .group_by("label_smoothing", maintain_order=True)
         .agg(
-            num=pl.col(f"diverged_{REGULARIZED}").sum()
+            num=pl.col(f"diverged_{FULL}").sum()
             + pl.col("diverged_control").filter("is_first").sum()
         )["num"]
     )
     return _Block(
         smoothings=smoothings.to_numpy(),
-        full=values[f"y_{REGULARIZED}"],
+        full=values[f"y_{FULL}"],
         control=values["y_control"],
-        val_full=values[f"v_{REGULARIZED}"],
+        val_full=values[f"v_{FULL}"],
         val_control=values["v_control"],
         num_cells=block["cell"].n_unique(),
         num_diverged=num_diverged.to_numpy(),
