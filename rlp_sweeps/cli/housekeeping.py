@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlp_sweeps.cli import completion
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.options import say
 from rlp_sweeps.cli.output import tell_result
@@ -94,13 +93,7 @@ def doctor(
 
 def clean(  # noqa: PLR0913  # one parameter an option
     directories: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="DIR...",
-            parser=as_path,
-            autocompletion=completion.run_directories,
-            help="Run directories.",
-        ),
+        list[Path], opt.directory_argument("Run directories.", metavar="DIR...")
     ],
     *,
     checkpoints: Annotated[

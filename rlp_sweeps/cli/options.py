@@ -5,12 +5,13 @@ checked by the part that knows its rule.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import starmap
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.models import ArgumentInfo
 
 from rlp_sweeps.api import requests
 from rlp_sweeps.cli import completion
@@ -32,13 +33,28 @@ Space = Annotated[
         "likewise any other size that `rlp-sweeps spaces` lists.",
     ),
 ]
-Directory = Annotated[
-    Path,
-    typer.Argument(
-        metavar="DIR",
-        parser=as_path,
-        autocompletion=completion.run_directories,
-        help="A run directory: a folder, or s3://BUCKET/PREFIX.",
+
+
+def directory_argument(text: str, *, metavar: str = "DIR") -> ArgumentInfo:
+    """Return an argument that takes run directories.
+
+    Args:
+        text: Its help.
+        metavar: How it is called there.
+    """
+    argument: ArgumentInfo = typer.Argument(
+        metavar=metavar, parser=as_path, autocompletion=completion.run_directories, help=text
+    )
+    return argument
+
+
+Directory = Annotated[Path, directory_argument("A run directory: a folder, or s3://BUCKET/PREFIX.")]
+Outcome = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        autocompletion=completion.metrics,
+        help="The metric that effects are on.",
     ),
 ]
 Address = Annotated[
@@ -199,9 +215,14 @@ def resolve_space(
     named = requests.resolve_space(
         reference, overrides=overrides, num_seeds=num_seeds, first_seed=first_seed
     )
-    for sentence in filter(None, starmap(decimal_comma_notice, overrides.items())):
-        say(sentence)
+    note_commas(overrides)
     return named
+
+
+def note_commas(settings: Mapping[str, str]) -> None:
+    """Say which texts of ``--set NAME=VALUE`` may have been meant with a decimal comma."""
+    for sentence in filter(None, starmap(decimal_comma_notice, settings.items())):
+        say(sentence)
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:

@@ -35,23 +35,10 @@ Output = Annotated[
 
 def analyze(  # noqa: PLR0913  # each is asked for on the command line
     directories: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="DIR...",
-            parser=as_path,
-            autocompletion=completion.run_directories,
-            help="Run directories, analyzed together.",
-        ),
+        list[Path], opt.directory_argument("Run directories, analyzed together.", metavar="DIR...")
     ],
     *,
-    outcome: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=completion.metrics,
-            help="The metric that effects are on.",
-        ),
-    ] = "test_accuracy",
+    outcome: opt.Outcome = "test_accuracy",
     diverged: Annotated[
         str,
         typer.Option(
@@ -158,7 +145,8 @@ def query(
             "--format",
             metavar="|".join(QUERY_FORMATS),
             autocompletion=completion.one_of(*QUERY_FORMATS),
-            help="How to print rows.",
+            help="How to print rows. A table on a terminal shows the columns that fit, or a few "
+            "wide rows one by one; all else is whole.",
         ),
     ] = "table",
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
@@ -229,12 +217,7 @@ def sync(
 def ui(
     directory: Annotated[
         Path,
-        typer.Argument(
-            metavar="[DIR]",
-            parser=as_path,
-            autocompletion=completion.run_directories,
-            help="A run directory, or the folder of several.",
-        ),
+        opt.directory_argument("A run directory, or the folder of several.", metavar="[DIR]"),
     ] = Path("runs"),
     *,
     port: Annotated[int, typer.Option(metavar="N", help="Port on loopback; 0: a free one.")] = 5000,

@@ -1,13 +1,13 @@
 """The command that asks how long a sweep would take, and lets it run in simulated time."""
 
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlp_sweeps.api.requests import default_directory
 from rlp_sweeps.cli import options as opt
 from rlp_sweeps.cli.ending import note_further
 from rlp_sweeps.cli.sweeping import watch
@@ -136,7 +136,7 @@ def simulate(  # noqa: PLR0913  # one parameter an option
         planned = _recorded_plan(place, simulation)
     else:
         planned = _new_plan(named, simulation, engine=engine, group_size=size)
-    directory = output or Path("runs") / f"{planned.name}-simulated-{datetime.now():%Y%m%d-%H%M%S}"
+    directory = output or default_directory(f"{planned.name}-simulated")
     status = watch(
         lambda progress: run_sweep(
             planned,

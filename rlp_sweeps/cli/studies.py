@@ -67,23 +67,10 @@ def show(
 
 def compare(
     directories: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="DIR DIR...",
-            parser=as_path,
-            autocompletion=completion.run_directories,
-            help="Run directories, two or more.",
-        ),
+        list[Path], opt.directory_argument("Run directories, two or more.", metavar="DIR DIR...")
     ],
     *,
-    outcome: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=completion.metrics,
-            help="The metric that effects are on.",
-        ),
-    ] = "test_accuracy",
+    outcome: opt.Outcome = "test_accuracy",
     json: opt.AsJson = False,
 ) -> None:
     """Put the effects of several sweeps side by side, each with its difference from the first."""
