@@ -3,12 +3,16 @@
 from rlp_sweeps.api import RunSettings as RunSettings
 from rlp_sweeps.api import SweepResult as SweepResult
 from rlp_sweeps.api import analyze as analyze
+from rlp_sweeps.api import cancel_sweep as cancel_sweep
 from rlp_sweeps.api import describe_tables as describe_tables
+from rlp_sweeps.api import extend_sweep as extend_sweep
+from rlp_sweeps.api import follow_up as follow_up
 from rlp_sweeps.api import load_epochs as load_epochs
 from rlp_sweeps.api import load_trials as load_trials
 from rlp_sweeps.api import query as query
 from rlp_sweeps.api import resume_sweep as resume_sweep
 from rlp_sweeps.api import run_sweep as run_sweep
+from rlp_sweeps.api import sweep_status as sweep_status
 from rlp_sweeps.spaces import ChoiceAxis as ChoiceAxis
 from rlp_sweeps.spaces import LinearAxis as LinearAxis
 from rlp_sweeps.spaces import LogAxis as LogAxis

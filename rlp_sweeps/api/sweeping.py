@@ -1,4 +1,4 @@
-"""Run sweeps from Python: what ``run``, ``resume`` and ``extend`` of the command line do."""
+"""Run sweeps from Python: what ``run`` and ``resume`` of the command line do."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -92,7 +92,7 @@ def run_sweep(  # noqa: PLR0913  # each is asked for on the command line
     prepared = requests.prepare_run(
         named, settings, engine=engine, group_size=group_size, output=where
     )
-    return _train(
+    return train(
         lambda told: run(
             prepared.plan, output=prepared.directory, options=prepared.options, progress=told
         ),
@@ -124,13 +124,13 @@ def resume_sweep(
     from rlp_sweeps.orchestration.sweep import resume_sweep as resume
 
     where, settings = as_path(directory), requests.run_options(options)
-    return _train(
+    return train(
         lambda told: resume(where, options=settings, progress=told), where, progress=progress
     )
 
 
-def _train(
-    train: "Callable[[ProgressListener], SweepOutcome]",
+def train(
+    drive: "Callable[[ProgressListener], SweepOutcome]",
     directory: Path,
     *,
     progress: "bool | ProgressListener",
@@ -138,13 +138,19 @@ def _train(
 ) -> SweepResult:
     """Train, tell what happens meanwhile, and return how it ended.
 
+    Args:
+        drive: Trains, and tells the listener that it gets.
+        directory: The run directory.
+        progress: As `run_sweep` takes it.
+        notices: Sentences to tell first.
+
     Raises:
         KeyboardInterrupt: It was interrupted.
     """
     from rlp_sweeps.orchestration.progress import SilentProgress
 
     if progress is not True:
-        return _result(train, progress or SilentProgress(), directory)
+        return _result(drive, progress or SilentProgress(), directory)
 
     from rich.console import Console
 
@@ -153,17 +159,17 @@ def _train(
     with LogView(Console(file=sys.stdout), directory=directory) as view:
         for sentence in (*filter(None, [tell_lost_driver(directory)]), *notices):
             view.on_notice(sentence)
-        result = _result(train, view, directory)
+        result = _result(drive, view, directory)
     for sentence in result.sentences:
         print(sentence, flush=True)
     return result
 
 
 def _result(
-    train: "Callable[[ProgressListener], SweepOutcome]", told: "ProgressListener", directory: Path
+    drive: "Callable[[ProgressListener], SweepOutcome]", told: "ProgressListener", directory: Path
 ) -> SweepResult:
     try:
-        outcome = train(told)
+        outcome = drive(told)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(tell_interrupted(resume_call(directory))) from interrupt
     if is_stopped(outcome) and outcome.stopped_by is None:  # Tune takes Ctrl-C for the end

@@ -12,7 +12,7 @@ from typing import Any
 
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import ArgumentError
-from rlp_sweeps.settings import values_of_setting
+from rlp_sweeps.settings import SettingValue, values_of_setting
 from rlp_sweeps.spaces import ChoiceAxis, SearchSpace, space_from_dict
 
 
@@ -21,12 +21,13 @@ class ExtensionRequest:
     """What shall be added.
 
     Attributes:
-        settings: Texts of ``--set NAME=VALUE`` by name: further values of axes of a grid.
+        settings: Further values of axes of a grid by name: texts of ``--set NAME=VALUE``, other
+            values, or several.
         num_seeds: Replicates that a grid shall have; None keeps its number.
         num_points: Points that a search shall have; None keeps their number.
     """
 
-    settings: Mapping[str, str]
+    settings: Mapping[str, SettingValue]
     num_seeds: int | None = None
     num_points: int | None = None
 
@@ -173,16 +174,17 @@ def _grid_changes(space: SearchSpace, request: ExtensionRequest) -> dict[str, An
     return changes
 
 
-def _new_values(space: SearchSpace, name: str, text: str) -> list[Any]:
-    """Return the values of a text that an axis has not."""
-    values = values_of_setting(name, text) if name != "data_dir" else (text,)
+def _new_values(space: SearchSpace, name: str, given: SettingValue) -> list[Any]:
+    """Return those of the given values that an axis has not."""
+    values: Sequence[Any] = (given,) if name == "data_dir" else values_of_setting(name, given)
     axis = space.axes.get(name)
     if axis is None:
         fixed = f"fixed at {space.fixed[name]!r}" if name in space.fixed else "at its default"
         msg = (
             f"`{name}` must be an axis of the sweep to get more values, but it is {fixed}; its "
             f"axes are {list(space.axes)}. A sweep of its own, `rlp-sweeps run SPACE --set "
-            f"{name}={text} --reuse DIR`, takes over what it has in common with this one."
+            f"{name}={','.join(map(str, values))} --reuse DIR`, takes over what it has in common "
+            "with this one."
         )
         raise ArgumentError(msg)
     has: Sequence[Any] = (*axis.values(), axis.control)

@@ -90,7 +90,7 @@ def test_follow_up_says_as_json_what_is_lacking(
     golden: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = FollowUp(trials=(), multipliers={"rescaled_full": (1.0, 2.0)}, num_retried=3)
-    monkeypatch.setattr("rlp_sweeps.cli.following._Stage.plan", lambda _: found)
+    monkeypatch.setattr("rlp_sweeps.api.following.plan_stage", lambda *_: found)
 
     assert main(["follow-up", str(golden), "--dry-run", "--json"]) == 0
 

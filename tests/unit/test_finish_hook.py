@@ -109,8 +109,8 @@ def test_hook_of_a_follow_up_is_run_once_for_both_stages(
     sweep: FakeSweep, hook: str, tmp_path: Path, golden: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = FollowUp(trials=(), multipliers={}, num_retried=1)
-    monkeypatch.setattr("rlp_sweeps.cli.following._Stage.plan", lambda _: found)
-    monkeypatch.setattr("rlp_sweeps.cli.following._Stage.write", lambda *_: None)
+    monkeypatch.setattr("rlp_sweeps.api.following.plan_stage", lambda *_: found)
+    monkeypatch.setattr("rlp_sweeps.api.following.write_stage", lambda *_: None)
 
     main(["follow-up", "golden", "--dry-run", "--on-finish", hook])
     assert heard(tmp_path) == []
