@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import tempfile
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -125,8 +126,9 @@ def leftovers(directory: Path, driver_pids: Iterable[int]) -> list[str]:
     """Return temporary files and folders that a sweep's end has left."""
     found = [str(p) for p in directory.rglob(".*") if p.name != ".driver.lock"]
     found += [str(p) for p in directory.glob("checkpoints/*")]
+    temporary = Path(tempfile.gettempdir())
     sessions = (f"rlp-ray-{pid}-*" for pid in driver_pids)
-    return found + [str(path) for name in sessions for path in Path("/tmp").glob(name)]
+    return found + [str(path) for name in sessions for path in temporary.glob(name)]
 
 
 def orphans(known: Collection[Process], marker: str) -> list[Process]:
