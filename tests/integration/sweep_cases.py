@@ -1,6 +1,7 @@
 """Tiny sweeps on digits, run here or in a driver of their own that can be killed.
 
-``python sweep_cases.py NAME OUTPUT`` runs one of `CASES` into a directory and prints its outcome.
+``python sweep_cases.py NAME OUTPUT`` runs one of `CASES` into a directory and prints its outcome;
+``python sweep_cases.py resume OUTPUT`` goes on with one.
 """
 
 import contextlib
@@ -16,11 +17,13 @@ from pathlib import Path
 
 import polars as pl
 
-from rlp_sweeps.orchestration.planner import plan_sweep
+from rlp_sweeps.orchestration.planner import plan_from_manifest, plan_sweep
+from rlp_sweeps.orchestration.points import PointLog
 from rlp_sweeps.orchestration.progress import RunOptions
-from rlp_sweeps.orchestration.sweep import run_sweep
+from rlp_sweeps.orchestration.sweep import resume_sweep, run_sweep
 from rlp_sweeps.spaces import ChoiceAxis, LogAxis, Search, SearchSpace
 from rlp_sweeps.stores import as_path
+from rlp_sweeps.tracking.run_directory import RunDirectory
 
 _FIXED = {"dataset": "digits", "train_samples": 128, "backbone": "mlp", "batch_size": 64}
 _LR = LogAxis(low=0.01, high=0.3, num_points=2)
@@ -42,6 +45,13 @@ CASES = {
         num_seeds=2,
         fixed={**_FIXED, "num_epochs": 12, "eval_every": 4},
         search=Search(num_points=6),
+    ),
+    "long_search": SearchSpace(  # its sampler draws ten points before it heeds what it was told
+        axes={"lr": LogAxis(low=0.01, high=1.0, num_points=2), "rlp_lambda": _LAMBDA},
+        arms=("control", "full"),
+        num_seeds=1,
+        fixed={**_FIXED, "num_epochs": 6, "eval_every": 3},
+        search=Search(num_points=13),
     ),
     "early_stopping": SearchSpace(
         axes={"lr": LogAxis(low=1e-4, high=1.0, num_points=2), "rlp_lambda": _LAMBDA},
@@ -130,6 +140,22 @@ def read_table(output, table):
     return frame.sort(keys)
 
 
+def rebuild_study(output):
+    """Return the study of a whole search as the next driver would find it."""
+    from rlp_sweeps.orchestration.search import SweepOptunaSearch
+
+    opened = RunDirectory.open(output)
+    rows = {row["trial_id"]: row for row in opened.read_trials().to_pylist()}
+    search = SweepOptunaSearch(
+        plan_from_manifest(opened.manifest).space,
+        log=PointLog.of(opened.path),
+        read_rows=lambda trial_ids: {i: rows[i] for i in trial_ids if i in rows},
+        size_of=lambda trial: 1,
+    )
+    assert search.num_left == 0
+    return search.study
+
+
 def count_mlflow_runs(output):
     """Return how many runs MLflow's default store holds of a sweep, by their state."""
     with contextlib.closing(sqlite3.connect(output.parent / "mlflow.db")) as store:
@@ -150,7 +176,7 @@ def most_at_once(trials):
 
 
 def start_driver(name, output):
-    """Run a case in a process of its own, which leads a session of its own."""
+    """Run a case, or ``resume``, in a process of its own, which leads a session of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, __file__, name, str(output)],
@@ -162,22 +188,22 @@ def start_driver(name, output):
     )
 
 
-def kill_driver_after(driver, output, *, num_rows, sent=signal.SIGKILL):
-    """Send a signal to the driver once some trials have rows; return their part files' content."""
-    deadline = time.monotonic() + 90
+def kill_driver_after(driver, output, *, num_rows, sent=signal.SIGKILL, timeout_s=90):
+    """Send a signal to the driver once some trials have rows; return what it printed."""
+    deadline = time.monotonic() + timeout_s
     while len(list((output / "trials").glob("[!.]*.parquet"))) < num_rows:
         assert driver.poll() is None, driver.communicate()[1][-2000:]
         assert time.monotonic() < deadline, "no trial finished in time"
         time.sleep(0.05)
     driver.send_signal(sent)
     output_text, _ = driver.communicate(timeout=60)
-    wait_for_workers_to_go(driver.pid)
+    wait_for_workers_to_go(driver.pid, timeout_s=timeout_s / 3)
     return output_text
 
 
-def wait_for_workers_to_go(driver_pid):
+def wait_for_workers_to_go(driver_pid, *, timeout_s=30):
     """Wait until the cluster of a driver is gone."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + timeout_s
     marker = f"rlp-ray-{driver_pid}-".encode()
     while any(marker in _command(p) for p in Path("/proc").glob("[0-9]*")):
         assert time.monotonic() < deadline, "workers outlive their driver"
@@ -192,5 +218,7 @@ def _command(process):
 
 
 if __name__ == "__main__":
-    outcome = run_case(sys.argv[1], as_path(sys.argv[2]))
+    where = as_path(sys.argv[2])
+    goes_on = sys.argv[1] == "resume"
+    outcome = resume_sweep(where, options=OPTIONS) if goes_on else run_case(sys.argv[1], where)
     print(outcome.exit_status, sum(outcome.counts.values()), outcome.interrupted)

@@ -8,14 +8,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from optuna.study import Study, StudyDirection
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from sweep_cases import count_mlflow_runs, kill_driver_after
-
-from rlp_sweeps.orchestration.planner import plan_from_manifest
-from rlp_sweeps.orchestration.points import PointLog
-from rlp_sweeps.orchestration.search import SweepOptunaSearch
-from rlp_sweeps.tracking.run_directory import RunDirectory
+from sweep_cases import count_mlflow_runs, kill_driver_after, rebuild_study
 
 pytestmark = pytest.mark.slow
 
@@ -50,20 +45,6 @@ def start(arguments: str, folder: Path) -> "subprocess.Popen[str]":
 
 def read_trials(directory: Path) -> pl.DataFrame:
     return pl.read_parquet(directory / "trials" / "*.parquet")
-
-
-def rebuild_study(directory: Path) -> Study:
-    """Return the study as the next driver would find it."""
-    opened = RunDirectory.open(directory)
-    rows = {row["trial_id"]: row for row in opened.read_trials().to_pylist()}
-    search = SweepOptunaSearch(
-        plan_from_manifest(opened.manifest).space,
-        log=PointLog.of(opened.path),
-        read_rows=lambda trial_ids: {i: rows[i] for i in trial_ids if i in rows},
-        size_of=lambda trial: 1,
-    )
-    assert search.num_left == 0
-    return search.study
 
 
 @pytest.fixture(scope="module")
