@@ -62,7 +62,7 @@ def build(**settings):
     return get_builder("mlp")(**settings)
 '''
 NUM_TRIALS = 8
-LONG = "--set num_epochs=1200 --set eval_every=400 --no-analyze"
+LONG = "--set num_epochs=600 --set eval_every=200 --no-analyze"
 hides = pytest.mark.skipif(
     not can_hide_folders(), reason="needs root, to hide a folder from a node"
 )
@@ -161,7 +161,7 @@ def test_machines_that_differ_and_come_later_are_filled(
     wait_for_rows(driver, tmp_path / "sweep", num_rows=1)
     before = slots_of(tmp_path / "sweep")
     cluster.add_node(num_cpus=5)
-    _, err = driver.communicate(timeout=300)
+    _, err = driver.communicate(timeout=600)
 
     rows = read_trials(tmp_path / "sweep")
     assert driver.returncode == 0, err
@@ -187,7 +187,7 @@ def test_sweep_outlives_the_loss_of_every_machine_but_the_head_again_and_again(
         wait_until(lambda: slots_of(tmp_path / "sweep") == 0)
         assert driver.poll() is None, driver.communicate()[1]
         node = cluster.add_node(num_cpus=1)
-    _, err = driver.communicate(timeout=300)
+    _, err = driver.communicate(timeout=600)
 
     assert driver.returncode == 0, err
     assert read_trials(tmp_path / "sweep")["status"].to_list() == ["completed"] * NUM_TRIALS
