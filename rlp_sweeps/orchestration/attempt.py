@@ -20,6 +20,7 @@ from rlp_sweeps.orchestration.capacity import (
     MAX_LOST_PROCESSES,
     Capacity,
     allow_for_lost_node,
+    last_error,
 )
 from rlp_sweeps.orchestration.gathering import ATTEMPT_PREFIX, remove_attempt_folders
 from rlp_sweeps.orchestration.planner import Group, SweepPlan, group_representatives
@@ -183,7 +184,7 @@ class _Listener(tune.Callback):
         self._watch.interrupted(self._name(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._watch.lost(self._name(trial), last_line(str(trial.get_error() or "")))
+        self._watch.lost(self._name(trial), last_line(last_error(trial)))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._capacity.follow()

@@ -19,7 +19,14 @@ MAX_LOST_NODES = 20
 LOOK_EVERY_S = 2.0
 """Least seconds between two looks at the cluster's machines."""
 
-_NODE_LOSSES = ("because its node has died", "node was preempted", "node was terminated")
+_NODE_LOSSES = (
+    "because its node has died",
+    "node was preempted",
+    "node was terminated",
+    "actor is temporarily unavailable",
+)
+"""What Ray says; the last where it lost touch and within a second no machine reported a death, as
+the machine of a process that is killed does."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -93,7 +100,7 @@ def allow_for_lost_node(trial: Any) -> bool:
 
     Must be called for every loss, before the next one.
     """
-    if not is_node_loss(_last_error(trial)):
+    if not is_node_loss(last_error(trial)):
         return False
     trial.max_failures = min(trial.max_failures + 1, MAX_LOST_PROCESSES + MAX_LOST_NODES)
     return True
@@ -104,8 +111,8 @@ def is_node_loss(error: str) -> bool:
     return any(text in error for text in _NODE_LOSSES)
 
 
-def _last_error(trial: Any) -> str:
-    """Return the text of a trial's last error, which Tune appends to a file."""
+def last_error(trial: Any) -> str:
+    """Return the text of a Tune trial's last error, which Tune appends to a file; "" before one."""
     if trial.error_file is None or not Path(trial.error_file).exists():
         return ""
     return Path(trial.error_file).read_text(encoding="utf-8").rpartition("Failure # ")[2]

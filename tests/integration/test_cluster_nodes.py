@@ -1,5 +1,6 @@
 """Machines of a cluster that come, go, differ, and lack files."""
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -84,9 +85,13 @@ def cluster() -> Iterator[RayCluster]:
         yield cluster
 
 
-def wait_until(holds: Callable[[], bool], *, within_s: float = 120) -> None:
+def wait_until(
+    driver: subprocess.Popen[str], holds: Callable[[], bool], *, within_s: float = 120
+) -> None:
+    """Wait until something holds while a driver is at work."""
     deadline = time.monotonic() + within_s
     while not holds():
+        assert driver.poll() is None, driver.communicate()[1]
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.1)
 
@@ -152,9 +157,10 @@ def test_machines_that_differ_and_come_later_are_filled(
 ) -> None:
     write_study(tmp_path)
     cluster.add_node(num_cpus=3)
+    epochs = "--set num_epochs=300 --set eval_every=100"  # six threads here, on any number of cores
     driver = start(
-        f"run study.py --output sweep --device cpu --cpus-per-group 2 --group-size 1 {LONG} "
-        f"--address {cluster.address}",
+        f"run study.py --output sweep --device cpu --cpus-per-group 2 --group-size 1 {epochs} "
+        f"--no-analyze --address {cluster.address}",
         tmp_path,
         cluster.environment,
     )
@@ -182,10 +188,9 @@ def test_sweep_outlives_the_loss_of_every_machine_but_the_head_again_and_again(
         cluster.environment,
     )
     for _ in range(4):  # more often than a process may be lost
-        wait_until(lambda: is_training(tmp_path / "sweep"))
+        wait_until(driver, lambda: is_training(tmp_path / "sweep"))
         cluster.stop_node(node)
-        wait_until(lambda: slots_of(tmp_path / "sweep") == 0)
-        assert driver.poll() is None, driver.communicate()[1]
+        wait_until(driver, lambda: slots_of(tmp_path / "sweep") == 0)
         node = cluster.add_node(num_cpus=1)
     _, err = driver.communicate(timeout=600)
 

@@ -148,6 +148,7 @@ def test_lost_process_is_started_again_but_not_for_ever(tmp_path, monkeypatch):
     assert len(outcome.lost) == len(outcome.missing) == 1
     assert outcome.counts["completed"] == 1
     assert "was lost: " in outcome.lost[0]
+    assert "no trace was kept" not in outcome.lost[0]
 
 
 @pytest.mark.slow

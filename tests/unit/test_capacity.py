@@ -14,6 +14,10 @@ from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.resources import GroupResources
 
 NODE_LOST = "The actor died because its node has died. Node Id: 4f2a"
+MACHINE_SILENT = (
+    "The actor 75f4 is unavailable: The actor is temporarily unavailable: RpcError: RPC error: "
+    "Socket closed rpc_code: 14. The task may or may not have been executed on the actor."
+)
 PROCESS_LOST = "The actor is dead because its worker process has died. Worker exit type: SYSTEM"
 
 
@@ -60,12 +64,13 @@ def fails(trial, text):
     return allow_for_lost_node(trial)
 
 
-def test_only_a_lost_machine_gives_a_group_another_start(tmp_path):
+@pytest.mark.parametrize("machine_lost", [NODE_LOST, MACHINE_SILENT])
+def test_only_a_lost_machine_gives_a_group_another_start(tmp_path, machine_lost):
     trial = SimpleNamespace(max_failures=MAX_LOST_PROCESSES, error_file=str(tmp_path / "error.txt"))
 
     assert not allow_for_lost_node(trial)
     assert not fails(trial, PROCESS_LOST)
-    assert fails(trial, NODE_LOST)
+    assert fails(trial, machine_lost)
     assert not fails(trial, PROCESS_LOST)  # what was lost before does not count again
     assert trial.max_failures == MAX_LOST_PROCESSES + 1
 
