@@ -1,5 +1,6 @@
 """A sweep that faults are injected into: one driver after the other, its phases, its rows."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from rlp_sweeps.tracking.run_directory import COMPACTED_NAME
 POLL_S = 0.03
 """Seconds between two looks at a sweep."""
 
+CLOCK_TICK_S = 0.1
+"""The clock of a file system runs behind by less than this."""
+
 HOOKS = Path(__file__).parent / "hooks"
 SPACE_FILE = Path(__file__).parent / "space.py"
 
@@ -29,6 +33,8 @@ class Attempt:
     Attributes:
         process: The driver.
         known: Processes that were seen below it.
+        started: When it was started, by the monotonic clock, in seconds,
+        started_at_s: and since the epoch.
     """
 
     def __init__(self, command: list[str], environment: dict[str, str], errors: Path) -> None:
@@ -42,6 +48,7 @@ class Attempt:
         self._errors = errors
         self.known: dict[int, Process] = {}
         self.started = time.monotonic()
+        self.started_at_s = time.time()
         with errors.open("wb") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.faults.driver", *command],
@@ -157,7 +164,7 @@ class Sweep:
         """Return what the sweep's driver is at."""
         if self.now.is_over:
             return "ended"
-        temporary = list(self.directory.glob("*/.*.tmp"))
+        temporary = self._temporary()
         if any(COMPACTED_NAME in path.name for path in temporary):
             return "compacting"
         if self.is_complete:
@@ -166,6 +173,15 @@ class Sweep:
         if state is None or state.pid != self.now.process.pid or not state.running:
             return "starting"
         return "writing" if temporary else "training"
+
+    def _temporary(self) -> list[Path]:
+        """Return the files that the driver of now is writing; killed ones have left others."""
+        found = []
+        for path in self.directory.glob("*/.*.tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime >= self.now.started_at_s - CLOCK_TICK_S:
+                    found.append(path)
+        return found
 
     def wait(self, until: Callable[[], object], *, timeout_s: float) -> bool:
         """Wait for something, and return whether it came in time."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import polars as pl
@@ -36,7 +37,7 @@ from benchmarks.faults.surroundings import (
     Surroundings,
     synced,
 )
-from benchmarks.faults.sweep import HOOKS
+from benchmarks.faults.sweep import HOOKS, Sweep
 from benchmarks.options import ROOT
 
 KILL = Injection(
@@ -256,6 +257,21 @@ def test_files_to_spoil_are_checkpoints_or_rows_of_single_trials(tmp_path):
         "epochs/a.parquet",
     ]
     assert [path.name for path in found[1]] == ["g.pt"]
+
+
+def test_what_a_killed_driver_was_writing_is_no_phase_of_the_next_one(tmp_path):
+    sweep = Sweep(tmp_path / "sweep", tmp_path)
+    sweep.attempts = [SimpleNamespace(is_over=False, started_at_s=1000.0, process=Mock(pid=0))]
+    (sweep.directory / "trials").mkdir(parents=True)
+    left = sweep.directory / "trials" / ".0-compacted.parquet.ab.tmp"
+    left.touch()
+
+    phases = []
+    for written_at_s in (990.0, 1010.0):
+        os.utime(left, times=(written_at_s, written_at_s))
+        phases.append(sweep.phase())
+
+    assert phases == ["starting", "compacting"]
 
 
 def _one_sweep(place, kinds, shown):
