@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarks.faults.space import GROUP_SIZE, NUM_TRIALS
 from benchmarks.faults.sweep import Sweep
 
-ATTEMPT_TIMEOUT_S = 300.0
+ATTEMPT_TIMEOUT_S = 600.0
 """Longest wait for a phase, or for a driver's end."""
 
 _PHASES = {"starting": 0.2, "training": 0.5, "ending": 0.3}

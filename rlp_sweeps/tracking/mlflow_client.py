@@ -36,6 +36,7 @@ _CLIENT_SETTINGS = {
 _LOCKED_PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # each after the 20 s that MLflow waits for a lock itself
 _STOPPING_S = 1.0
 _HTTP_STATUS = re.compile(r"(?:too many|failed with error code) (\d{3})\b")
+_BROKEN_FILE = re.compile(r"disk image is malformed|file is not a database")  # SQLite's words
 _MAX_REASON = 300  # characters
 
 
@@ -218,6 +219,8 @@ def store_error(tracking_uri: str, error: BaseException) -> TrackingError:
     way_out = "check --tracking-uri, or leave it out"
     if isinstance(error, ImportError) and "psycopg2" in reason:
         way_out = "install rlp-sweeps[postgresql]"
+    if _BROKEN_FILE.search(reason):
+        way_out = "move its file aside; `rlp-sweeps sync DIR` tells a new one all of a sweep"
     if "unsupported URI" in reason:
         reason = "MLflow knows no such kind of address"
         way_out = "use for example sqlite:////data/mlflow.db or http://host:5000"
