@@ -220,7 +220,9 @@ class OneSweep:
 
     def _inject_at_a_moment(self, kind: str) -> None:
         self._start()
-        came = self._campaign.moment(kind, self._sweep).await_in(self._sweep)
+        moment = self._campaign.moment(kind, self._sweep)
+        there = None if kind in AT_ANY_TIME else lambda: True  # not too late where all goes faster
+        came = moment.await_in(self._sweep, there)
         phase = self._sweep.phase()
         hit = self._strike(kind) if came else None
         self._note(kind, hit, phase=phase)
