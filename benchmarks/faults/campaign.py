@@ -221,7 +221,8 @@ class OneSweep:
     def _inject_at_a_moment(self, kind: str) -> None:
         self._start()
         moment = self._campaign.moment(kind, self._sweep)
-        there = None if kind in AT_ANY_TIME else lambda: True  # not too late where all goes faster
+        is_hurried = moment.phase == "training" and kind not in AT_ANY_TIME
+        there = (lambda: True) if is_hurried else None  # not too late where all goes faster
         came = moment.await_in(self._sweep, there)
         phase = self._sweep.phase()
         hit = self._strike(kind) if came else None

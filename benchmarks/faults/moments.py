@@ -13,13 +13,14 @@ ATTEMPT_TIMEOUT_S = 600.0
 
 _PHASES = {"starting": 0.2, "training": 0.5, "ending": 0.3}
 _ONLY_TRAINING = {"starting": 0.0, "training": 1.0, "ending": 0.0}
+_NOT_ENDING = {"starting": 0.2, "training": 0.8, "ending": 0.0}
 _PHASES_OF = {
     "worker": _ONLY_TRAINING,
     "node": _ONLY_TRAINING,
     "head": _ONLY_TRAINING,
     "mlflow": _ONLY_TRAINING,
-    "raylet": _ONLY_TRAINING,
-    "gcs": _ONLY_TRAINING,
+    "raylet": _NOT_ENDING,
+    "gcs": _NOT_ENDING,
     "disk_full": _ONLY_TRAINING,
 }
 
@@ -75,10 +76,8 @@ class Moment:
             sweep: Its driver is at work.
             there: What is to be hit; it is waited for, and the last trials are not let go by.
         """
-        later = {"starting": ("",), "training": ("ending",), "ending": ()}[self.phase]
+        later = ("writing", "ending") if self.phase == "training" else ()
         reached = {self.phase, "ended", *later}
-        if self.phase == "training":
-            reached |= {"writing", "compacting"}
         sweep.wait(lambda: sweep.phase() in reached, timeout_s=ATTEMPT_TIMEOUT_S)
         until = time.monotonic() + self.delay_s
 
