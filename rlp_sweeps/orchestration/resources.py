@@ -193,7 +193,7 @@ def _connect(options: RunOptions, folder: Path) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
         raise _no_answer(options.address, str(error)) from error
 
 
@@ -212,7 +212,8 @@ def _start_here(options: RunOptions, folder: Path) -> None:
                 _node_ip_address=LOOPBACK,
             )
     except Exception as error:  # Ray waits 30 s for its parts, then raises a bare `Exception`
-        if not (type(error) is Exception or isinstance(error, (ConnectionError, RuntimeError))):
+        known = (ray.exceptions.RayError, ConnectionError, RuntimeError)
+        if not (type(error) is Exception or isinstance(error, known)):
             raise
         msg = (
             "Ray must start on this machine, but it did not "

@@ -6,8 +6,10 @@ import tempfile
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
+from ray.exceptions import RaySystemError
 
 from rlp_sweeps.errors import ClusterError
 from rlp_sweeps.orchestration import executor, farewell, resources
@@ -120,13 +122,25 @@ def test_farewell_waits_until_the_connection_to_the_cluster_has_ended(monkeypatc
     assert events == ["trained", "ray has ended", b"done"]
 
 
-def test_ray_that_does_not_start_here_is_told_in_a_sentence(tmp_path, monkeypatch):
-    def init(**_):
-        raise Exception("The current node timed out\nduring startup.")  # as Ray
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            Exception("The current node timed out\nduring startup."),  # as Ray
+            r"did not \(The current node timed out during startup\.\)",
+        ),
+        (RaySystemError("Failed to connect to GCS."), r"did not \(System error: Failed to connect"),
+    ],
+)
+def test_ray_that_does_not_start_here_is_told_in_a_sentence(error, told, tmp_path, monkeypatch):
+    monkeypatch.setattr("ray.init", Mock(side_effect=error))
 
-    monkeypatch.setattr("ray.init", init)
-
-    with pytest.raises(
-        ClusterError, match=r"did not \(The current node timed out during startup\.\)"
-    ):
+    with pytest.raises(ClusterError, match=told):
         resources._connect(RunOptions(), tmp_path)
+
+
+def test_cluster_that_goes_away_as_it_is_connected_to_is_told_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("ray.init", Mock(side_effect=RaySystemError("Failed to connect to GCS.")))
+
+    with pytest.raises(ClusterError, match=r"does not \(System error: Failed to connect to GCS"):
+        resources._connect(RunOptions(address="127.0.0.1:6379"), tmp_path)
