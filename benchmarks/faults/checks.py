@@ -28,8 +28,11 @@ VOLATILE = (
 PLANTED_WORDS = ("planted", "--trial-timeout", "MemoryError")
 """One of them stands in the error of a trial that failed because it was made to."""
 
-ORPHANS_AFTER_S = 60.0
-"""Seconds after which a process that outlives its driver is an orphan."""
+ORPHANS_AFTER_S = 150.0
+"""Seconds after a sweep's end from which on a process that outlives its driver is an orphan.
+
+Ray's agents try for a minute to tell a head that was killed of their node's end.
+"""
 
 
 def read_rows(directory: Path) -> pl.DataFrame:

@@ -60,7 +60,7 @@ class Injection:
             end.
         rows_twice: Trials with two rows.
         numbers_changed: Values that are not those of the undisturbed sweep.
-        num_orphans: Processes of the driver that outlived it by a minute.
+        num_orphans: Processes of drivers that outlived the sweep by two and a half minutes.
         num_runs_off: MLflow runs that lack, are there twice or are open still at the sweep's end.
         num_leftovers: Temporary files and folders that the sweep's end left.
         exit_status: Of the driver that was hit; None where it went on.

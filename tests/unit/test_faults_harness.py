@@ -24,7 +24,7 @@ from benchmarks.faults.__main__ import (
     with_table,
 )
 from benchmarks.faults.campaign import OneSweep
-from benchmarks.faults.checks import Reference
+from benchmarks.faults.checks import ORPHANS_AFTER_S, Reference, orphans
 from benchmarks.faults.faults import AT_ANY_TIME, PLANTED, fill_disk, spoilable
 from benchmarks.faults.log import KINDS, Injection, read_log, to_markdown
 from benchmarks.faults.moments import Moment, Spans
@@ -272,6 +272,31 @@ def test_what_a_killed_driver_was_writing_is_no_phase_of_the_next_one(tmp_path):
         phases.append(sweep.phase())
 
     assert phases == ["starting", "compacting"]
+
+
+class Clock:
+    """Time that goes by while somebody sleeps."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += max(seconds, 1.0)
+
+
+def test_orphans_are_processes_that_outlive_the_agents_of_a_killed_head(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("benchmarks.faults.checks.time", clock)
+    agent = SimpleNamespace(pid=1, is_alive=lambda: clock.now < 70.0)
+    worker = SimpleNamespace(pid=2, is_alive=lambda: True)
+
+    found = [orphans([agent], "no such marker"), orphans([agent, worker], "no such marker")]
+
+    assert found == [[], [worker]]
+    assert clock.now > ORPHANS_AFTER_S
 
 
 def _one_sweep(place, kinds, shown):
