@@ -88,8 +88,9 @@ def estimate_sweep(plan: SweepPlan, *, options: RunOptions | None = None) -> Swe
         disk_bytes=_disk_bytes(plan, kinds) + _bytes_of_samples(plan, kinds, options),
         basis=(
             f"{len(timed)} of {len(kinds)} kind(s) of trial timed for a few steps in groups as "
-            f"planned on this machine ({plan.device}), {slots} group(s) at once ({where}), "
-            f"start-up left out; disk as measured per trial{what}, checkpoints left out."
+            f"planned on this machine ({plan.device}) at its present load, {slots} group(s) at "
+            f"once ({where}), start-up left out; disk as measured per trial{what}, checkpoints "
+            "left out."
         ),
     )
 

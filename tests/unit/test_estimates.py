@@ -58,6 +58,7 @@ def test_estimate_is_when_the_last_group_ends(probed, max_concurrent, time_s):
     assert [len(group.trials) for group in plan.groups] == [2] * 4
     assert estimate.time_s == time_s
     assert f"{max_concurrent} group(s) at once (as asked for)" in estimate.basis
+    assert "at its present load" in estimate.basis
 
 
 def test_estimate_times_the_engine_in_groups_as_planned(probed):
