@@ -65,12 +65,15 @@ def test_extension_that_cannot_be_is_refused_before_anything_starts(
 
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Stands for what is lacking: failed trials first, then nothing; holds what is written."""
-    found = [FollowUp(trials=(), multipliers={}, num_retried=2, skipped=("one has no κ.",))]
+    """Stands for what is lacking: two failed trials, then one; holds whether they are retried."""
+    found = [
+        FollowUp(trials=(), multipliers={}, num_retried=1),
+        FollowUp(trials=(), multipliers={}, num_retried=2, skipped=("one has no κ.",)),
+    ]
     written: list[Any] = []
     monkeypatch.setattr(
         "rlp_sweeps.api.following.plan_stage",
-        lambda *_: found.pop() if found else FollowUp(trials=(), multipliers={}),
+        lambda *_: found.pop(),
     )
     monkeypatch.setattr(
         "rlp_sweeps.api.following.write_stage",

@@ -352,7 +352,7 @@ def test_query_prints_every_column_where_stdout_is_no_terminal(
     sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
-    write_wide(sweep, 1)
+    write_wide(sweep, 4)
 
     assert main(["query", "sweep", "SELECT * FROM trials"]) == 0
 
