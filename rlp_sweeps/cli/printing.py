@@ -1,6 +1,5 @@
 """Tables and sentences on stdout, for people; what programs read is printed as JSON."""
 
-import io
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -41,8 +40,11 @@ def console_on(file: TextIO) -> Console:
     return Console(file=shown, highlight=False, soft_wrap=False)
 
 
-class _Unpadded(io.TextIOBase):
-    """A stream that drops the blanks by which a table fills its lines."""
+class _Unpadded:
+    """A stream that drops the blanks by which a table fills its lines.
+
+    It is no ``io.TextIOBase``, whose end would flush a stream that its reader has closed.
+    """
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -55,6 +57,10 @@ class _Unpadded(io.TextIOBase):
     def flush(self) -> None:
         """Let the stream write what it holds."""
         self._file.flush()
+
+    def isatty(self) -> bool:
+        """Return that it is no terminal."""
+        return False
 
 
 def print_json(value: Any) -> None:
