@@ -31,6 +31,9 @@ CONFIG_PREFIX = "config_"
 
 STATUSES = ("completed", "diverged", "stopped", "failed")
 
+KEPT_STATUSES = ("completed", "stopped")
+"""Ends after which a trial's network is kept: the others have none that is worth reading."""
+
 # fmt: off
 CONFIG_COLUMNS = (
     Column("arm", "str", "", "config",

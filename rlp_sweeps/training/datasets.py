@@ -25,7 +25,7 @@ from rlp_sweeps.misspelling import advice
 from rlp_sweeps.training.dataset_sources import SOURCES
 from rlp_sweeps.training.dotted_paths import import_function, is_dotted_path
 from rlp_sweeps.training.given_data import given_image_arrays
-from rlp_sweeps.training.image_arrays import DatasetInfo, ImageArrays
+from rlp_sweeps.training.image_arrays import DatasetInfo, ImageArrays, NetworkInputs
 from rlp_sweeps.training.label_corruption import corrupt_labels, seed_of_corruption
 from rlp_sweeps.training.normalization import channel_statistics, normalize
 from rlp_sweeps.training.splits import num_train_samples, sizes_of_split, split_ids, thins
@@ -37,6 +37,7 @@ __all__ = [
     "DATASETS",
     "DatasetInfo",
     "ImageArrays",
+    "NetworkInputs",
     "SplitDataset",
     "check_dataset",
     "check_images",
@@ -46,6 +47,7 @@ __all__ = [
     "describe_dataset",
     "forget_images",
     "load_image_arrays",
+    "network_inputs",
     "normalize",
     "pool_labels",
     "split_dataset",
@@ -179,6 +181,23 @@ def load_image_arrays(dataset: str, *, data_dir: str) -> ImageArrays:
             something else.
     """
     return _load(dataset, _folder(data_dir))
+
+
+def network_inputs(dataset: str, *, data_dir: str) -> NetworkInputs:
+    """Return what networks read that are trained on a data set; on the CPU.
+
+    Args:
+        dataset: A name of `DATASETS`, ``synthetic:C,H,W,K,N``, or a dotted path.
+        data_dir: Folder that holds the files, laid out as torchvision does.
+
+    Raises:
+        DatasetError: As `load_image_arrays` raises, or a channel is constant.
+    """
+    info = load_image_arrays(dataset, data_dir=data_dir).info
+    mean_C, std_C = _channel_statistics(dataset, _folder(data_dir))
+    return NetworkInputs(
+        image_shape=info.image_shape, num_classes=info.num_classes, mean_C=mean_C, std_C=std_C
+    )
 
 
 def split_dataset(config: TrialConfig, *, data_dir: str, device: torch.device) -> SplitDataset:

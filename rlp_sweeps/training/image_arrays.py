@@ -31,6 +31,23 @@ class DatasetInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkInputs:
+    """What a network reads: all that has to be known of a data set to build one.
+
+    Attributes:
+        image_shape: Channels, height, width.
+        num_classes: K.
+        mean_C: Mean of ``pixel / 255`` over the training pool, float32.
+        std_C: Standard deviation of the same, float32, > 0.
+    """
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    mean_C: Tensor
+    std_C: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImageArrays:
     """What a loader returns, on the CPU. Never written to: trials of one process share it.
 

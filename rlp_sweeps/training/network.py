@@ -16,7 +16,7 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.head_kinds import SINGLE_OUTPUT
 from rlp_sweeps.training.backbones import Backbone, build_backbone
 from rlp_sweeps.training.copied_heads import CopiedHeads
-from rlp_sweeps.training.datasets import SplitDataset, normalize
+from rlp_sweeps.training.datasets import NetworkInputs, SplitDataset, normalize
 from rlp_sweeps.training.heads import (
     ADVERSARY,
     ExtractorWeights,
@@ -69,7 +69,9 @@ class RLPNetwork(nn.Module):
         further_heads: Those at the other places, in their order.
     """
 
-    def __init__(self, config: TrialConfig, data: SplitDataset, device: torch.device) -> None:
+    def __init__(
+        self, config: TrialConfig, data: SplitDataset | NetworkInputs, device: torch.device
+    ) -> None:
         super().__init__()
         self.backbone: Backbone = build_backbone(
             config, image_shape=data.image_shape, num_classes=data.num_classes

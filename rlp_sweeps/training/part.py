@@ -11,11 +11,13 @@ from typing import Any
 import torch
 
 from rlp_sweeps.errors import CheckpointError, RecordError
+from rlp_sweeps.schema import KEPT_STATUSES
 from rlp_sweeps.training import samples
+from rlp_sweeps.training.datasets import network_inputs
 from rlp_sweeps.training.engines import EVALUATED_LOSSES, Engine, EpochOutcome, get_engine
 from rlp_sweeps.training.ledger import Ledger, Row, TrialResult, device_name
 from rlp_sweeps.training.memory import is_out_of_memory
-from rlp_sweeps.training.weights import KEPT_STATUSES, TrainedWeights, save_weights
+from rlp_sweeps.training.weights import TrainedWeights, save_weights, weights_path
 
 State = dict[str, Any]
 """A part between two epochs: its ``epoch``, and by trial id its ``members`` and its ``engine``."""
@@ -174,6 +176,7 @@ class Part:
             raise
         except Exception:  # noqa: BLE001  the trial boundary: the others go on
             status, error, probes = "failed", traceback.format_exc(), []
+            self._drop_weights(trial_id)
         provenance = {
             **self._engine.describe(trial_id),
             **provenance_of(self._context, self._device),
@@ -200,6 +203,11 @@ class Part:
             except OSError as error:
                 raise RecordError(f"the weights of trial {trial_id}: {error}") from error
 
+    def _drop_weights(self, trial_id: str) -> None:
+        """Remove the weights of a member that has failed after all."""
+        if self._context.weights_folder is not None:
+            weights_path(self._context.weights_folder, trial_id).unlink(missing_ok=True)
+
     def _samples_of(self, trial_id: str, status: str) -> tuple[samples.SampleBlock, ...]:
         if not self._context.keeps_samples or status not in samples.KEPT_STATUSES:
             return ()
@@ -208,9 +216,13 @@ class Part:
         return samples.sample_blocks(weights, data_dir=data_dir, device=self._device)
 
     def _weights_of(self, trial_id: str) -> TrainedWeights:
-        network = self._engine.network_state(trial_id)
         config = self.live[trial_id].config
-        return TrainedWeights(config=config, epoch=self.epoch, network=network)
+        return TrainedWeights(
+            config=config,
+            epoch=self.epoch,
+            network=self._engine.network_state(trial_id),
+            inputs=network_inputs(config.dataset, data_dir=self._context.data_dir),
+        )
 
     def _probes(self, trial_id: str, status: str) -> list[Row]:
         """Return what the observers of a completed member recall, where it has several."""
