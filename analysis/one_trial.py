@@ -10,10 +10,8 @@ from analysis.mirror import local_directories
 from analysis.query import scan_tables
 from rlp_sweeps.column import Column
 from rlp_sweeps.errors import RunDirectoryError
+from rlp_sweeps.run_places import chosen_trial
 from rlp_sweeps.schema import CONFIG_COLUMNS, METRICS, TRIALS
-
-MAX_NAMED = 8
-"""Trials that a sentence names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +84,8 @@ def _read_copy(copy: Path, directory: Path, trial: str) -> OneTrial:
     if "trials" not in tables:
         msg = f"a trial to show must have a row, but {directory} has no trials yet."
         raise RunDirectoryError(msg)
-    trial_id = _only_one(tables["trials"], trial, directory)
+    ids = tables["trials"].select(pl.col("trial_id").unique()).collect()["trial_id"]
+    trial_id = chosen_trial(ids, trial, directory=directory)
     rows = {name: _rows_of(tables, name, trial_id) for name in ("trials", "epochs", "probes")}
     epochs = rows["epochs"]
     kept = (directory / "weights" / f"{trial_id}.pt", directory / "samples" / f"{trial_id}.parquet")
@@ -96,29 +95,6 @@ def _read_copy(copy: Path, directory: Path, trial: str) -> OneTrial:
         probes=rows["probes"],
         files=tuple(path for path in kept if path.exists()),
     )
-
-
-def _only_one(trials: pl.LazyFrame, trial: str, directory: Path) -> str:
-    found: list[str] = (
-        trials.filter(pl.col("trial_id").str.starts_with(trial))
-        .select(pl.col("trial_id").unique().sort())
-        .collect()["trial_id"]
-        .to_list()
-    )
-    if trial in found:
-        return trial
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        msg = (
-            f"a trial to show must have a row, but no finished trial of {directory} begins with "
-            f"{trial!r}; `rlp-sweeps query {directory} 'SELECT trial_id, arm, lr, rlp_lambda, seed "
-            "FROM trials'` lists them."
-        )
-        raise RunDirectoryError(msg)
-    named = ", ".join(found[:MAX_NAMED]) + ", …" * (len(found) > MAX_NAMED)
-    msg = f"one trial must begin with {trial!r}, but {len(found)} do: {named}."
-    raise RunDirectoryError(msg)
 
 
 def _rows_of(tables: dict[str, pl.LazyFrame], name: str, trial_id: str) -> pl.DataFrame:

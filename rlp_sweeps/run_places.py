@@ -1,9 +1,10 @@
-"""What is said of a folder that is no run directory, or of one in which no trial has ended."""
+"""What is said of a folder that is no run directory, and of a trial that is not in one."""
 
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
+from rlp_sweeps.errors import RunDirectoryError
 from rlp_sweeps.misspelling import nearest
 from rlp_sweeps.stores import is_remote
 
@@ -11,6 +12,7 @@ _MANIFEST_NAME = "manifest.json"
 _MAKE_ONE = "`rlp-sweeps run SPACE --output DIR` makes one."
 _MOST_LOOKED_AT = 1000
 _MOST_NAMED = 3
+_MOST_TRIALS_NAMED = 8
 
 
 def absent_directory(directory: Path) -> str:
@@ -46,6 +48,37 @@ def empty_directory(directory: Path) -> str:
         f"`rlp-sweeps status {directory}` says how it stands, `rlp-sweeps resume {directory}` goes "
         "on."
     )
+
+
+def chosen_trial(
+    trial_ids: Iterable[str], trial: str, *, directory: Path, why: str = "to show"
+) -> str:
+    """Return the one of the trials with a row whose id begins like this.
+
+    Args:
+        trial_ids: The trials of a run directory that have a row.
+        trial: An id, or its beginning.
+        directory: The run directory.
+        why: What is wanted of the trial, for the sentence.
+
+    Raises:
+        RunDirectoryError: None of them begins so, or several do.
+    """
+    found = sorted(i for i in set(trial_ids) if i.startswith(trial))
+    if trial in found:
+        return trial
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        msg = (
+            f"a trial {why} must have a row, but no finished trial of {directory} begins with "
+            f"{trial!r}; `rlp-sweeps query {directory} 'SELECT trial_id, arm, lr, rlp_lambda, seed "
+            "FROM trials'` lists them."
+        )
+        raise RunDirectoryError(msg)
+    named = ", ".join(found[:_MOST_TRIALS_NAMED]) + ", …" * (len(found) > _MOST_TRIALS_NAMED)
+    msg = f"one trial must begin with {trial!r}, but {len(found)} do: {named}."
+    raise RunDirectoryError(msg)
 
 
 def _inside(directory: Path) -> str:
