@@ -35,6 +35,7 @@ class RunSettings(TypedDict, total=False):
     retry_failed: bool
     checkpoint_interval_s: float
     keep_weights: bool
+    log_models: bool
     keep_samples: bool
     probes: str | Sequence[str]
     trusts_code: bool

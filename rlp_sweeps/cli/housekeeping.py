@@ -101,7 +101,8 @@ def clean(  # noqa: PLR0913  # one parameter an option
         typer.Option("--checkpoints", help="Of sweeps that are done; others still need theirs."),
     ] = False,
     weights: Annotated[
-        bool, typer.Option("--weights", help="Trained networks, which `probe` reads.")
+        bool,
+        typer.Option("--weights", help="Trained networks, which `probe` and `load_model` read."),
     ] = False,
     samples: Annotated[
         bool, typer.Option("--samples", help="What networks say of every sample.")

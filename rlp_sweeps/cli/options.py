@@ -143,6 +143,13 @@ KeepSamples = Annotated[
         help="Keep what is predicted of every sample, for memorization scores.",
     ),
 ]
+LogModels = Annotated[
+    bool,
+    typer.Option(
+        "--log-models",
+        help="Keep every trained network and show it in MLflow; `rlp_sweeps.load_model` reads it.",
+    ),
+]
 SeedSpread = Annotated[
     float | None,
     typer.Option(

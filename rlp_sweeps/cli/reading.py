@@ -19,6 +19,7 @@ from rlp_sweeps.stores import as_path, is_remote
 if TYPE_CHECKING:
     from analysis.pairing import Diverged
     from analysis.tables import Analysis
+    from rlp_sweeps.tracking.mlflow_tracker import SyncReport
 
 QUERY_FORMATS = ("table", "csv", "json", "markdown", "parquet")
 DIVERGED = ("chance", "last", "exclude")
@@ -210,8 +211,15 @@ def sync(
         f"experiment {report.experiment_name!r} at {where}: "
         f"{report.num_runs_created} runs created, {report.num_runs_updated} updated, "
         f"{report.num_runs_unchanged} unchanged, {report.num_runs_closed} closed, "
-        f"{report.num_runs_removed} removed; {report.num_artifacts} artifacts"
+        f"{report.num_runs_removed} removed; {report.num_artifacts} artifacts{_models_of(report)}"
     )
+
+
+def _models_of(report: "SyncReport") -> str:
+    """Return what was done to models, for a sentence; nothing where there was nothing to do."""
+    done = {"added": report.num_models_added, "removed": report.num_models_removed}
+    words = ", ".join(f"{number} models {word}" for word, number in done.items() if number)
+    return f"; {words}" if words else ""
 
 
 def ui(

@@ -61,6 +61,7 @@ def plan(  # noqa: PLR0913  # one parameter an option
     seed_spread: opt.SeedSpread = None,
     pilot: opt.Pilot = None,
     keep_samples: opt.KeepSamples = False,
+    log_models: opt.LogModels = False,
     json: opt.AsJson = False,
 ) -> None:
     """Show what a sweep would train; start nothing.
@@ -81,7 +82,9 @@ def plan(  # noqa: PLR0913  # one parameter an option
     from rlp_sweeps.orchestration.estimates import estimate_sweep, estimate_without_data
     from rlp_sweeps.orchestration.plan_notices import plan_notices
 
-    run_options = place.run_options(keep_samples=keep_samples or named.space.keep_samples)
+    run_options = place.run_options(
+        keep_samples=keep_samples or named.space.keep_samples, log_models=log_models
+    )
     request = partial(plan_of, named, run_options, engine=engine, group_size=size)
     try:
         planned = request()
@@ -136,6 +139,7 @@ def run(  # noqa: PLR0913  # one parameter an option
     keep_weights: Annotated[
         bool, typer.Option("--keep-weights", help="Keep trained weights, for `rlp-sweeps probe`.")
     ] = False,
+    log_models: opt.LogModels = False,
     keep_samples: opt.KeepSamples = False,
     probe: Annotated[
         str | None,
@@ -159,6 +163,7 @@ def run(  # noqa: PLR0913  # one parameter an option
         tracking_may_be_away=tracking_may_be_away,
         reuse=tuple(reuse or ()),
         keep_weights=keep_weights,
+        log_models=log_models,
         keep_samples=keep_samples,
         probes=probe_names(named.space.probes if probe is None else probe),
     )

@@ -42,8 +42,8 @@ class SweepEstimate:
     Attributes:
         time_s: Seconds from start to end, as many groups at once as fit; None where the data are
             not at hand to time a step on.
-        disk_bytes: Run directory and MLflow store together, without checkpoints; kept samples
-            where the data are at hand to count them.
+        disk_bytes: Run directory and MLflow store together, without checkpoints; kept samples and
+            networks where the data are at hand to count them.
         basis: Where the figures come from, one sentence.
         ends: When each group would end, in s, with its number of trials, in the order of the ends.
     """
@@ -81,16 +81,17 @@ def estimate_sweep(plan: SweepPlan, *, options: RunOptions | None = None) -> Swe
     slots = room_for(options, device=plan.device).slots
     durations = _durations(plan, kinds, times)
     where = "as many as fit" if options.max_concurrent is None else "as asked for"
-    what = ", evaluation and kept sample" if options.keep_samples else " and evaluation"
     return SweepEstimate(
         time_s=makespan(durations, slots),
         ends=tuple(sorted(zip(group_ends(durations, slots), _group_trials(plan), strict=True))),
-        disk_bytes=_disk_bytes(plan, kinds) + _bytes_of_samples(plan, kinds, options),
+        disk_bytes=_disk_bytes(plan, kinds)
+        + _bytes_of_samples(plan, kinds, options)
+        + _bytes_of_networks(plan, kinds, options),
         basis=(
             f"{len(timed)} of {len(kinds)} kind(s) of trial timed for a few steps in groups as "
             f"planned on this machine ({plan.device}) at its present load, {slots} group(s) at "
-            f"once ({where}), start-up left out; disk as measured per trial{what}, checkpoints "
-            "left out."
+            f"once ({where}), start-up left out; disk as measured per "
+            f"{_measured_things(options)}, checkpoints left out."
         ),
     )
 
@@ -122,6 +123,29 @@ def _bytes_of_samples(plan: SweepPlan, kinds: Sequence[TrialConfig], options: Ru
         own_test = sizes_of_split(kind, info)[2] if info.num_test else 0
         num_rows += num_trials * (info.num_train + own_test)
     return round(num_rows) * _BYTES_A_SAMPLE
+
+
+def _bytes_of_networks(plan: SweepPlan, kinds: Sequence[TrialConfig], options: RunOptions) -> int:
+    """Return what kept networks take, in the run directory and, where they are logged, in MLflow.
+
+    Every trial is taken to be trained to its end.
+    """
+    num_copies = 2 * options.log_models or 1 * options.keep_weights
+    if not num_copies:
+        return 0
+    from rlp_sweeps.training.weights import bytes_of_weights
+
+    trials = _trials_by_kind(plan, kinds)
+    sizes = [bytes_of_weights(kind, data_dir=plan.data_dir) for kind in kinds]
+    num_bytes = sum(n * size for n, size in zip(trials, sizes, strict=True))
+    return num_copies * round(num_bytes)
+
+
+def _measured_things(options: RunOptions) -> str:
+    names = ["trial", "evaluation"]
+    names += ["kept sample"] * options.keep_samples
+    names += ["network"] * (options.log_models or options.keep_weights)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 @contextmanager

@@ -48,6 +48,7 @@ class RunOptions:
         checkpoint_interval_s: Least seconds between two checkpoints of a group.
         keep_weights: Keep the trained weights of trials that end from now on, in ``weights/``; what
             is trained later in the same directory keeps them too.
+        log_models: The same, and MLflow is given them as models.
         keep_samples: The same of what the networks say of every sample, in ``samples/``.
         probes: Probes of trials that end from now on, and of what is trained later in the same
             directory; empty: none, or those that the directory was asked for before.
@@ -71,6 +72,7 @@ class RunOptions:
     retry_failed: bool = False
     checkpoint_interval_s: float = 30.0
     keep_weights: bool = False
+    log_models: bool = False
     keep_samples: bool = False
     probes: tuple[str, ...] = ()
     trusts_code: bool = False

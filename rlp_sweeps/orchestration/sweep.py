@@ -39,7 +39,7 @@ from rlp_sweeps.orchestration.rows import RowReader, read_parts, take_over
 from rlp_sweeps.orchestration.sweep_request import check_request, checked_plan
 from rlp_sweeps.orchestration.sweep_tracking import SweepTracking
 from rlp_sweeps.orchestration.work import Work
-from rlp_sweeps.tracking.kept_weights import keep_weights
+from rlp_sweeps.tracking.kept_weights import LOG_MODELS, keep_weights, log_models
 from rlp_sweeps.tracking.mlflow_feed import Feed
 from rlp_sweeps.tracking.probe_rows import (
     ask_for_probes,
@@ -100,7 +100,7 @@ def run_sweep(
         sweep_name=plan.name,
         space=plan.space.to_dict(),
         configs=plan.trials,
-        settings={**plan.settings(), **executor.settings()},
+        settings={**plan.settings(), **executor.settings(), **_logging(options)},
         data=data,
     )
     directory = RunDirectory.create(output, manifest)
@@ -109,6 +109,11 @@ def run_sweep(
     check_code(directory, recorded)
     here = replace(recorded, device=plan.device, data_dir=plan.data_dir)
     return _Sweep(here, directory, options, executor=executor, progress=progress, away=away).run()
+
+
+def _logging(options: RunOptions) -> dict[str, bool]:
+    """Return what the manifest says of models; nothing where they are not asked for."""
+    return {LOG_MODELS: True} if options.log_models else {}
 
 
 def resume_sweep(
@@ -169,6 +174,8 @@ class _Sweep:
             brake = brake_of(self._options, self._directory.path, holder, started_at=started)
             if self._options.keep_weights:
                 keep_weights(self._directory)
+            if self._options.log_models:
+                log_models(self._directory)
             if self._options.keep_samples:
                 keep_samples(self._directory)
             if self._options.probes:

@@ -1,6 +1,7 @@
 """Where a run directory keeps trained weights: ``weights/<trial_id>.pt``.
 
-That the folder is there says that weights are kept, so that a resumed sweep goes on keeping them.
+That the folder is there says that weights are kept, so that a resumed sweep goes on keeping them;
+that MLflow is given them as models says the manifest (``settings.log_models``).
 Without it, ``probes/<trial_id>.pt`` is there of a trial that could not be probed as it ended.
 The files themselves are written and read by ``training.weights``.
 """
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from rlp_sweeps.tracking import files
 from rlp_sweeps.tracking.run_directory import RunDirectory
+
+LOG_MODELS = "log_models"
+"""The manifest's setting that has MLflow given the weights as models."""
 
 
 def weights_folder(directory: RunDirectory) -> Path | None:
@@ -20,6 +24,21 @@ def weights_folder(directory: RunDirectory) -> Path | None:
 def keep_weights(directory: RunDirectory) -> None:
     """Have the weights kept of what is trained there from now on."""
     files.make_folder(_folder(directory))
+
+
+def log_models(directory: RunDirectory) -> None:
+    """Have the weights kept as `keep_weights` does, and MLflow given them as models.
+
+    Raises:
+        RunDirectoryError: The directory cannot be written.
+    """
+    keep_weights(directory)
+    directory.set_setting(LOG_MODELS, True)
+
+
+def logs_models(directory: RunDirectory) -> bool:
+    """Return whether MLflow is given the weights of what is trained there."""
+    return directory.manifest.get("settings", {}).get(LOG_MODELS) is True
 
 
 def kept_weights(directory: RunDirectory) -> dict[str, Path]:
@@ -45,9 +64,14 @@ def _unprobed(directory: RunDirectory, trial_id: str) -> Path:
     return directory.path / "probes" / f"{files.checked_name(trial_id)}.pt"
 
 
+def kept_path(directory: RunDirectory, trial_id: str) -> Path:
+    """Return where the weights of a trial are kept, if they are."""
+    return _folder(directory) / f"{files.checked_name(trial_id)}.pt"
+
+
 def take_weights(directory: RunDirectory, source: RunDirectory, trial_id: str) -> None:
     """Copy a trial's weights from another sweep, where it has them and this one keeps any."""
-    kept = _folder(source) / f"{files.checked_name(trial_id)}.pt"
+    kept = kept_path(source, trial_id)
     folder = weights_folder(directory)
     if folder is not None and kept.exists():
         files.copy_atomically(kept, folder / kept.name)

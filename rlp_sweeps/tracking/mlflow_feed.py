@@ -128,16 +128,23 @@ class MlflowFeed:
                     tell()
                     self._note(is_behind=is_behind)
                 self._teller.catch_up()
+                while self._teller.has_model_to_log:
+                    self._teller.log_next_model()
             except (RlpSweepsError, OSError):
                 return  # told to stop, or the same is found, and said, when the sweep ends
 
     def _next(self) -> tuple[float, Callable[[], None]] | None:
-        """Return the next message; while there is none, tell what could not be told before."""
+        """Return the next message; while there is none, tell what could not be told before.
+
+        Networks as well, one between two looks, so that a message waits for one of them at most.
+        """
         while True:
+            patience_s = 0.0 if self._teller.has_model_to_log else _CATCH_UP_EVERY_S
             try:
-                return self._messages.get(timeout=_CATCH_UP_EVERY_S)
+                return self._messages.get(timeout=patience_s)
             except Empty:
                 self._teller.catch_up()
+                self._teller.log_next_model()
                 self._note(is_behind=False)
 
     def _note(self, *, is_behind: bool) -> None:

@@ -117,6 +117,11 @@ class TrialLogger:
         self._flushed_at = 0.0
         self._num_errors = 0
 
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's id of the trial's run; None before it was opened."""
+        return None if self._run is None else self._run.run_id
+
     def start(
         self,
         trial_id: str,

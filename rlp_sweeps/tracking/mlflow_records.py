@@ -162,6 +162,17 @@ def final_point(trial: Mapping[str, Any], name: str, last: Point | None) -> Poin
     return Point(name, value, max(time_ms, last.time_ms + 1), last.step)
 
 
+def last_points_of(trial: Mapping[str, Any], epochs: Iterable[Mapping[str, Any]]) -> list[Point]:
+    """Return the points of a run that say what its trial's row says.
+
+    Args:
+        trial: The trial's row.
+        epochs: All of its rows of ``epochs``.
+    """
+    last = last_points((point for row in epochs for point in epoch_points(row)), {})
+    return [final_point(trial, n, last.get(n)) or last[n] for n in final_metrics(trial)]
+
+
 def is_finite(value: Any) -> bool:
     """Return whether a value is there and can be logged."""
     return value is not None and math.isfinite(value)

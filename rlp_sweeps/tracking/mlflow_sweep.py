@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rlp_sweeps.containment import check_contained
 from rlp_sweeps.errors import TrackingError
 from rlp_sweeps.tracking.files import local_file
+from rlp_sweeps.tracking.kept_weights import logs_models
 from rlp_sweeps.tracking.mlflow_address import is_server, is_sqlite, sqlite_path
 from rlp_sweeps.tracking.mlflow_client import connect, translated_errors
 from rlp_sweeps.tracking.mlflow_run import IS_TRIAL
@@ -46,7 +47,7 @@ def prepare_sweep(tracking_uri: str, run_directory: RunDirectory) -> MlflowTarge
         if experiment is None:
             experiment = _create_experiment(client, uri, run_directory)
         parent_id = _open_parent_run(client, experiment, run_directory.manifest)
-        _arrange(client, experiment, parent_id, claim=_claim(run_directory))
+        _arrange(client, experiment, parent_id, run_directory)
     return MlflowTarget(uri, experiment.experiment_id, parent_id, experiment.name)
 
 
@@ -155,12 +156,13 @@ def _claim(directory: RunDirectory) -> str:
 
 
 def _arrange(
-    client: "MlflowClient", experiment: "Experiment", parent_id: str, *, claim: str
+    client: "MlflowClient", experiment: "Experiment", parent_id: str, directory: RunDirectory
 ) -> None:
     """Give an experiment its views and links, where it lacks them; a user's own note is kept."""
-    wanted = view_tags()
+    wanted, claim = view_tags(), _claim(directory)
     if experiment.tags.get(_NOTE_TAG, "") == claim:
-        wanted[_NOTE_TAG] = describe_sweep(claim, view_links(experiment.experiment_id, parent_id))
+        links = _links(experiment.experiment_id, parent_id, directory)
+        wanted[_NOTE_TAG] = describe_sweep(claim, links)
     for name, value in wanted.items():
         if experiment.tags.get(name) != value:
             client.set_experiment_tag(experiment.experiment_id, name, value)
@@ -178,7 +180,11 @@ def find_links(tracking_uri: str, run_directory: RunDirectory) -> dict[str, str]
         parents = [] if experiment is None else _parent_runs(client, experiment.experiment_id)
         if experiment is None or not parents:
             return {}
-        return view_links(experiment.experiment_id, parents[0])
+        return _links(experiment.experiment_id, parents[0], run_directory)
+
+
+def _links(experiment_id: str, parent_id: str, directory: RunDirectory) -> dict[str, str]:
+    return view_links(experiment_id, parent_id, has_models=logs_models(directory))
 
 
 def _artifact_location(tracking_uri: str, directory: RunDirectory) -> str | None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,11 @@ import pyarrow as pa
 
 from rlp_sweeps.errors import TrackingError
 from rlp_sweeps.tracking import mlflow_records as records
+from rlp_sweeps.tracking.kept_weights import logs_models
 from rlp_sweeps.tracking.mlflow_address import default_tracking_uri, is_server
 from rlp_sweeps.tracking.mlflow_client import connect, translated_errors, within
 from rlp_sweeps.tracking.mlflow_gap import TrackingGap, forget_gap, note_gap
+from rlp_sweeps.tracking.mlflow_models import EndedTrial, ModelsInStore
 from rlp_sweeps.tracking.mlflow_run import IS_TRIAL, PARENT_TAG, TrialRun
 from rlp_sweeps.tracking.mlflow_store import MlflowTarget
 from rlp_sweeps.tracking.mlflow_sweep import (
@@ -47,6 +49,8 @@ class SyncReport:
         num_runs_closed: Open runs of trials that have no row.
         num_runs_removed: Second and further runs of one trial; MLflow can restore them.
         num_artifacts: Files stored at the parent run.
+        num_models_added: Models that were not there, whole or in part.
+        num_models_removed: Second and further models of one trial, and those of an earlier row.
     """
 
     tracking_uri: str
@@ -57,6 +61,8 @@ class SyncReport:
     num_runs_closed: int
     num_runs_removed: int
     num_artifacts: int
+    num_models_added: int = 0
+    num_models_removed: int = 0
 
 
 def sync(run_directory: RunDirectory, tracking_uri: str | None = None) -> SyncReport:
@@ -75,13 +81,20 @@ def sync(run_directory: RunDirectory, tracking_uri: str | None = None) -> SyncRe
     uri = tracking_uri or default_tracking_uri(run_directory.path)
     target = prepare_sweep(uri, run_directory)
     with translated_errors(target.tracking_uri):
-        rebuild = _Rebuild(connect(target.tracking_uri), target, epochs)
+        client = connect(target.tracking_uri)
+        rebuild = _Rebuild(client, target, epochs)
         rebuild.correct({row["trial_id"]: row for row in _rows(trials)})
         if rebuild.done["created"] and is_server(target.tracking_uri):
             rebuild.remove_others()
     remove_second_parents(target)
     artifacts = log_sweep_artifacts(target, run_directory)
     _finish(target, run_directory, trials)
+    num_models_added, num_models_removed = 0, 0
+    if logs_models(run_directory):  # at last, for it takes longest
+        models = ModelsInStore(client, target, run_directory)
+        with translated_errors(target.tracking_uri):
+            models.correct(rebuild.ended(_rows(trials)))
+        num_models_added, num_models_removed = models.num_added, models.num_removed
     forget_gap(run_directory.path, tracking_uri=target.tracking_uri)
     return SyncReport(
         tracking_uri=target.tracking_uri,
@@ -92,6 +105,8 @@ def sync(run_directory: RunDirectory, tracking_uri: str | None = None) -> SyncRe
         num_runs_closed=rebuild.num_closed,
         num_runs_removed=rebuild.num_removed,
         num_artifacts=len(artifacts),
+        num_models_added=num_models_added,
+        num_models_removed=num_models_removed,
     )
 
 
@@ -158,6 +173,12 @@ class _Rebuild:
         for trial_id, row in trials.items():
             if trial_id not in self._kept:
                 self._correct_run(row, None)
+
+    def ended(self, trials: Iterable[Row]) -> Iterator[EndedTrial]:
+        """Yield what a model is logged with, given the rows of ``trials``; after `correct`."""
+        for row in trials:
+            epochs, run_id = self._epochs.get(row["trial_id"], []), self._kept[row["trial_id"]]
+            yield EndedTrial(row=row, epochs=epochs, run_id=run_id)
 
     def remove_others(self) -> None:
         """Remove runs that a slow server made of calls whose answer came too late."""

@@ -2,7 +2,8 @@
 
 What is told of an ended trial is read from its part files, so that nothing has to be kept for a
 store that is away but ids. Evaluations of running trials are dropped meanwhile: they come again
-with the rows of their trial.
+with the rows of their trial. Networks, where they are logged, are told one at a time, after all
+else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlp_sweeps.config import TrialConfig
+from rlp_sweeps.containment import check_contained
+from rlp_sweeps.schema import KEPT_STATUSES
+from rlp_sweeps.tracking.files import local_file
+from rlp_sweeps.tracking.kept_weights import kept_path, logs_models
 from rlp_sweeps.tracking.mlflow_address import absolute_uri
 from rlp_sweeps.tracking.mlflow_logger import StoreLink, TrialLogger
+from rlp_sweeps.tracking.mlflow_models import EndedTrial, log_model
 from rlp_sweeps.tracking.mlflow_records import EPOCH_METRICS
 from rlp_sweeps.tracking.mlflow_store import MlflowTarget
 from rlp_sweeps.tracking.mlflow_sweep import prepare_sweep
@@ -54,11 +60,18 @@ class SweepTeller:
         self._loggers: dict[str, TrialLogger] = {}
         self._untold: dict[str, None] = {}
         self._told: set[str] = set()
+        self._logs_models = logs_models(run_directory)
+        self._runs_without_model: dict[str, str] = {}
 
     @property
     def num_untold(self) -> int:
-        """Number of ended trials that the store was not told of."""
-        return len(self._untold)
+        """Number of ended trials, and of their networks, that the store was not told of."""
+        return len(self._untold) + len(self._runs_without_model)
+
+    @property
+    def has_model_to_log(self) -> bool:
+        """Whether `log_next_model` has something to do now."""
+        return bool(self._runs_without_model) and not self._link.is_paused
 
     @property
     def failure(self) -> str | None:
@@ -111,12 +124,32 @@ class SweepTeller:
             for trial_id in set(some) - {row["trial_id"] for row, _ in rows}:
                 self._untold.pop(trial_id)  # no part file is its own; `sync` knows where it is
 
+    def log_next_model(self) -> None:
+        """Give the store one ended trial's network, which may take a while."""
+        if self._target is None or not self.has_model_to_log:
+            return
+        target, trial_id = self._target, next(iter(self._runs_without_model))
+        run_id = self._runs_without_model.pop(trial_id)
+        path = kept_path(self._directory, trial_id)
+        rows = self._directory.read_ended([trial_id], epoch_columns=EPOCH_COLUMNS)
+        if not rows or not path.exists():
+            return  # what became of it, `sync` finds out
+        (row, epochs), *_ = rows
+        trial = EndedTrial(row=row, epochs=epochs, run_id=run_id)
+        check_contained(self._directory.path, [path])
+        with local_file(path) as file:
+            has_arrived = self._link.attempt(lambda client: log_model(client, target, trial, file))
+        if not has_arrived:
+            self._runs_without_model[trial_id] = run_id
+
     def _finish(self, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> bool:
         trial_id = row["trial_id"]
         self._starts.setdefault(trial_id, _Start(row, {}, row.get("started_at_ms")))
         logger = self._logger(trial_id)
         if logger is None or not logger.finish(row, epochs).is_complete:
             return False
+        if self._logs_models and row["status"] in KEPT_STATUSES and logger.run_id is not None:
+            self._runs_without_model[trial_id] = logger.run_id
         self._loggers.pop(trial_id)
         self._starts.pop(trial_id)
         self._untold.pop(trial_id)

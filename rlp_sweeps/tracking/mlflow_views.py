@@ -30,15 +30,19 @@ def view_tags() -> dict[str, str]:
     return {f"{_TAG}{key}": json.dumps(view) for key, view in views.items()}
 
 
-def view_links(experiment_id: str, parent_run_id: str) -> dict[str, str]:
+def view_links(
+    experiment_id: str, parent_run_id: str, *, has_models: bool = False
+) -> dict[str, str]:
     """Return what follows a server's address, by what is seen there."""
     runs = f"/#/experiments/{experiment_id}/runs"
     shared = f"{runs}?viewStateShareKey"
+    models = {"models": f"/#/experiments/{experiment_id}/models"} if has_models else {}
     return {
         "means by arm, λ and lr": f"{shared}=arms",
         "charts": f"{shared}=trials&compareRunsMode=CHART",
         "trials": f"{shared}=trials",
         "report": f"{runs}/{parent_run_id}/artifacts/analysis/report.html",
+        **models,
     }
 
 

@@ -151,6 +151,25 @@ class RunDirectory(TrialTables):
                 raise _not_writable(self.path, error) from error
             self.__dict__["manifest"] = extended
 
+    def set_setting(self, name: str, value: str | bool) -> None:
+        """Have the manifest say from now on how the sweep is carried out.
+
+        To be called while this process holds the directory.
+
+        Raises:
+            RunDirectoryError: The directory cannot be written.
+        """
+        self.__dict__.pop("manifest", None)  # another process may have extended it
+        settings = self.manifest.get("settings", {})
+        if settings.get(name) == value:
+            return
+        changed = {**self.manifest, "settings": {**settings, name: value}}
+        try:
+            self._write_manifest(changed)
+        except OSError as error:
+            raise _not_writable(self.path, error) from error
+        self.__dict__["manifest"] = changed
+
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """Return an existing run directory.

@@ -309,7 +309,7 @@ def test_run_hands_every_option_on(sweep: FakeSweep) -> None:
             "--probe",
             "knn,lda",
         ),
-        "--keep-samples",
+        *("--keep-samples", "--log-models"),
     )
 
     (asked,) = sweep.asked
@@ -324,6 +324,7 @@ def test_run_hands_every_option_on(sweep: FakeSweep) -> None:
         tracking_may_be_away=True,
         reuse=(Path("a"), Path("b")),
         keep_weights=True,
+        log_models=True,
         keep_samples=True,
         probes=("knn", "lda"),
     )

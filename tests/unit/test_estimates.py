@@ -13,6 +13,7 @@ from rlp_sweeps.spaces import LogAxis, Search, SearchSpace
 from rlp_sweeps.tracking.run_directory import RunDirectory
 from rlp_sweeps.tracking.sample_rows import keep_samples, write_samples
 from rlp_sweeps.training.engines.probing import EngineProbe, Prober
+from rlp_sweeps.training.weights import bytes_of_weights
 
 
 def _plan(*, search=None, **options):
@@ -99,6 +100,27 @@ def test_disk_counts_the_samples_that_are_kept(probed):
     info = dataset_info(plan.trials[0].dataset, data_dir="")
     rows = info.num_train + info.num_test
     assert kept - plain == 8 * rows * 12
+
+
+def test_disk_counts_networks_that_are_kept_and_once_more_those_that_are_logged(probed):
+    plan = _plan(engine="sequential")
+
+    plain, kept, logged = (
+        estimate_sweep(plan, options=RunOptions(**options)).disk_bytes
+        for options in ({}, {"keep_weights": True}, {"keep_weights": True, "log_models": True})
+    )
+
+    size = bytes_of_weights(plan.trials[0], data_dir="")
+    assert kept - plain == pytest.approx(8 * size, rel=0.01)
+    assert logged - plain == 2 * (kept - plain)
+
+
+def test_an_estimate_says_what_its_disk_was_counted_from(probed):
+    options = RunOptions(keep_samples=True, log_models=True)
+
+    basis = estimate_sweep(_plan(engine="sequential"), options=options).basis
+
+    assert "disk as measured per trial, evaluation, kept sample and network, check" in basis
 
 
 @pytest.mark.parametrize(("num_pool", "num_test"), [(1000, 0), (4000, 1000)])
