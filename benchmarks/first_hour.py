@@ -190,7 +190,7 @@ def main() -> None:
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="first-hour-"))
     folder.mkdir(parents=True, exist_ok=True)
     folder = folder.resolve()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # else, in the background, it is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     walk = Walk(clone=folder / "clone", log=folder / "log.txt")
     seconds: dict[str, float] = {}
     for name, step in steps(walk, arguments.source).items():
