@@ -13,7 +13,7 @@ from pathlib import Path
 from rlp_sweeps.errors import RunDirectoryError
 from rlp_sweeps.stores import is_remote
 
-_LISTED = ("", "analysis", "export", "search")
+_LISTED = ("", "analysis", "export", "search", "logs")
 """Folders in which files are written under names that are known beforehand."""
 
 

@@ -10,6 +10,7 @@ from rlp_sweeps.orchestration.planner import Group
 from rlp_sweeps.orchestration.progress import AttemptLog, ProgressListener
 from rlp_sweeps.schema import STATUSES
 from rlp_sweeps.stores import is_remote
+from rlp_sweeps.tracking.group_log import add_line
 
 if TYPE_CHECKING:
     from rlp_sweeps.orchestration.attempt import Attempt
@@ -55,6 +56,7 @@ class AttemptWatch:
         self._progress = progress
         self._clock = clock
         self._directory = attempt.job.directory.path
+        self._log_path = attempt.job.directory.log_path
         self._capacity = attempt.capacity
         self._devices_per_group = attempt.resources.num_gpus or attempt.resources.num_cpus
         self._feed = attempt.feed
@@ -92,12 +94,14 @@ class AttemptWatch:
 
     def interrupted(self, group_id: str) -> None:
         """Hear that a group's process was lost; it runs no more until it is started again."""
+        add_line(self._log_path(group_id), "its process was lost; it is started again")
         self.log.running.discard(group_id)
         self.count_time(group_id)
 
     def lost(self, group_id: str, reason: str) -> None:
         """Hear that a group is given up, because its process was lost once too often."""
         self.log.lost.append(f"group {group_id} was lost: {reason}")
+        add_line(self._log_path(group_id), f"its process was lost once too often: {reason}")
         self._end(group_id, {})
 
     def write_down(self) -> None:

@@ -18,6 +18,7 @@ from rlp_sweeps.errors import CheckpointError, RecordError
 from rlp_sweeps.orchestration.attempt_watch import NEWS, NOTE, PAUSED, REPORTED_METRICS
 from rlp_sweeps.orchestration.brake import is_pause_requested
 from rlp_sweeps.orchestration.early_stopping import clear_stop_request, is_stop_requested
+from rlp_sweeps.orchestration.group_diary import GroupDiary, kept_diary
 from rlp_sweeps.orchestration.halving import GroupHalving
 from rlp_sweeps.orchestration.hang_watch import HangWatch
 from rlp_sweeps.orchestration.nodes import wait_for_directory
@@ -141,14 +142,14 @@ def rlp_trainable(config: dict[str, Any], *, job: SweepJob) -> None:
     job.prepare_worker()
     torch.set_num_threads(job.num_threads)
     keep_freed_memory()
-    GroupRun(job, job.group_of(config), report=tune.report).run()
+    GroupRun(job, job.group_of(config), report=tune.report).run(catches_crashes=True)
 
 
 class GroupRun:
     """One group on its way through training: its rows, its MLflow runs, its reports.
 
-    `run` trains it. Who lets its epochs pass in another way calls `begin`, then `on_epoch` and
-    `end` as `train_group` does, then `finish`.
+    `run` trains it, and keeps its log. Who lets its epochs pass in another way calls `begin`, then
+    `on_epoch` and `end` as `train_group` does, then `finish`.
 
     Attributes:
         counts: Members that have ended here, by status.
@@ -176,31 +177,42 @@ class GroupRun:
         self._probes: EndProbes | None = None
         self.is_paused = False
         self._note: str | None = None
+        self._diary = GroupDiary()
         self._watch = HangWatch(job.trial_timeout_s, self._fail)
         self.counts = dict.fromkeys(STATUSES, 0)
 
-    def run(self) -> None:
+    def run(self, *, catches_crashes: bool = False) -> None:
         """Train what is not finished; a group's own exception becomes its members' rows.
+
+        Args:
+            catches_crashes: Have the trace of a crash in native code written into the group's log.
 
         Raises:
             RecordError: A row cannot be written.
         """
         if self._group.trials:
-            try:
-                with self._watch:
-                    self._train()
-            except TrainingPaused:
-                self.is_paused = True
-            except RecordError:
-                raise
-            except Exception:  # noqa: BLE001  the trial boundary; what cannot be recorded raises
-                self._fail(traceback.format_exc())
-            finally:
-                if self._probes is not None:
-                    self._probes.close()
-            if not self.is_paused:
-                self._job.directory.remove_checkpoint(self._group.group_id)
+            group_id = self._group.group_id
+            with kept_diary(self._job, group_id, catches_crashes=catches_crashes) as self._diary:
+                self._diary.started(self._job, self._group, hostname=self._hostname)
+                self._train_or_fail()
+                self._diary.closed(self.counts, is_paused=self.is_paused, epoch=self._epoch)
         self.finish()
+
+    def _train_or_fail(self) -> None:
+        try:
+            with self._watch:
+                self._train()
+        except TrainingPaused:
+            self.is_paused = True
+        except RecordError:
+            raise
+        except Exception:  # noqa: BLE001  the trial boundary; what cannot be recorded raises
+            self._fail(traceback.format_exc())
+        finally:
+            if self._probes is not None:
+                self._probes.close()
+        if not self.is_paused:
+            self._job.directory.remove_checkpoint(self._group.group_id)
 
     def begin(self) -> tuple[TrialConfig, ...]:
         """Take note of the members that have ended before, and return those that train."""
@@ -231,6 +243,7 @@ class GroupRun:
             self._train_group()
         except CheckpointError as error:
             self._note = f"group {self._group.group_id} was trained from the start: {error}"
+            self._diary.told(self._note)
             return False
         return True
 
@@ -250,6 +263,7 @@ class GroupRun:
         """Pass on an epoch and return the members that shall stop."""
         self._watch.progress()
         self._epoch = progress.epoch
+        self._diary.evaluated(progress)
         for trial_id, rows in progress.new_rows.items():
             if trial_id not in self._written:
                 self._pending.setdefault(trial_id, []).extend(rows)
@@ -305,8 +319,10 @@ class GroupRun:
             self._halving.add_ended(row, result.epochs)
         self._pending.pop(trial_id, None)
         self.counts[row["status"]] += 1
+        self._diary.ended(row, result.epochs)
 
     def _fail(self, trace: str) -> None:
+        self._diary.failed(trace)
         now = time.time_ns() // 1_000_000
         for trial in self._group.without(self._written).trials:
             row = {

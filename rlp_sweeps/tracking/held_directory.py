@@ -14,7 +14,7 @@ from rlp_sweeps.tracking.store_lock import LOCK_NAME
 FOLDERS = ("trials", "epochs", "checkpoints")
 """Subfolders that a run directory is created with."""
 
-_FURTHER_FOLDERS = ("probes", "weights", "samples")
+_FURTHER_FOLDERS = ("probes", "weights", "samples", "logs")
 _STALE_AFTER_S = 600.0
 
 
@@ -89,14 +89,14 @@ class HeldDirectory:
         """Remove what killed writers left behind, and return how many files.
 
         Args:
-            before: Files of trials dated until then go: the start of the driver at work. Where
+            before: Files of groups dated until then go: the start of the driver at work. Where
                 missing, files of all kinds that are older than ten minutes: a writer may be at
                 work. Those dated as much ahead go in either case.
         """
         if is_remote(self.path):
             return 0  # nothing is ever written there under another name
         now = holder.time_there(self.path)
-        names = (*FOLDERS, *_FURTHER_FOLDERS) if before is None else FOLDERS
+        names = (*FOLDERS, *_FURTHER_FOLDERS) if before is None else (*FOLDERS, "logs")
         limit = now - _STALE_AFTER_S if before is None else before
         return sum(
             files.remove_temporary_files(folder, before=limit, after=now + _STALE_AFTER_S)

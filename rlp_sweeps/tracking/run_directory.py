@@ -8,6 +8,7 @@
     probes/*.parquet    what probes found in them (`probe_rows`)
     driver.json         who is at work here, while somebody is (`holder`); not in a store
     samples/*.parquet   what networks say of every sample, where that is kept (`sample_rows`)
+    logs/*.log          what groups tell of themselves (`group_log`)
     corrupt/            part files that could not be read, moved aside (`corrupt_parts`)
 
 Opening and reading never change a file: a sweep may be at work in the same directory. Its parts by
@@ -210,6 +211,10 @@ class RunDirectory(TrialTables):
     def checkpoint_path(self, group_id: str) -> Path:
         """Return where the checkpoint of a group of trials is kept."""
         return self.path / "checkpoints" / f"{files.checked_name(group_id)}.pt"
+
+    def log_path(self, group_id: str) -> Path:
+        """Return where the log of a group of trials is kept."""
+        return self.path / "logs" / f"{files.checked_name(group_id)}.log"
 
     def remove_checkpoint(self, group_id: str) -> None:
         """Remove the checkpoint of a group that needs it no more; none is fine."""

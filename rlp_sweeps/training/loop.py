@@ -162,6 +162,8 @@ class _Training:
         with checkpoint_errors(self._context.checkpoint_path):
             ledgers = {i: Ledger.of_state(self._configs[i], ledger) for i, ledger in members}
         self._is_saved = False
+        if state["epoch"]:
+            _log.info("%d member(s) go on from epoch %d", len(ledgers), state["epoch"])
         part = Part(ledgers, state, context=self._context, device=self._device)
         while part.live and part.epoch < self._num_epochs:
             try:

@@ -30,7 +30,16 @@ def directory(tmp_path: Path) -> RunDirectory:
 
 @pytest.mark.parametrize(
     "name",
-    ["trials", "checkpoints", "weights", "analysis", "search", "attempt.json", ".driver.lock"],
+    [
+        "trials",
+        "checkpoints",
+        "weights",
+        "logs",
+        "analysis",
+        "search",
+        "attempt.json",
+        ".driver.lock",
+    ],
 )
 def test_a_driver_refuses_a_link_that_leads_out(directory: RunDirectory, name: str) -> None:
     victim = directory.path.parent / "victim"
@@ -55,6 +64,16 @@ def test_a_driver_refuses_links_to_files_that_it_would_go_on_writing(
 
     with pytest.raises(RunDirectoryError, match=REFUSAL):
         RunDirectory.create(directory.path, {"plan_id": "p"})
+
+
+def test_a_driver_refuses_a_log_that_is_a_link_which_leads_out(directory: RunDirectory) -> None:
+    victim = directory.path.parent / "victim"
+    victim.write_text("precious")
+    (directory.path / "logs").mkdir()
+    (directory.path / "logs" / "g1.log").symlink_to(victim)
+
+    with pytest.raises(RunDirectoryError, match=REFUSAL), directory.held():
+        pass
 
 
 def test_links_within_a_directory_and_to_it_are_fine(directory: RunDirectory) -> None:
@@ -123,6 +142,7 @@ TOUCHES: dict[str, Callable[[RunDirectory, str], object]] = {
     "write_trial": lambda d, i: d.write_trial({"trial_id": i, "status": "failed"}, []),
     "read_ended": lambda d, i: d.read_ended([i], epoch_columns=()),
     "checkpoint_path": RunDirectory.checkpoint_path,
+    "log_path": RunDirectory.log_path,
     "remove_checkpoint": RunDirectory.remove_checkpoint,
     "write_probes": lambda d, i: write_probes(d, i, []),
     "clear_probe_error": clear_probe_error,

@@ -24,7 +24,7 @@ from benchmarks.faults.__main__ import (
     with_table,
 )
 from benchmarks.faults.campaign import OneSweep
-from benchmarks.faults.checks import ORPHANS_AFTER_S, Reference, orphans
+from benchmarks.faults.checks import ORPHANS_AFTER_S, Reference, leftovers, orphans
 from benchmarks.faults.faults import AT_ANY_TIME, PLANTED, fill_disk, spoilable
 from benchmarks.faults.log import KINDS, Injection, read_log, to_markdown
 from benchmarks.faults.moments import Moment, Spans
@@ -39,6 +39,7 @@ from benchmarks.faults.surroundings import (
 )
 from benchmarks.faults.sweep import HOOKS, Sweep
 from benchmarks.options import ROOT
+from rlp_sweeps.tracking.group_log import GroupLog
 
 KILL = Injection(
     time="2026-01-01T00:00:00.000+00:00",
@@ -167,6 +168,14 @@ def test_places_of_plants_are_functions_of_the_program():
     for module, (owner, name, _) in plants.PLACES.items():
         holder = importlib.import_module(module)
         assert callable(getattr(holder if owner is None else getattr(holder, owner), name))
+
+
+def test_logs_are_no_leftovers_but_what_was_left_of_cutting_one_is(tmp_path):
+    GroupLog(tmp_path / "logs" / "g1.log").write("group", "start 1: 2 trial(s)")
+    left = tmp_path / "logs" / ".g1.log.123456789abc.tmp"
+    left.touch()
+
+    assert leftovers(tmp_path, []) == [str(left)]
 
 
 def test_processes_below_one_are_found():
