@@ -22,7 +22,7 @@ class OneTrial:
         row: Its row of ``trials``.
         epochs: Its rows of ``epochs``, by epoch; empty where there are none.
         probes: Its rows of ``probes``; empty where there are none.
-        files: Kept files of this trial: weights, samples.
+        files: Kept files of this trial: weights, samples, its group's log.
     """
 
     row: dict[str, Any]
@@ -88,9 +88,13 @@ def _read_copy(copy: Path, directory: Path, trial: str) -> OneTrial:
     trial_id = chosen_trial(ids, trial, directory=directory)
     rows = {name: _rows_of(tables, name, trial_id) for name in ("trials", "epochs", "probes")}
     epochs = rows["epochs"]
-    kept = (directory / "weights" / f"{trial_id}.pt", directory / "samples" / f"{trial_id}.parquet")
+    row = rows["trials"].row(0, named=True)
+    kept = [directory / "weights" / f"{trial_id}.pt", directory / "samples" / f"{trial_id}.parquet"]
+    group_id = row.get("group_id")
+    if group_id and "/" not in group_id:
+        kept.append(directory / "logs" / f"{group_id}.log")
     return OneTrial(
-        row=rows["trials"].row(0, named=True),
+        row=row,
         epochs=epochs.sort("epoch") if "epoch" in epochs.columns else epochs,
         probes=rows["probes"],
         files=tuple(path for path in kept if path.exists()),

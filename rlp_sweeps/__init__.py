@@ -18,8 +18,8 @@ __version__ = "0.1.0"
 
 _API = (
     *("RunSettings", "SweepResult", "analyze", "cancel_sweep", "describe_tables", "extend_sweep"),
-    *("follow_up", "load_epochs", "load_model", "load_trials", "query", "resume_sweep"),
-    *("run_sweep", "sweep_status"),
+    *("follow_up", "load_epochs", "load_log", "load_model", "load_trials", "query"),
+    *("resume_sweep", "run_sweep", "sweep_status"),
 )
 _SPACES = ("ChoiceAxis", "LinearAxis", "LogAxis", "Search", "SearchSpace")
 _HOMES = dict.fromkeys(_API, "rlp_sweeps.api") | dict.fromkeys(_SPACES, "rlp_sweeps.spaces")

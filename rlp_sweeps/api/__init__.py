@@ -4,7 +4,7 @@
 - ``going_on``: extend it, follow it up, stop it, ask how it stands;
 - ``results``: what is left of one, as a value that shows itself;
 - ``models``: a trial's network, as a torch module;
-- ``reading``: effects, trials, and whatever SQL asks for, as polars frames;
+- ``reading``: effects, trials, logs, and whatever SQL asks for, as polars frames;
 - ``requests``, ``extending``, ``following``, ``stopping``: what is asked for, planned and told;
 - ``telling``: how a sweep ended, in sentences.
 
@@ -13,7 +13,14 @@ The command line calls the same functions. Wrong requests raise an error of ``rl
 
 from rlp_sweeps.api.going_on import cancel_sweep, extend_sweep, follow_up, sweep_status
 from rlp_sweeps.api.models import load_model
-from rlp_sweeps.api.reading import analyze, describe_tables, load_epochs, load_trials, query
+from rlp_sweeps.api.reading import (
+    analyze,
+    describe_tables,
+    load_epochs,
+    load_log,
+    load_trials,
+    query,
+)
 from rlp_sweeps.api.results import SweepResult
 from rlp_sweeps.api.sweeping import RunSettings, resume_sweep, run_sweep
 
@@ -26,6 +33,7 @@ __all__ = [
     "extend_sweep",
     "follow_up",
     "load_epochs",
+    "load_log",
     "load_model",
     "load_trials",
     "query",

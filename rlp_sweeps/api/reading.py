@@ -97,6 +97,31 @@ def load_epochs(*directories: Path | str) -> "pl.DataFrame":
         return load(paths)
 
 
+def load_log(directory: Path | str, trial: str) -> "pl.DataFrame":
+    """Return what the log of a trial's group holds of it, one row a line; it need not have ended.
+
+    Args:
+        directory: The run directory.
+        trial: The trial's id, or how it begins.
+
+    Returns:
+        ``time`` (UTC, to the ms; null of what a crashed process left), ``source`` (the trial's id,
+        ``group``, ``stdout``, ``stderr``, ``warning``, ``logging`` or ``crash``) and ``text``.
+
+    Raises:
+        RunDirectoryError: It is no run directory, none or several of its trials begin so, or the
+            trial has no log.
+    """
+    import polars as pl
+
+    from rlp_sweeps.orchestration.trial_log import find_log
+    from rlp_sweeps.tracking.files import run_path
+
+    lines = find_log(run_path(directory), trial).lines()
+    columns = {"time": pl.Datetime("ms", "UTC"), "source": pl.String(), "text": pl.String()}
+    return pl.DataFrame(lines, schema=columns, orient="row")
+
+
 def query(directory: Path | str, sql: str) -> "pl.DataFrame":
     """Return the rows of one SELECT over the tables of a run directory, read-only.
 

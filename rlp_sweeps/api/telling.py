@@ -36,6 +36,11 @@ def tell_flaws(outcome: "SweepOutcome") -> Iterator[str]:
         alike[trial.error] += 1
         if alike[trial.error] <= MOST_NAMED:
             yield f"trial {trial.trial_id} ({trial.arm}, seed {trial.seed}) failed: {trial.error}"
+        if alike[trial.error] == 1 and trial.log is not None:
+            yield (
+                f"what led to it stands in {trial.log}; `rlp-sweeps show {outcome.directory} "
+                f"{trial.trial_id} --log` prints it."
+            )
     num_unnamed = sum(max(0, number - MOST_NAMED) for number in alike.values())
     if num_unnamed:
         yield (

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -107,7 +107,10 @@ def clean(  # noqa: PLR0913  # one parameter an option
     samples: Annotated[
         bool, typer.Option("--samples", help="What networks say of every sample.")
     ] = False,
-    logs: Annotated[bool, typer.Option("--logs", help="What Ray Tune has left.")] = False,
+    logs: Annotated[
+        bool,
+        typer.Option("--logs", help="Of groups that have ended, and what Ray Tune has left."),
+    ] = False,
     all_but_results: Annotated[
         bool,
         typer.Option("--all-but-results", help="All of these but samples, and spoilt files."),
@@ -181,11 +184,12 @@ def _clean(
             cleaned.kept_because = f"{directory} is at work and left as it is."
             return cleaned
         kinds = _without_needed(opened, kinds)
+        spared = _needed_logs(opened) if "logs" in kinds else ()
         if not is_asked:
-            cleaned.sizes = _sizes(opened, kinds)
+            cleaned.sizes = _sizes(opened, kinds, spared)
             return cleaned
         with opened.held():
-            cleaned.sizes = remove(opened, kinds)
+            cleaned.sizes = remove(opened, kinds, spared=spared)
             cleaned.is_removed = True
     except OSError as error:
         cleaned.kept_because = f"{directory} must be writable, but it is not ({error})."
@@ -194,10 +198,25 @@ def _clean(
     return cleaned
 
 
-def _sizes(opened: "RunDirectory", kinds: Sequence[str]) -> "dict[str, Size]":
+def _sizes(
+    opened: "RunDirectory", kinds: Sequence[str], spared: Collection[Path] = ()
+) -> "dict[str, Size]":
     from rlp_sweeps.tracking.leftovers import removable
 
-    return {kind: size for kind, size in removable(opened).items() if kind in kinds}
+    sizes = removable(opened, spared=spared)
+    return {kind: size for kind, size in sizes.items() if kind in kinds}
+
+
+def _needed_logs(opened: "RunDirectory") -> set[Path]:
+    """Return the logs of groups that go on, and say that they stay."""
+    from rlp_sweeps.orchestration.trial_log import unfinished_groups
+    from rlp_sweeps.tracking.group_log import groups_with_log
+
+    logged = groups_with_log(opened.path)
+    needed = logged & unfinished_groups(opened) if logged else logged
+    if needed:
+        say(f"{len(needed)} log(s) of {opened.path} stay: trials of their groups are left.")
+    return {opened.log_path(group_id) for group_id in needed}
 
 
 def _without_needed(opened: "RunDirectory", kinds: Sequence[str]) -> list[str]:

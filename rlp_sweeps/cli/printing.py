@@ -214,7 +214,8 @@ def print_status(status: "SweepStatus") -> None:
     )
     for trial in status.failed:
         who = f"{trial.trial_id} ({trial.arm}, seed {trial.seed})"
-        print(plain(f"failed: trial {who}: {trial.error}"))
+        where = "" if trial.log is None else f" (log: {trial.log})"
+        print(plain(f"failed: trial {who}: {trial.error}{where}"))
     print_best_points(status.best)
     if status.tracking_error:
         print(status.tracking_error)

@@ -51,9 +51,27 @@ def show(
         ),
     ],
     *,
+    log: Annotated[
+        bool,
+        typer.Option(
+            "--log",
+            help="Show what its log holds instead, while it runs as well: starts, evaluations, "
+            "warnings, what the user's own code printed, the trace that ended it.",
+        ),
+    ] = False,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", "-f", help="With --log: go on until the trial has ended."),
+    ] = False,
     json: opt.AsJson = False,
 ) -> None:
     """Show one trial: settings, result, evaluations, probes, and the error that ended it."""
+    if log or follow:
+        from rlp_sweeps.cli.trial_log import show_log
+
+        show_log(directory, trial, follows=follow, is_json=json)
+        return
+
     from analysis.one_trial import read_trial
     from rlp_sweeps.cli.printing import print_json
     from rlp_sweeps.cli.printing_trial import print_trial

@@ -10,6 +10,8 @@ from rlp_sweeps.errors import ArgumentError, ClusterError
 from rlp_sweeps.orchestration.best_points import BestPoint
 from rlp_sweeps.orchestration.planner import SweepPlan
 from rlp_sweeps.schema import STATUSES
+from rlp_sweeps.tracking.group_log import groups_with_log
+from rlp_sweeps.tracking.run_directory import RunDirectory
 
 BUDGETS = ("hours", "trials")
 """What a budget is given in."""
@@ -122,12 +124,14 @@ class FailedTrial:
         arm: Its arm.
         seed: Its replicate.
         error: Last line of its trace.
+        log: Path of its group's log; None without one.
     """
 
     trial_id: str
     arm: str
     seed: int
     error: str
+    log: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -261,17 +265,19 @@ def count_by_status(statuses: Mapping[str, str]) -> dict[str, int]:
     return {status: values.count(status) for status in STATUSES}
 
 
-def failed_trials(rows: list[dict[str, Any]]) -> tuple[FailedTrial, ...]:
+def failed_trials(rows: list[dict[str, Any]], directory: RunDirectory) -> tuple[FailedTrial, ...]:
     """Return the trials that raised, out of rows of ``trials``."""
+    failed = [row for row in rows if row["status"] == "failed"]
+    logged = groups_with_log(directory.path) if failed else ()
     return tuple(
         FailedTrial(
             trial_id=row["trial_id"],
             arm=row["arm"],
             seed=row["seed"],
             error=last_line(row["error"] or ""),
+            log=str(directory.log_path(row["group_id"])) if row["group_id"] in logged else None,
         )
-        for row in rows
-        if row["status"] == "failed"
+        for row in failed
     )
 
 

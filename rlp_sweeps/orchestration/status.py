@@ -91,7 +91,7 @@ def sweep_status(directory: Path) -> SweepStatus:
         counts=count_by_status(statuses),
         num_running=_num_running(plan, opened.path, running, statuses),
         num_remaining=num_remaining,
-        failed=failed_trials(rows),
+        failed=failed_trials(rows, opened),
         remaining_s=_remaining_s(rows, num_remaining, 1 if state is None else state.slots),
         best=best_points(plan.space, rows),
         holder=None if signed is None else str(signed),
@@ -104,7 +104,7 @@ def sweep_status(directory: Path) -> SweepStatus:
 
 def _columns(space: SearchSpace) -> list[str]:
     """Return the columns of ``trials`` that a status is made of: few, for it is asked for often."""
-    columns = ["trial_id", "status", "arm", "seed", "error", "wall_time_s"]
+    columns = ["trial_id", "group_id", "status", "arm", "seed", "error", "wall_time_s"]
     if space.search is not None:
         columns += ["point", "epochs_completed", *space.axes, *space.search.objectives]
     return columns

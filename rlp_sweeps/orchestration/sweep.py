@@ -322,7 +322,7 @@ class _Sweep:
             directory=self._directory.path,
             num_planned=num_planned,
             counts=count_by_status(statuses),
-            failed=failed_trials(trials.to_pylist()),
+            failed=failed_trials(trials.to_pylist(), self._directory),
             missing=tuple(i for i in planned if i not in statuses or i in not_retried),
             lost=tuple(log.lost),
             num_points_left=num_points_left,

@@ -17,8 +17,8 @@ from rlp_sweeps.tracking.files import is_temporary
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
 KINDS = ("checkpoints", "weights", "samples", "logs", "leftovers")
-"""What can be removed: of unfinished groups; trained networks; rows of samples; what Ray Tune has
-left; files of killed writers and those that were set aside as corrupt."""
+"""What can be removed: of unfinished groups; trained networks; rows of samples; what groups have
+logged and Ray Tune has left; files of killed writers and those that were set aside as corrupt."""
 
 _STALE_AFTER_S = 600.0
 
@@ -61,20 +61,32 @@ def touched_at(directory: Path) -> float:
     return max((found.written_at for found in _files_in(directory)), default=0.0)
 
 
-def removable(directory: RunDirectory) -> dict[str, Size]:
-    """Return the size of each of `KINDS`."""
+def removable(directory: RunDirectory, *, spared: Collection[Path] = ()) -> dict[str, Size]:
+    """Return the size of each of `KINDS`.
+
+    Args:
+        directory: The run directory.
+        spared: Files in it that stay, whatever their kind.
+    """
     sizes = dict.fromkeys(KINDS, Size())
     for found in _files_in(directory.path):
         kind = _kind_of(found)
-        if kind is not None:
+        if kind is not None and directory.path / found.name not in spared:
             sizes[kind] += Size(num_files=1, num_bytes=found.num_bytes)
     return sizes
 
 
-def remove(directory: RunDirectory, kinds: Collection[str]) -> dict[str, Size]:
+def remove(
+    directory: RunDirectory, kinds: Collection[str], *, spared: Collection[Path] = ()
+) -> dict[str, Size]:
     """Remove some of `KINDS`, and return what went; to be called while this process holds it.
 
     Folders that say by being there that something is kept stay.
+
+    Args:
+        directory: The run directory.
+        kinds: What goes.
+        spared: Files in it that stay, whatever their kind.
 
     Raises:
         OSError: The directory cannot be written.
@@ -82,7 +94,7 @@ def remove(directory: RunDirectory, kinds: Collection[str]) -> dict[str, Size]:
     removed = dict.fromkeys(kinds, Size())
     for found in list(_files_in(directory.path)):
         kind = _kind_of(found)
-        if kind in removed:
+        if kind in removed and directory.path / found.name not in spared:
             (directory.path / found.name).unlink(missing_ok=True)
             removed[kind] += Size(num_files=1, num_bytes=found.num_bytes)
     if not is_remote(directory.path):
@@ -114,6 +126,7 @@ def _kind_of(found: _Found) -> str | None:
         ("weights", ".pt"): "weights",
         ("probes", ".pt"): "weights",
         ("samples", ".parquet"): "samples",
+        ("logs", ".log"): "logs",
         ("corrupt", ".parquet"): "leftovers",
     }
     return kinds.get((folder, Path(name).suffix))

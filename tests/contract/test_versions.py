@@ -33,6 +33,7 @@ COMMANDS = {
     "probe": "probe DIR",
     "analyze": "analyze DIR",
     "show": "show DIR d4b8",
+    "show --log": "show DIR d4b8 --log",
     "query": "query DIR SELECT*FROM(trials)",
     "export": "export DIR",
     "compare": "compare GOLDEN DIR",

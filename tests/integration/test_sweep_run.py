@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import mlflow
 import polars as pl
@@ -9,6 +10,7 @@ import sweep_cases as cases
 from rlp_sweeps.errors import ClusterError, RunDirectoryError, TrackingError
 from rlp_sweeps.orchestration.progress import SilentProgress
 from rlp_sweeps.orchestration.sweep import resume_sweep, run_sweep
+from rlp_sweeps.tracking.group_log import read_log
 from rlp_sweeps.tracking.run_directory import RunDirectory
 from rlp_sweeps.tracking.sample_rows import read_samples
 
@@ -93,7 +95,7 @@ def test_sweep_leaves_nothing_of_ray_behind(two_groups):
     output, _, _ = two_groups
 
     assert sorted(p.name for p in output.iterdir() if not p.name.endswith(".lock")) == [
-        "attempts", "checkpoints", "epochs", "manifest.json", "trials",
+        "attempts", "checkpoints", "epochs", "logs", "manifest.json", "trials",
     ]  # fmt: skip
     assert list((output / "checkpoints").iterdir()) == []
 
@@ -134,6 +136,7 @@ def test_failing_trial_is_a_row_and_the_others_complete(tmp_path):
     assert outcome.counts == {"completed": 1, "diverged": 0, "stopped": 0, "failed": 1}
     assert "'sweep_cases.broken_backbone' must return a backbone" in failed.error
     assert "raised ArithmeticError: this backbone is broken." in failed.error
+    assert ", in broken_backbone\n" in Path(failed.log).read_text()
 
 
 @pytest.mark.slow
@@ -149,6 +152,13 @@ def test_lost_process_is_started_again_but_not_for_ever(tmp_path, monkeypatch):
     assert outcome.counts["completed"] == 1
     assert "was lost: " in outcome.lost[0]
     assert "no trace was kept" not in outcome.lost[0]
+    logs = [read_log(path) for path in (outcome.directory / "logs").glob("*.log")]
+    told = max(([line.text for line in log] for log in logs), key=len)
+    assert [text[:8] for text in told if text.startswith("start ")] == [
+        *("start 1:", "start 2:", "start 3:")
+    ]
+    assert told.count("its process was lost; it is started again") == 2
+    assert told[-1].startswith("its process was lost once too often: ")
 
 
 @pytest.mark.slow

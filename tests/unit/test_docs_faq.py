@@ -43,6 +43,7 @@ SENTENCES = [
         "unknown outcome(s) ['accuracy']; the trials hold",
     ),
     (["show", FIRST, "zz"], "a trial to show must have a row, but no finished trial of runs/first"),
+    (["show", FIRST, "zz", "--log"], "but none of runs/first begins with 'zz'; its manifest.json"),
     (["probe", FIRST], "has kept its weights; train with `rlp-sweeps run SPACE --keep-weights`"),
     (
         ["extend", FIRST, "--set", "batch_size=8"],
