@@ -8,6 +8,7 @@ from rlp_sweeps.api import describe_tables as describe_tables
 from rlp_sweeps.api import extend_sweep as extend_sweep
 from rlp_sweeps.api import follow_up as follow_up
 from rlp_sweeps.api import load_epochs as load_epochs
+from rlp_sweeps.api import load_log as load_log
 from rlp_sweeps.api import load_model as load_model
 from rlp_sweeps.api import load_trials as load_trials
 from rlp_sweeps.api import query as query
