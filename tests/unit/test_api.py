@@ -240,6 +240,8 @@ def test_package_lists_and_has_the_names_of_the_api() -> None:
 
     assert missing == []
     assert set(rlp_sweeps.__all__) <= set(dir(rlp_sweeps))
+    with pytest.raises(AttributeError, match="no attribute 'run_swep'"):
+        rlp_sweeps.run_swep  # noqa: B018
 
 
 def test_type_checkers_see_every_name_of_the_package() -> None:
@@ -247,5 +249,3 @@ def test_type_checkers_see_every_name_of_the_package() -> None:
     typed = {line.rpartition(" as ")[2] for line in stub.splitlines() if " as " in line}
 
     assert typed == set(rlp_sweeps.__all__) - {"__version__"}
-    with pytest.raises(AttributeError, match="no attribute 'run_swep'"):
-        rlp_sweeps.run_swep  # noqa: B018
