@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlp_sweeps.errors import ArgumentError
-from rlp_sweeps.orchestration.brake import Brake
 from rlp_sweeps.orchestration.engine_choice import SEQUENTIAL
 from rlp_sweeps.orchestration.planner import Group, SweepPlan
 from rlp_sweeps.orchestration.progress import RunOptions
@@ -16,6 +15,7 @@ from rlp_sweeps.tracking.driver_process import Holder
 from rlp_sweeps.tracking.holder import read_request
 
 if TYPE_CHECKING:
+    from rlp_sweeps.orchestration.brake import Brake
     from rlp_sweeps.orchestration.estimates import SweepEstimate
 
 PATIENCE_S = 300.0
@@ -116,7 +116,7 @@ def first_trials(plan: SweepPlan, groups: Sequence[Group], max_trials: int | Non
 
 def brake_of(
     options: RunOptions, directory: Path, holder: Holder, *, started_at: float | None = None
-) -> Brake:
+) -> "Brake":
     """Return what ends an attempt when its hours are used up, or its holder is asked to stop.
 
     Args:
@@ -125,6 +125,8 @@ def brake_of(
         holder: This process as the directory names it.
         started_at: When the call began, on the monotonic clock; None: now.
     """
+    from rlp_sweeps.orchestration.brake import Brake  # imports Ray, which no plan needs
+
     begun = time.monotonic() if started_at is None else started_at
 
     def asks() -> float | None:

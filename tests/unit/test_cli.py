@@ -165,6 +165,18 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
     assert done.stdout == "[]\n"
 
 
+def test_planning_a_sweep_starts_without_what_runs_one() -> None:
+    code = (
+        "import sys; from rlp_sweeps.cli import main; "
+        "main(['plan', 'quickstart', '--set', 'train_samples=64', '--json']); "
+        "print(sorted({'ray', 'mlflow', 'optuna', 'pandas'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.endswith("}\n[]\n")
+
+
 def test_module_is_the_command() -> None:
     command = [sys.executable, "-m", "rlp_sweeps", "rn"]
 
