@@ -8,12 +8,12 @@ from typing import Any
 from rlp_sweeps.errors import RunDirectoryError
 from rlp_sweeps.orchestration.planner import plan_from_manifest
 from rlp_sweeps.orchestration.points import asked_groups
+from rlp_sweeps.run_places import chosen_trial
 from rlp_sweeps.schema import STATUSES
 from rlp_sweeps.stores import is_remote
 from rlp_sweeps.tracking.group_log import GROUP, SOURCES, LogLine, read_log
 from rlp_sweeps.tracking.run_directory import RunDirectory
 
-_MAX_NAMED = 8
 _START = "start "
 
 
@@ -91,18 +91,13 @@ def _why_absent(directory: RunDirectory) -> str:
 
 
 def _only_one(trial_ids: list[str], trial: str, directory: Path) -> str:
-    found = [trial_id for trial_id in trial_ids if trial_id.startswith(trial)]
-    if len(found) == 1 or trial in found:
-        return trial if trial in found else found[0]
-    if found:
-        named = ", ".join(found[:_MAX_NAMED]) + ", …" * (len(found) > _MAX_NAMED)
-        msg = f"one trial must begin with {trial!r}, but {len(found)} do: {named}."
-    else:
+    if not any(trial_id.startswith(trial) for trial_id in trial_ids):
         msg = (
             f"a trial must be planned to have a log, but none of {directory} begins with "
             f"{trial!r}; its manifest.json lists them."
         )
-    raise RunDirectoryError(msg)
+        raise RunDirectoryError(msg)
+    return chosen_trial(trial_ids, trial, directory=directory)
 
 
 def _lines_of(trial_id: str, log: list[LogLine]) -> Iterator[LogLine]:
