@@ -106,7 +106,7 @@ def _check_decimal_comma(name: str, text: str) -> None:
     is_listed = not (len(second) > 1 and second.startswith("0")) and all(
         _is_value(name, part) for part in (first, second)
     )
-    if not is_listed or (name == "rlp_lambda" and float(first) == 0):  # 0 is the control arm's
+    if not is_listed:
         msg = (
             f"`--set {name}=VALUE` must write a decimal number with a point, because commas "
             f"separate values, but got {name}={text!r}; `--set {name}={number}` gives one."

@@ -334,7 +334,7 @@ def test_attach_points_on_the_command_line_are_one_value_with_commas() -> None:
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("lr=0,1", "0.1"), ("weight_decay=0,0005", "0.0005"), ("rlp_lambda=0,5", "0.5")],
+    [("lr=0,1", "0.1"), ("weight_decay=0,0005", "0.0005")],
 )
 def test_a_decimal_comma_is_refused_where_no_two_values_can_be_meant(
     text: str, number: str

@@ -49,10 +49,12 @@ def test_process_that_is_connected_to_ray_starts_no_sweep(monkeypatch: pytest.Mo
 
 @pytest.fixture
 def _sigterm_as_ctrl_c():
-    """As the command line treats it."""
+    """As the command line treats it; SIGINT as in a shell's foreground, in its background too."""
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGINT, interrupt)
 
 
 class Ray(SimpleNamespace):
