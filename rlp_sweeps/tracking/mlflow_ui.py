@@ -71,7 +71,7 @@ def serve_ui(
         )
         uri = open_store(asked)
         links = _links(uri, as_path(directory))
-        with _interrupted_by_sigterm(), running_ui(uri, port=chosen) as address:
+        with _interrupted_by_signals(), running_ui(uri, port=chosen) as address:
             show(f"MLflow UI: {address} (Ctrl-C ends it)")
             _show_links(links, address, show)
             while True:
@@ -181,17 +181,21 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that the server never outlives its owner."""
+def _interrupted_by_signals() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, so that the server never outlives its owner.
+
+    SIGINT interrupts a process in a shell's background as well, which begins by ignoring it.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _store_of(directory: Path) -> str:
