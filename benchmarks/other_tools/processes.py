@@ -41,7 +41,7 @@ def run_tool(
     lrs: tuple[float, ...] = LRS,
     end: tuple[int, signal.Signals] | None = None,
 ) -> Ended:
-    """Run the study in a tool.
+    """Run the study in a tool; its bytecode is kept, whatever the environment says, as everywhere.
 
     Args:
         tool: Which.
@@ -61,7 +61,7 @@ def run_tool(
                 [tool.run(python), *arguments],
                 cwd=ROOT,
                 env={
-                    **os.environ,
+                    **{k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
                     "PYTHONPATH": str(ROOT),
                     "OMP_NUM_THREADS": "1",
                     LEDGER: str(directory.with_suffix(".ledger")),
