@@ -9,30 +9,16 @@ import warnings
 from dataclasses import replace
 
 import pytest
+from tiny_sweep import tiny_directory, tiny_job, tiny_plan, tiny_space
 
 from rlp_sweeps.orchestration import log_capture, trainable
-from rlp_sweeps.orchestration.early_stopping import clear_stop_request
-from rlp_sweeps.orchestration.planner import plan_sweep
-from rlp_sweeps.orchestration.trainable import GroupRun, SweepJob
-from rlp_sweeps.spaces import LogAxis, SearchSpace
+from rlp_sweeps.orchestration.trainable import GroupRun
 from rlp_sweeps.stores import as_path
 from rlp_sweeps.tracking import log_text
 from rlp_sweeps.tracking.group_log import GroupLog, read_log
-from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 from rlp_sweeps.training import loop
 from rlp_sweeps.training.backbones import get_builder
 
-SPACE = SearchSpace(
-    axes={"lr": LogAxis(low=0.01, high=0.1, num_points=2)},
-    arms=("control",),
-    num_seeds=1,
-    fixed={
-        "dataset": "synthetic:1,4,4,2,64",
-        "backbone": "mlp",
-        "num_epochs": 3,
-        "batch_size": 16,
-    },
-)
 _user_log = logging.getLogger("my_nets")
 
 
@@ -58,27 +44,11 @@ def broken(**settings):
 
 @pytest.fixture
 def plan():
-    clear_stop_request()
-    return plan_sweep(SPACE, name="tiny", device="cpu", group_size=2)
+    return tiny_plan()
 
 
 def _job(plan, path):
-    manifest = build_manifest(
-        plan_id=plan.plan_id,
-        sweep_name="tiny",
-        space=SPACE.to_dict(),
-        configs=plan.trials,
-        settings=plan.settings(),
-    )
-    return SweepJob(
-        directory=RunDirectory.create(path, manifest),
-        groups={},
-        data_dir="/nowhere",
-        device="cpu",
-        engine="sequential",
-        num_threads=1,
-        checkpoint_interval_s=0.0,
-    )
+    return tiny_job(tiny_directory(plan, path))
 
 
 @pytest.fixture
@@ -214,8 +184,8 @@ def test_a_trial_that_raises_leaves_its_trace_once(job, plan, monkeypatch):
 
 
 def test_a_member_that_diverges_says_why(tmp_path, plan):
-    steep = SPACE.override({"lr": "1e30"})
-    plan = plan_sweep(steep, name="tiny", device="cpu", group_size=2)
+    steep = tiny_space().override({"lr": "1e30"})
+    plan = tiny_plan(steep)
 
     lines = _run(_job(plan, tmp_path / "steep"), plan)
 

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_sweep import tiny_directory, tiny_job, tiny_plan, tiny_space
 
 import rlp_sweeps
 from rlp_sweeps import load_model
 from rlp_sweeps.errors import CheckpointError, DeviceError, RunDirectoryError
-from rlp_sweeps.orchestration.early_stopping import clear_stop_request
-from rlp_sweeps.orchestration.planner import SweepPlan, plan_sweep
-from rlp_sweeps.orchestration.trainable import GroupRun, SweepJob
-from rlp_sweeps.spaces import LogAxis, SearchSpace
+from rlp_sweeps.orchestration.planner import SweepPlan
+from rlp_sweeps.orchestration.trainable import GroupRun
 from rlp_sweeps.tracking.kept_weights import (
     keep_weights,
     kept_path,
@@ -20,53 +19,22 @@ from rlp_sweeps.tracking.kept_weights import (
     log_models,
     logs_models,
 )
-from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
+from rlp_sweeps.tracking.run_directory import RunDirectory
 from rlp_sweeps.tracking.sample_rows import keep_samples
 from rlp_sweeps.training import part
 from rlp_sweeps.training.datasets import split_dataset
 from rlp_sweeps.training.weights import load_weights, save_weights
 
 CPU = torch.device("cpu")
-SPACE = SearchSpace(
-    axes={"lr": LogAxis(low=0.01, high=0.1, num_points=2)},
-    arms=("control",),
-    num_seeds=1,
-    fixed={
-        "dataset": "synthetic:1,4,4,2,64",
-        "backbone": "mlp",
-        "num_epochs": 1,
-        "batch_size": 16,
-    },
-)
 
 
 @pytest.fixture
 def plan() -> SweepPlan:
-    clear_stop_request()
-    return plan_sweep(SPACE, name="tiny", device="cpu", group_size=2)
-
-
-def directory_of(plan: SweepPlan, path: Path | str) -> RunDirectory:
-    manifest = build_manifest(
-        plan_id=plan.plan_id,
-        sweep_name="tiny",
-        space=SPACE.to_dict(),
-        configs=plan.trials,
-        settings=plan.settings(),
-    )
-    return RunDirectory.create(path, manifest)
+    return tiny_plan(tiny_space(num_epochs=1))
 
 
 def train(plan: SweepPlan, directory: RunDirectory) -> None:
-    job = SweepJob(
-        directory=directory,
-        groups={},
-        data_dir="/nowhere",
-        device="cpu",
-        engine="grouped",
-        num_threads=1,
-        checkpoint_interval_s=0.0,
-    )
+    job = tiny_job(directory, engine="grouped")
     GroupRun(job, plan.groups[0], report=lambda values: None).run()
 
 
@@ -75,7 +43,7 @@ def test_a_network_is_had_by_its_id_and_predicts_what_its_row_says(
     plan: SweepPlan, tmp_path: Path, request: pytest.FixtureRequest, is_in_store: bool
 ) -> None:
     path = f"{request.getfixturevalue('bucket')}/run" if is_in_store else tmp_path / "run"
-    directory = directory_of(plan, path)
+    directory = tiny_directory(plan, path)
     log_models(directory)
     train(plan, directory)
 
@@ -90,7 +58,7 @@ def test_a_network_is_had_by_its_id_and_predicts_what_its_row_says(
 
 
 def test_a_sweep_keeps_no_network_unasked(plan: SweepPlan, tmp_path: Path) -> None:
-    directory = directory_of(plan, tmp_path / "run")
+    directory = tiny_directory(plan, tmp_path / "run")
     before = (tmp_path / "run" / "manifest.json").read_bytes()
 
     train(plan, directory)
@@ -101,7 +69,7 @@ def test_a_sweep_keeps_no_network_unasked(plan: SweepPlan, tmp_path: Path) -> No
 
 
 def test_what_was_asked_for_stands_in_the_manifest(plan: SweepPlan, tmp_path: Path) -> None:
-    directory = directory_of(plan, tmp_path / "run")
+    directory = tiny_directory(plan, tmp_path / "run")
 
     log_models(directory)
 
@@ -113,7 +81,7 @@ def test_what_was_asked_for_stands_in_the_manifest(plan: SweepPlan, tmp_path: Pa
 def test_a_trial_that_fails_after_its_network_was_kept_leaves_none(
     plan: SweepPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = directory_of(plan, tmp_path / "run")
+    directory = tiny_directory(plan, tmp_path / "run")
     log_models(directory)
     keep_samples(directory)
     monkeypatch.setattr(part.samples, "sample_blocks", lambda *_, **__: 1 / 0)
@@ -125,9 +93,9 @@ def test_a_trial_that_fails_after_its_network_was_kept_leaves_none(
 
 
 def test_a_trial_that_diverges_keeps_no_network(tmp_path: Path) -> None:
-    space = SPACE.override({"lr": [1e30, 0.1]})
-    plan = plan_sweep(space, name="tiny", device="cpu", group_size=2)
-    directory = directory_of(plan, tmp_path / "run")
+    space = tiny_space(num_epochs=1).override({"lr": [1e30, 0.1]})
+    plan = tiny_plan(space)
+    directory = tiny_directory(plan, tmp_path / "run")
     log_models(directory)
 
     train(plan, directory)
@@ -141,7 +109,7 @@ def test_a_trial_that_diverges_keeps_no_network(tmp_path: Path) -> None:
 def test_a_trial_without_an_end_has_none_and_it_is_said(
     plan: SweepPlan, tmp_path: Path, status: str
 ) -> None:
-    directory = directory_of(plan, tmp_path / "run")
+    directory = tiny_directory(plan, tmp_path / "run")
     log_models(directory)
     trial = plan.trials[0]
     row = {**trial.to_dict(), "trial_id": trial.trial_id, "status": status}
@@ -154,7 +122,7 @@ def test_a_trial_without_an_end_has_none_and_it_is_said(
 def test_a_network_that_was_not_kept_is_told_with_the_option(
     plan: SweepPlan, tmp_path: Path
 ) -> None:
-    train(plan, directory_of(plan, tmp_path / "run"))
+    train(plan, tiny_directory(plan, tmp_path / "run"))
 
     with pytest.raises(RunDirectoryError, match=r"holds none of .*`--log-models`.*clean --weights"):
         load_model(tmp_path / "run", plan.trials[0].trial_id)
@@ -168,14 +136,14 @@ def test_a_network_that_was_not_kept_is_told_with_the_option(
 def test_an_id_that_no_trial_or_several_have_is_refused(
     plan: SweepPlan, tmp_path: Path, trial: str, sentence: str
 ) -> None:
-    train(plan, directory_of(plan, tmp_path / "run"))
+    train(plan, tiny_directory(plan, tmp_path / "run"))
 
     with pytest.raises(RunDirectoryError, match=sentence):
         load_model(tmp_path / "run", trial)
 
 
 def test_other_wrong_requests_are_sentences(plan: SweepPlan, tmp_path: Path) -> None:
-    directory = directory_of(plan, tmp_path / "run")
+    directory = tiny_directory(plan, tmp_path / "run")
     keep_weights(directory)
     train(plan, directory)
     path = kept_path(directory, plan.trials[0].trial_id)
@@ -192,7 +160,7 @@ def test_other_wrong_requests_are_sentences(plan: SweepPlan, tmp_path: Path) -> 
 def test_a_backbone_that_a_foreign_directory_names_is_not_imported(
     plan: SweepPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = directory_of(plan, tmp_path / "run")
+    directory = tiny_directory(plan, tmp_path / "run")
     keep_weights(directory)
     train(plan, directory)
     weights = load_weights(kept_path(directory, plan.trials[0].trial_id), CPU)

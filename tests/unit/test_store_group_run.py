@@ -3,31 +3,17 @@
 import pickle
 
 import pytest
+from tiny_sweep import tiny_directory, tiny_job, tiny_plan
 
-from rlp_sweeps.orchestration.early_stopping import clear_stop_request
-from rlp_sweeps.orchestration.planner import plan_sweep
 from rlp_sweeps.orchestration.probing import probe_sweep
 from rlp_sweeps.orchestration.status import sweep_status
-from rlp_sweeps.orchestration.trainable import GroupRun, SweepJob
+from rlp_sweeps.orchestration.trainable import GroupRun
 from rlp_sweeps.probes import ProbeOptions
-from rlp_sweeps.spaces import LogAxis, SearchSpace
 from rlp_sweeps.stores import as_path
 from rlp_sweeps.tracking.kept_weights import keep_weights
 from rlp_sweeps.tracking.probe_rows import read_probes
-from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
 from rlp_sweeps.tracking.sample_rows import keep_samples, read_samples
 
-SPACE = SearchSpace(
-    axes={"lr": LogAxis(low=0.01, high=0.1, num_points=2)},
-    arms=("control",),
-    num_seeds=1,
-    fixed={
-        "dataset": "synthetic:1,4,4,2,64",
-        "backbone": "mlp",
-        "num_epochs": 3,
-        "batch_size": 16,
-    },
-)
 VOLATILE = ["wall_time_s", "started_at_ms", "finished_at_ms", "logged_at_ms", "epoch_time_s"]
 
 
@@ -37,27 +23,11 @@ class Killed(BaseException):
 
 @pytest.fixture
 def plan():
-    clear_stop_request()
-    return plan_sweep(SPACE, name="tiny", device="cpu", group_size=2)
+    return tiny_plan()
 
 
 def _job(plan, path):
-    manifest = build_manifest(
-        plan_id=plan.plan_id,
-        sweep_name="tiny",
-        space=SPACE.to_dict(),
-        configs=plan.trials,
-        settings=plan.settings(),
-    )
-    job = SweepJob(
-        directory=RunDirectory.create(path, manifest),
-        groups={},
-        data_dir="/nowhere",
-        device="cpu",
-        engine="sequential",
-        num_threads=1,
-        checkpoint_interval_s=0.0,
-    )
+    job = tiny_job(tiny_directory(plan, path))
     keep_weights(job.directory)
     keep_samples(job.directory)
     return pickle.loads(pickle.dumps(job))  # as a worker gets it
