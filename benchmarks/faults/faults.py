@@ -40,17 +40,7 @@ SPOILS = frozenset(
 )
 """Faults of files, which come after a kill of the driver."""
 
-AT_ANY_TIME = frozenset(
-    (
-        "driver",
-        "driver_creating",
-        "driver_compacting",
-        "driver_syncing",
-        "sigint",
-        "sigterm",
-        "clock_files",
-    )
-)
+AT_ANY_TIME = ENDS_DRIVER - {"raylet", "gcs", "head"} | {"clock_files"}
 """Faults that can hit a sweep which has a row for every trial; the others wait for the next one."""
 
 

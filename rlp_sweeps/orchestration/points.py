@@ -253,6 +253,15 @@ def asked_trials(plan: SweepPlan, directory: Path) -> list[TrialConfig]:
     return [trial for group in groups for trial in group.trials]
 
 
+def all_groups(plan: SweepPlan, directory: Path) -> list[Group]:
+    """Return a plan's groups, and in a search those of the points that were asked for.
+
+    Raises:
+        RunDirectoryError: The record of points is broken.
+    """
+    return [*plan.groups, *(asked_groups(plan, directory) if plan.is_search else ())]
+
+
 def asked_groups(plan: SweepPlan, directory: Path) -> list[Group]:
     """Return the groups of the points that a run directory says were asked for.
 

@@ -9,7 +9,7 @@ from rlp_sweeps.orchestration.attempt_state import AttemptState, read_attempt
 from rlp_sweeps.orchestration.attempts import FinishedAttempt, read_attempts
 from rlp_sweeps.orchestration.best_points import BestPoint, best_points
 from rlp_sweeps.orchestration.planner import SweepPlan, plan_from_manifest
-from rlp_sweeps.orchestration.points import asked_groups, planned_trials
+from rlp_sweeps.orchestration.points import all_groups, planned_trials
 from rlp_sweeps.orchestration.progress import FailedTrial, count_by_status, failed_trials
 from rlp_sweeps.spaces import SearchSpace
 from rlp_sweeps.tracking.holder import read_holder
@@ -121,8 +121,8 @@ def _wall_time_s(attempts: Sequence[FinishedAttempt], unfinished: AttemptState |
 def _num_running(
     plan: SweepPlan, directory: Path, running: set[str], statuses: Mapping[str, str]
 ) -> int:
-    groups = [*plan.groups, *asked_groups(plan, directory)] if plan.is_search else plan.groups
-    members = [c.trial_id for group in groups if group.group_id in running for c in group.trials]
+    at_work = [group for group in all_groups(plan, directory) if group.group_id in running]
+    members = [trial.trial_id for group in at_work for trial in group.trials]
     return sum(trial_id not in statuses for trial_id in members)
 
 

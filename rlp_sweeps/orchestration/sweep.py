@@ -20,7 +20,7 @@ from rlp_sweeps.orchestration.planner import (
 )
 from rlp_sweeps.orchestration.points import (
     PointLog,
-    asked_groups,
+    all_groups,
     halved_space,
     planned_trials,
     points_per_group,
@@ -346,9 +346,6 @@ class _Sweep:
 
     def _remove_checkpoints(self, outcome: SweepOutcome) -> None:
         missing = set(outcome.missing)
-        groups = self._plan.groups
-        if self._plan.is_search:
-            groups += tuple(asked_groups(self._plan, self._directory.path))
-        for group in groups:
+        for group in all_groups(self._plan, self._directory.path):
             if missing.isdisjoint(trial.trial_id for trial in group.trials):
                 self._directory.remove_checkpoint(group.group_id)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rlp_sweeps.errors import RunDirectoryError
 from rlp_sweeps.orchestration.planner import plan_from_manifest
-from rlp_sweeps.orchestration.points import asked_groups
+from rlp_sweeps.orchestration.points import all_groups
 from rlp_sweeps.run_places import chosen_trial
 from rlp_sweeps.schema import STATUSES
 from rlp_sweeps.stores import is_remote
@@ -62,9 +62,8 @@ def find_log(directory: Path, trial: str) -> TrialLog:
     """
     opened = RunDirectory.open(directory)
     plan = plan_from_manifest(opened.manifest)
-    groups = [*plan.groups, *(asked_groups(plan, opened.path) if plan.is_search else ())]
     homes: dict[str, list[str]] = {}
-    for group in groups:
+    for group in all_groups(plan, opened.path):
         for member in group.trials:
             homes.setdefault(member.trial_id, []).append(group.group_id)
     trial_id = _only_one(sorted(homes), trial, directory)
@@ -121,9 +120,8 @@ def unfinished_groups(directory: RunDirectory) -> frozenset[str]:
     """Return the groups that have trials without a row."""
     plan = plan_from_manifest(directory.manifest)
     finished = directory.finished_trials()
-    groups = [*plan.groups, *(asked_groups(plan, directory.path) if plan.is_search else ())]
     return frozenset(
         group.group_id
-        for group in groups
+        for group in all_groups(plan, directory.path)
         if not {trial.trial_id for trial in group.trials} <= set(finished)
     )
