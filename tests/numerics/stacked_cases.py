@@ -105,7 +105,9 @@ def build_stack(
     image_shape: tuple[int, int, int] = SHAPE,
 ) -> StackedExtractor:
     layout = StackLayout(members_per_seed)
-    return STACKS[engine](extractors, layout, image_shape=image_shape, verify=verify)
+    stack = STACKS[engine](extractors, layout, image_shape=image_shape, verify=verify)
+    layout.memory_format = stack.maps_format  # as in a group
+    return stack
 
 
 def assert_close(got: Outcome, expected: Outcome, tolerance: float) -> None:

@@ -15,7 +15,6 @@ from stacked_cases import (
 )
 
 from rlp_sweeps.training.backbones import BACKBONES
-from rlp_sweeps.training.engines.layout import StackLayout
 
 EVERY_BACKBONE = pytest.mark.parametrize("name", BACKBONES)
 EVERY_ENGINE = pytest.mark.parametrize("engine", STACKS)
@@ -72,6 +71,25 @@ def test_member_has_the_same_bits_in_any_company(name: str, engine: str, company
     assert_same_bits(outcome, reference(engine, name))
 
 
+@pytest.mark.parametrize(
+    ("name", "memory_format"),
+    [
+        ("small_cnn", torch.channels_last),
+        ("wide_resnet", torch.channels_last),
+        ("vgg16", torch.channels_last),
+        ("resnet18", torch.contiguous_format),  # norms over 4 channels
+        ("mlp", torch.contiguous_format),
+    ],
+)
+def test_maps_lie_where_a_members_bits_do_not_depend_on_company(
+    name: str, memory_format: torch.memory_format
+) -> None:
+    stack = build_stack("grouped", [build_extractor(name, member) for member in range(2)], (2,))
+
+    assert stack.maps_format == memory_format
+    assert stack.double().maps_format == torch.contiguous_format
+
+
 @EVERY_BACKBONE
 @pytest.mark.parametrize("company", SEVERAL_SEEDS)
 def test_grouped_member_has_the_same_bits_beside_other_seeds(name: str, company: str) -> None:
@@ -111,7 +129,7 @@ def test_selected_members_go_on_with_the_same_bits(name: str, engine: str) -> No
     smaller.select([3, MEMBER], (2,))
     outcomes = run_stack(smaller, [3, MEMBER], [0])
 
-    assert smaller.layout == StackLayout((2,), smaller.layout.generators)
+    assert smaller.layout.members_per_seed == (2,)
     for member in (3, MEMBER):
         assert_same_bits(outcomes[member], expected[member])
         assert torch.equal(outcomes[member].features_ND, whole[member].features_ND)

@@ -83,6 +83,11 @@ class StackedExtractor(nn.Module):
             taps: Where to read.
         """
 
+    @property
+    def maps_format(self) -> torch.memory_format:
+        """In which memory format the maps of members in float32 are fastest."""
+        return torch.contiguous_format
+
     def forward(self, images_SNCHW: Tensor) -> Tensor:
         """Return every member's features, ``[M, N, D]``, of one batch of images a seed."""
         return self.run(images_SNCHW, ())[0]

@@ -62,6 +62,10 @@ ELEMENTWISE = (
 )
 """Layers that treat every element alike: they run unchanged."""
 
+CHANNELS = 8
+"""The backward of a batch normalization in channels_last rounds channels beyond a multiple of so
+many otherwise, and which ones those are depends on the number of members."""
+
 READERS_OF_IMAGES = (nn.Sequential, nn.Identity, nn.Flatten, nn.Conv2d, PatchEmbedding)
 """What can read ``[S, N, C, H, W]``; where others read the images, each member gets a copy."""
 
@@ -72,17 +76,29 @@ class GroupedExtractor(StackedExtractor):
     A module with a forward of its own is run unchanged if its class has
     ``composes_submodules = True``: see `rlp_sweeps.training.backbones.base`.
 
-    On the CPU with one thread and contiguous maps, a member's features, gradients and running
-    statistics have the same bits whatever the other members are, how many, of which seeds and in
-    which order, down to a single one, which runs beside a copy of itself for that. Two exceptions,
-    at the level of rounding: products of matrices whose members do not start at a multiple of 64
-    bytes (batch size or widths that 16 does not divide), and inner convolutions of 2 or 3 channels.
+    On the CPU with one thread, a member's features, gradients and running statistics have the same
+    bits whatever the other members are, how many, of which seeds and in which order, down to a
+    single one, which runs beside a copy of itself for that: with contiguous maps, and in
+    channels_last where `CHANNELS` divides the channels of every normalized map. Two exceptions, at
+    the level of rounding: products of matrices whose members do not start at a multiple of 64
+    bytes (batch size or widths that 16 does not divide), and with contiguous maps inner
+    convolutions of 2 or 3 channels.
 
     Raises:
         BackboneError: A module of the extractor has no grouped form.
     """
 
     engine: ClassVar[str] = "grouped"
+
+    @property
+    def maps_format(self) -> torch.memory_format:
+        """channels_last on a CPU, unless a member's bits would depend on its company there."""
+        layers = list(self.root.modules())
+        weights = [layer.weight for layer in layers if isinstance(layer, GroupedConv2d)]
+        on_cpu = all(w.device.type == "cpu" and w.dtype == torch.float32 for w in weights)
+        norms = [m for m in layers if isinstance(m, GroupedBatchNorm) and not m.is_vectors]
+        aligned = all(norm.num_channels % CHANNELS == 0 for norm in norms)
+        return torch.channels_last if weights and on_cpu and aligned else super().maps_format
 
     def convert(self, root: nn.Module, single: nn.Module) -> nn.Module:
         """Return the extractor with every layer in its grouped form."""

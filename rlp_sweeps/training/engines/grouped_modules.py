@@ -12,9 +12,11 @@ Images are ``[S, N, C, H, W]`` until the first convolution or flattening reads t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from rlp_sweeps.training.engines.layout import StackLayout
@@ -83,7 +85,7 @@ class GroupedConv2d(nn.Module):
             )
         memory_format = self.layout.memory_format
         outputs = [
-            self._read_seed(images_NCHW.contiguous(memory_format=memory_format), weight, part)
+            self._read_seed(_laid_out(images_NCHW, memory_format), weight, part)
             for images_NCHW, weight, part in zip(images_SNCHW, weights, biases, strict=True)
         ]
         maps = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
@@ -105,6 +107,15 @@ class GroupedConv2d(nn.Module):
         )
 
 
+def _laid_out(images_NCHW: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """Return images in a format, with strides that say so where there is one channel, too."""
+    images_NCHW = images_NCHW.contiguous(memory_format=memory_format)
+    if memory_format == torch.channels_last and images_NCHW.shape[1] == 1:
+        _, _, height, width = images_NCHW.shape
+        return images_NCHW.as_strided(images_NCHW.shape, (height * width, 1, width, 1))
+    return images_NCHW
+
+
 class GroupedLinear(nn.Module):
     """M linear maps as one batched product."""
 
@@ -119,12 +130,39 @@ class GroupedLinear(nn.Module):
         inputs = values
         if self.is_tokens:
             inputs = values.reshape(self.weight.shape[0], -1, values.shape[-1])
-        weight = self.weight.transpose(1, 2)
-        if self.bias is None:
-            outputs = torch.bmm(inputs, weight)
+        outputs: Tensor
+        if torch.is_autocast_enabled(values.device.type):
+            outputs = _linear_maps(inputs, self.weight, self.bias)
         else:
-            outputs = torch.baddbmm(self.bias.unsqueeze(1), inputs, weight)
+            outputs = _LinearMaps.apply(inputs, self.weight, self.bias)
         return outputs.view(*values.shape[:2], -1) if self.is_tokens else outputs
+
+
+def _linear_maps(inputs_MND: Tensor, weight_MOD: Tensor, bias_MO: Tensor | None) -> Tensor:
+    """Return M linear maps of M inputs, ``[M, N, O]``; O outputs."""
+    if bias_MO is None:
+        return torch.bmm(inputs_MND, weight_MOD.transpose(1, 2))
+    return torch.baddbmm(bias_MO.unsqueeze(1), inputs_MND, weight_MOD.transpose(1, 2))
+
+
+class _LinearMaps(torch.autograd.Function):
+    """M linear maps; their weights' gradients come out as the weights lie, without a copy."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs_MND: Tensor, weight_MOD: Tensor, bias_MO: Tensor | None) -> Tensor:
+        ctx.save_for_backward(inputs_MND, weight_MOD)
+        return _linear_maps(inputs_MND, weight_MOD, bias_MO)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_MNO: Tensor) -> tuple[Tensor | None, ...]:
+        inputs_MND, weight_MOD = ctx.saved_tensors
+        needs_inputs, needs_weight, needs_bias = ctx.needs_input_grad
+        return (
+            torch.bmm(grad_MNO, weight_MOD) if needs_inputs else None,
+            torch.bmm(grad_MNO.transpose(1, 2), inputs_MND) if needs_weight else None,
+            grad_MNO.sum(1) if needs_bias else None,
+        )
 
 
 class GroupedBatchNorm(nn.Module):
@@ -145,6 +183,7 @@ class GroupedBatchNorm(nn.Module):
         self.running_var: Tensor | None
         self.num_batches_tracked: Tensor | None
         self.eps, self.momentum = source.eps, source.momentum
+        self.num_channels = source.num_features
         self.is_vectors = reading.num_dims == 2
 
     def forward(self, values: Tensor) -> Tensor:
@@ -224,10 +263,36 @@ class GroupedFlatten(nn.Module):
             return self.layout.per_member(values.flatten(2))
         if self.reading.num_dims == 4:
             num_samples, num_members = values.shape[0], self.layout.num_members
+            if values.is_contiguous(memory_format=torch.channels_last):
+                vectors_MND: Tensor = _FlattenChannelsLast.apply(values, num_members)
+                return vectors_MND
             return values.reshape(num_samples, num_members, -1).transpose(0, 1)
         if self.reading.num_dims == 3:
             return torch.unflatten(values.flatten(1), 0, (self.layout.num_members, -1))
         return values
+
+
+class _FlattenChannelsLast(torch.autograd.Function):
+    """Flatten of maps in channels_last, whose gradient comes back in that format.
+
+    Otherwise the gradient would be contiguous, and every elementwise operation below, which reads
+    it beside maps in channels_last, three times as slow.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, num_members: int) -> Tensor:
+        ctx.shape = maps.shape
+        apart_NMCHW = torch.unflatten(maps, 1, (num_members, -1))
+        return apart_NMCHW.transpose(0, 1).flatten(2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_MND: Tensor) -> tuple[Tensor, None]:
+        num_samples, num_channels, height, width = ctx.shape
+        num_members = grad_MND.shape[0]
+        grad_MNCHW = torch.unflatten(grad_MND, 2, (num_channels // num_members, height, width))
+        grad_NHWMC = grad_MNCHW.permute(1, 3, 4, 0, 2).contiguous()
+        return grad_NHWMC.view(num_samples, height, width, num_channels).permute(0, 3, 1, 2), None
 
 
 def member_outputs(values: Tensor, *, num_dims: int, layout: StackLayout) -> Tensor:

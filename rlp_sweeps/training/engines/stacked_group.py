@@ -89,8 +89,8 @@ class StackedGroup:
             stack=stack,
             image_shape=data[seeds[0]].image_shape,
         )
-        if self._network.is_bf16:
-            self._layout.memory_format = torch.channels_last
+        is_bf16, maps_format = self._network.is_bf16, self._network.extractor.maps_format
+        self._layout.memory_format = torch.channels_last if is_bf16 else maps_format
         shape = (self._layout.num_members, NUM_SUMS)
         self._sums_M4 = torch.zeros(shape, dtype=torch.float64, device=device)
         self._probe_5M = torch.full(
