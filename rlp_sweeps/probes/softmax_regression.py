@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -95,6 +94,8 @@ def fit_softmax(  # noqa: PLR0913  # problem and stopping rule
         tolerance: Largest gradient entry at which the fit has converged, in nats per unit weight of
             standardized or whitened features.
     """
+    from scipy.optimize import minimize  # a quarter of a second that most workers never need
+
     mean_D, basis_DP = _coordinates(features_ND, whitens=penalty == 0)
     inputs_NP = (features_ND.double() - mean_D) @ basis_DP
     shape = (num_outputs, basis_DP.shape[1])
