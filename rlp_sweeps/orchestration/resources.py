@@ -140,9 +140,11 @@ def ray_session(options: RunOptions, resources: GroupResources) -> Iterator[int]
         folder = scratch_folder()
         try:
             _init_ray(options, folder)
+            gc.freeze()  # what was imported holds no reference of Ray's, and is long to search
             yield resources.slots(*alive_nodes())
         finally:
             gc.collect()  # a reference of Ray's that goes after its end would end this process
+            gc.unfreeze()
             with _kept_sigterm():
                 ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
