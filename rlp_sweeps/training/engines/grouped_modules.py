@@ -131,11 +131,17 @@ class GroupedLinear(nn.Module):
         if self.is_tokens:
             inputs = values.reshape(self.weight.shape[0], -1, values.shape[-1])
         outputs: Tensor
-        if torch.is_autocast_enabled(values.device.type):
+        is_small = self.weight[0].numel() < _SPARED_COPY
+        if is_small or torch.is_autocast_enabled(values.device.type):
             outputs = _linear_maps(inputs, self.weight, self.bias)
         else:
             outputs = _LinearMaps.apply(inputs, self.weight, self.bias)
         return outputs.view(*values.shape[:2], -1) if self.is_tokens else outputs
+
+
+_SPARED_COPY = 2**12
+"""Numbers in one member's weight from which `_LinearMaps` spares more than its own calls cost. By
+the size of one member, for its bits must not depend on how many there are."""
 
 
 def _linear_maps(inputs_MND: Tensor, weight_MOD: Tensor, bias_MO: Tensor | None) -> Tensor:
