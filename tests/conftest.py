@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
-settings.register_profile("stable", deadline=None, derandomize=True, database=None)
-settings.load_profile("stable")
+try:
+    from hypothesis import settings
+except ImportError:  # tests/gpu run where pytest alone was brought along
+    pass
+else:
+    settings.register_profile("stable", deadline=None, derandomize=True, database=None)
+    settings.load_profile("stable")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,6 +1,8 @@
 """Files that a code host reads: the workflow, the issue forms, the citation, the hooks."""
 
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -72,3 +74,14 @@ def test_citation_names_this_version_and_its_licence():
     assert citation["license"] == CONFIG["project"]["license"]
     assert citation["authors"] == [{"name": "The rlp-sweeps authors"}]
     assert all({"authors", "title", "type"} <= set(work) for work in citation["references"])
+
+
+def test_settings_of_every_test_run_need_pytest_alone():
+    """A GPU machine may have nothing else."""
+    absent = ["hypothesis", "moto", "s3fs", "ray", "mlflow"]
+    code = (
+        f"import runpy, sys; sys.modules.update(dict.fromkeys({absent!r}))\n"
+        f"runpy.run_path({str(ROOT / 'tests/conftest.py')!r})"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
