@@ -10,6 +10,7 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.datasets import split_dataset
 from rlp_sweeps.training.engines import ENGINES, get_engine
 from rlp_sweeps.training.engines.branch_extractor import BranchExtractor
+from rlp_sweeps.training.engines.capture import capture_on_cuda, no_synchronization
 from rlp_sweeps.training.engines.graph import GraphedGroup, GraphEngine
 from rlp_sweeps.training.engines.probing import Prober
 from rlp_sweeps.training.engines.stacked_group import StackedGroup
@@ -109,13 +110,8 @@ def test_a_groups_step_reads_nothing_back_from_the_device(engine: str) -> None:
     trained.advance(1, evaluates=False)
     group: StackedGroup = trained._group
     batch = next(group._data.batches(2))
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_synchronization():
         group._train_step(batch)
-    except RuntimeError as error:
-        pytest.fail(f"a training step synchronized: {error}")
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 class ReadingGroup(GraphedGroup):
@@ -135,6 +131,25 @@ def test_a_step_that_cannot_be_captured_is_refused_and_harms_nothing() -> None:
 
     assert "takes extractors whose step can be captured" in str(outcome[MLP.trial_id].error)
     assert train("graph", [MLP])[0]["train_loss"] is not None
+
+
+def test_a_capture_that_breaks_gives_back_its_stream_and_its_memory() -> None:
+    ones = torch.ones(2**20, device=CUDA)
+    torch.cuda.empty_cache()
+    stream, reserved = torch.cuda.current_stream(), torch.cuda.memory_reserved()
+
+    with pytest.raises(RuntimeError, match="captur"):
+        capture_on_cuda(lambda: print((ones * 2).sum().item()))
+
+    torch.cuda.empty_cache()
+    assert torch.cuda.current_stream() == stream
+    assert torch.cuda.memory_reserved() == reserved
+    assert torch.equal(torch.ones_like(ones), ones)
+    doubled = torch.zeros_like(ones)
+    graph = capture_on_cuda(lambda: doubled.add_(ones))
+    graph.replay()
+    graph.replay()
+    assert int(doubled.sum()) == 2 * len(ones)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -152,6 +152,33 @@ def test_a_step_that_cannot_be_captured_refuses_the_engine(monkeypatch: pytest.M
     )
 
 
+class WaitingGroup(ReplayedGroup):
+    """Its third step waits for the device, as torch says where that is forbidden."""
+
+    num_steps = 0
+
+    def _run_step(self) -> None:
+        self.num_steps += 1
+        if self.num_steps == 3:
+            msg = "called a synchronizing CUDA operation"
+            raise RuntimeError(msg)
+        super()._run_step()
+
+
+def test_a_step_that_waits_for_the_device_is_refused_before_a_capture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = ReplayedEngine
+    monkeypatch.setattr(engine, "group", WaitingGroup)
+
+    outcome = engine([BASE], data_dir="", device=CPU).advance(1, evaluates=False)
+
+    trace = str(outcome[BASE.trial_id].error)
+    assert f"BackboneError: engine '{engine.name}' takes extractors whose step can be" in trace
+    assert "raised 'called a synchronizing CUDA operation'; use engine" in trace
+    assert not Replay.captured
+
+
 class Reader(torch.nn.Module):
     """Remembers the images that it was given."""
 

@@ -7,8 +7,8 @@ batches, the schedule's factor and the losses pass through tensors that stay whe
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import ClassVar, Protocol
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch import Tensor
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import BackboneError, DeviceError
 from rlp_sweeps.training.engines.branch_extractor import BranchExtractor
+from rlp_sweeps.training.engines.capture import Replayable, capture_on_cuda, no_synchronization
 from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
 from rlp_sweeps.training.engines.stacked import StackedEngine
 from rlp_sweeps.training.engines.stacked_batch import StackedBatch
@@ -23,24 +24,8 @@ from rlp_sweeps.training.engines.stacked_group import StackedGroup
 from rlp_sweeps.training.memory import is_out_of_memory
 
 WARMUP_STEPS = 3
-"""Steps before the capture, undone afterwards: libraries choose kernels and reserve memory."""
-
-
-class Replayable(Protocol):
-    """A captured step."""
-
-    def replay(self) -> None:
-        """Run the step once more."""
-        ...
-
-
-def capture_on_cuda(step: Callable[[], None]) -> Replayable:
-    """Return a step as a CUDA graph; capturing runs nothing."""
-    graph = torch.cuda.CUDAGraph()
-    torch.cuda.synchronize()
-    with torch.cuda.graph(graph):
-        step()
-    return graph
+"""Steps before the capture, undone afterwards: libraries choose kernels and reserve memory. In the
+last one nothing may wait for the device any more."""
 
 
 class GraphedGroup(StackedGroup):
@@ -73,24 +58,33 @@ class GraphedGroup(StackedGroup):
         self._loss_M = torch.zeros(self._layout.num_members, device=self._device)
         kept = [(tensor, tensor.clone()) for tensor in self._trained_tensors()]
         with self._side_stream():
-            for _ in range(WARMUP_STEPS):
+            for _ in range(WARMUP_STEPS - 1):
+                self._run_step()
+            with self._refusing(), self._no_synchronization():
                 self._run_step()
             for tensor, value in kept:
                 tensor.copy_(value)
-        return self._capture()
+        with self._refusing(), self._current_device():
+            return self.capture(self._run_step)
 
-    def _capture(self) -> Replayable:
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Say of what torch raises inside, other than that memory ran out, what is to be done."""
         try:
-            with self._current_device():
-                return self.capture(self._run_step)
+            yield
         except RuntimeError as error:
             if is_out_of_memory(traceback.format_exc()):
                 raise
             msg = (
-                "engine 'graph' takes extractors whose step can be captured, but this one raised "
-                f"{_first_cause(error)!r}; use engine 'grouped', 'vmap' or 'sequential'."
+                f"engine {self._network.extractor.engine!r} takes extractors whose step can be "
+                f"captured, but this one raised {_first_cause(error)!r}; use engine 'grouped', "
+                "'vmap' or 'sequential'."
             )
             raise BackboneError(msg) from error
+
+    def _no_synchronization(self) -> AbstractContextManager[None]:
+        """Let a step that waits for the device raise before a capture is broken by it."""
+        return no_synchronization() if self._device.type == "cuda" else nullcontext()
 
     def _run_step(self) -> None:
         losses_M = self._backward(self._batch)
@@ -151,7 +145,7 @@ class GraphEngine(StackedEngine):
     ) -> None:
         if device.type not in self.devices:
             msg = (
-                f"engine 'graph' needs a CUDA device, but got {device.type!r}; use engine "
+                f"engine {self.name!r} needs a CUDA device, but got {device.type!r}; use engine "
                 "'grouped', 'vmap' or 'sequential'."
             )
             raise DeviceError(msg)
