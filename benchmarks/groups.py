@@ -31,7 +31,7 @@ from benchmarks.timing import interleave, medians, paired_ratio
 from rlp_sweeps.arms import MAIN_ARMS
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.datasets import load_image_arrays
-from rlp_sweeps.training.engines import ENGINES, Engine, get_engine
+from rlp_sweeps.training.engines import ENGINES, Engine, GraphEngine, get_engine
 from rlp_sweeps.training.memory import keep_freed_memory
 
 SEQUENTIAL = "sequential"
@@ -39,7 +39,7 @@ NUM_EPOCHS = 10_000
 """Planned length of the trainings; none comes near its end."""
 
 
-_ONLY_ON_CUDA = "graph"
+_ONLY_ON_CUDA = tuple(name for name, kind in ENGINES.items() if issubclass(kind, GraphEngine))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,8 +179,8 @@ def time_engines(
     calls: dict[str, Callable[[], object]] = {
         name: Epochs(get_engine(name)(configs, data_dir="data", device=device), device)
         for name in case.engines
-        if name != _ONLY_ON_CUDA or device.type == "cuda"
-        if name in (SEQUENTIAL, _ONLY_ON_CUDA) or _refusal(configs[0], name) is None
+        if name not in _ONLY_ON_CUDA or device.type == "cuda"
+        if name in (SEQUENTIAL, *_ONLY_ON_CUDA) or _refusal(configs[0], name) is None
     }
     return interleave(
         {**calls, **(others or {})},

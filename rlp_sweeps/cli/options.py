@@ -80,9 +80,12 @@ Engine = Annotated[
     str,
     typer.Option(
         metavar="auto|NAME",
-        autocompletion=completion.one_of("auto", "sequential", "grouped", "vmap", "graph"),
-        help="How a group is trained: auto, sequential, grouped, vmap or, on CUDA, graph. Auto "
-        "takes the fastest: by a stored calibration on a CPU, by probes on a GPU.",
+        autocompletion=completion.one_of(
+            "auto", "sequential", "grouped", "vmap", "graph", "grouped_graph"
+        ),
+        help="How a group is trained: auto, sequential, grouped, vmap or, on CUDA, graph or "
+        "grouped_graph. Auto takes the fastest: by a stored calibration on a CPU, by probes on a "
+        "GPU.",
     ),
 ]
 MaxConcurrent = Annotated[

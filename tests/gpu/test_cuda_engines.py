@@ -11,7 +11,9 @@ from rlp_sweeps.training.datasets import split_dataset
 from rlp_sweeps.training.engines import ENGINES, get_engine
 from rlp_sweeps.training.engines.branch_extractor import BranchExtractor
 from rlp_sweeps.training.engines.capture import capture_on_cuda, no_synchronization
-from rlp_sweeps.training.engines.graph import GraphedGroup, GraphEngine
+from rlp_sweeps.training.engines.captured_extractor import CapturedGroupedExtractor
+from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
+from rlp_sweeps.training.engines.graph import GraphedGroup, GraphEngine, GroupedGraphEngine
 from rlp_sweeps.training.engines.probing import Prober
 from rlp_sweeps.training.engines.stacked_group import StackedGroup
 from rlp_sweeps.training.loop import GroupContext, train_group
@@ -42,6 +44,7 @@ WIDE = dataclasses.replace(
     backbone_width=1,
     batch_size=256,
 )
+CAPTURED = pytest.mark.parametrize("engine", ["graph", "grouped_graph"])
 STACKED = pytest.mark.parametrize("engine", [name for name in ENGINES if name != "sequential"])
 
 
@@ -79,11 +82,12 @@ def test_bf16_members_follow_the_sequential_ones(engine: str) -> None:
         assert metrics["train_loss"] == pytest.approx(expected["train_loss"], rel=0.05)
 
 
+@pytest.mark.parametrize("stack", [BranchExtractor, CapturedGroupedExtractor])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_warm_up_and_capture_leave_every_bit(optimizer: str) -> None:
+def test_warm_up_and_capture_leave_every_bit(optimizer: str, stack: type[StackedExtractor]) -> None:
     config = dataclasses.replace(WIDE, optimizer=optimizer, weight_decay=0.1)
     data = {0: split_dataset(config, data_dir="", device=CUDA)}
-    group = GraphedGroup([config], data, CUDA, stack=BranchExtractor)
+    group = GraphedGroup([config], data, CUDA, stack=stack)
     before = [tensor.clone() for tensor in group._trained_tensors()]
 
     graph = group._captured(next(group._data.batches(1)))
@@ -95,16 +99,17 @@ def test_warm_up_and_capture_leave_every_bit(optimizer: str) -> None:
     assert not all(map(torch.equal, before, group._trained_tensors()))
 
 
-def test_replays_give_the_same_bits_twice() -> None:
+@CAPTURED
+def test_replays_give_the_same_bits_twice(engine: str) -> None:
     """Branches that raced for memory would not."""
     members = [dataclasses.replace(MLP, lr=0.001 * (1 + i)) for i in range(16)]
 
-    first, second = train("graph", members), train("graph", members)
+    first, second = train(engine, members), train(engine, members)
 
     assert [m["train_loss"] for m in first] == [m["train_loss"] for m in second]
 
 
-@pytest.mark.parametrize("engine", ["grouped", "graph"])
+@pytest.mark.parametrize("engine", ["grouped", "graph", "grouped_graph"])
 def test_a_groups_step_reads_nothing_back_from_the_device(engine: str) -> None:
     trained = get_engine(engine)(members_of(MLP), data_dir="", device=CUDA)
     trained.advance(1, evaluates=False)
@@ -126,11 +131,19 @@ class ReadingEngine(GraphEngine):
     group: ClassVar[type[StackedGroup]] = ReadingGroup
 
 
-def test_a_step_that_cannot_be_captured_is_refused_and_harms_nothing() -> None:
-    outcome = ReadingEngine([MLP], data_dir="", device=CUDA).advance(1, evaluates=False)
+class ReadingGroupedEngine(GroupedGraphEngine):
+    group: ClassVar[type[StackedGroup]] = ReadingGroup
+
+
+@pytest.mark.parametrize("engine", [ReadingEngine, ReadingGroupedEngine])
+def test_a_step_that_cannot_be_captured_is_refused_and_harms_nothing(
+    engine: type[GraphEngine],
+) -> None:
+    outcome = engine([MLP], data_dir="", device=CUDA).advance(1, evaluates=False)
 
     assert "takes extractors whose step can be captured" in str(outcome[MLP.trial_id].error)
-    assert train("graph", [MLP])[0]["train_loss"] is not None
+    assert torch.cuda.get_sync_debug_mode() == 0
+    assert train(engine.name, [MLP])[0]["train_loss"] is not None
 
 
 def test_a_capture_that_breaks_gives_back_its_stream_and_its_memory() -> None:
@@ -162,7 +175,7 @@ def test_prober_times_an_engine_and_its_memory(engine: str) -> None:
     assert probe.peak_memory_bytes > 0
 
 
-@pytest.mark.parametrize("engine", ["grouped", "graph"])
+@pytest.mark.parametrize("engine", ["grouped", "graph", "grouped_graph"])
 def test_a_group_that_does_not_fit_is_trained_in_halves(engine: str) -> None:
     members = [dataclasses.replace(WIDE, lr=1e-3 * (1 + i), eval_every=2) for i in range(8)]
     peak = Prober(data_dir="", device=CUDA).probe(WIDE, engine=engine, group_size=8)

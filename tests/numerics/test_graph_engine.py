@@ -1,4 +1,4 @@
-"""The engine `graph` on the CPU: a stand-in replays the step, everything else is the engine's."""
+"""Captured engines on the CPU: a stand-in replays the step, everything else is the engines'."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,7 +12,9 @@ from rlp_sweeps.errors import BackboneError, DeviceError
 from rlp_sweeps.training.datasets import split_dataset
 from rlp_sweeps.training.engines import get_engine
 from rlp_sweeps.training.engines.branch_extractor import BranchExtractor
-from rlp_sweeps.training.engines.graph import GraphedGroup, GraphEngine
+from rlp_sweeps.training.engines.captured_extractor import CapturedGroupedExtractor
+from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
+from rlp_sweeps.training.engines.graph import GraphedGroup, GraphEngine, GroupedGraphEngine
 from rlp_sweeps.training.engines.layout import StackLayout
 
 CPU = torch.device("cpu")
@@ -55,16 +57,26 @@ class ReplayedEngine(GraphEngine):
     devices = ("cpu",)
 
 
+class ReplayedGroupedEngine(GroupedGraphEngine):
+    group = ReplayedGroup
+    devices = ("cpu",)
+
+
+REPLAYED = pytest.mark.parametrize("engine", [ReplayedEngine, ReplayedGroupedEngine])
+
+
 @pytest.fixture(autouse=True)
 def _no_captures() -> None:
     Replay.captured.clear()
 
 
-def test_the_graph_engine_refuses_a_cpu() -> None:
-    with pytest.raises(DeviceError, match="needs a CUDA device, but got 'cpu'"):
-        get_engine("graph")([BASE], data_dir="", device=CPU)
+@pytest.mark.parametrize("engine", ["graph", "grouped_graph"])
+def test_captured_engines_refuse_a_cpu(engine: str) -> None:
+    with pytest.raises(DeviceError, match=f"'{engine}' needs a CUDA device, but got 'cpu'"):
+        get_engine(engine)([BASE], data_dir="", device=CPU)
 
 
+@REPLAYED
 @pytest.mark.parametrize(
     "settings",
     [
@@ -76,10 +88,12 @@ def test_the_graph_engine_refuses_a_cpu() -> None:
     ],
     ids=str,
 )
-def test_a_replayed_step_trains_what_a_plain_one_does(settings: dict[str, Any]) -> None:
+def test_a_replayed_step_trains_what_a_plain_one_does(
+    settings: dict[str, Any], engine: type[GraphEngine]
+) -> None:
     members = [dataclasses.replace(member, **settings) for member in MEMBERS]
     plain = get_engine("sequential")(members, data_dir="", device=CPU)
-    replayed = ReplayedEngine(members, data_dir="", device=CPU)
+    replayed = engine(members, data_dir="", device=CPU)
 
     for epoch in (1, 2):
         expected = plain.advance(epoch, evaluates=True)
@@ -94,33 +108,37 @@ def test_a_replayed_step_trains_what_a_plain_one_does(settings: dict[str, Any]) 
     assert len(Replay.captured) == 1
 
 
-def test_the_step_is_captured_again_after_a_member_ended() -> None:
-    engine = ReplayedEngine(MEMBERS, data_dir="", device=CPU)
-    whole = ReplayedEngine(MEMBERS, data_dir="", device=CPU)
-    for trained in (engine, whole):
+@REPLAYED
+def test_the_step_is_captured_again_after_a_member_ended(engine: type[GraphEngine]) -> None:
+    cut = engine(MEMBERS, data_dir="", device=CPU)
+    whole = engine(MEMBERS, data_dir="", device=CPU)
+    for trained in (cut, whole):
         trained.advance(1, evaluates=False)
-    engine.drop(MEMBERS[0].trial_id)
+    cut.drop(MEMBERS[0].trial_id)
 
-    left, expected = engine.advance(2, evaluates=True), whole.advance(2, evaluates=True)
+    left, expected = cut.advance(2, evaluates=True), whole.advance(2, evaluates=True)
 
     assert len(Replay.captured) == 3
     for trial_id, outcome in left.items():
         assert outcome.step_loss == pytest.approx(expected[trial_id].step_loss, rel=1e-5)
 
 
-def test_a_captured_dropout_is_refused() -> None:
+@REPLAYED
+def test_a_captured_dropout_is_refused(engine: type[GraphEngine]) -> None:
     dropped = dataclasses.replace(BASE, dropout=0.2)
 
-    outcome = ReplayedEngine([dropped], data_dir="", device=CPU).advance(1, evaluates=False)
+    outcome = engine([dropped], data_dir="", device=CPU).advance(1, evaluates=False)
 
-    assert "takes extractors without dropout" in str(outcome[dropped.trial_id].error)
+    refusal = f"engine '{engine.name}' takes extractors without dropout"
+    assert refusal in str(outcome[dropped.trial_id].error)
 
 
+@pytest.mark.parametrize("stack", [BranchExtractor, CapturedGroupedExtractor])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_warm_up_and_capture_leave_every_bit(optimizer: str) -> None:
+def test_warm_up_and_capture_leave_every_bit(optimizer: str, stack: type[StackedExtractor]) -> None:
     config = dataclasses.replace(BASE, optimizer=optimizer, weight_decay=0.1)
     data = {config.seed: split_dataset(config, data_dir="", device=CPU)}
-    group = ReplayedGroup([config], data, CPU, stack=BranchExtractor)
+    group = ReplayedGroup([config], data, CPU, stack=stack)
     before = [tensor.clone() for tensor in group._trained_tensors()]
 
     group._captured(next(group._data.batches(1)))
@@ -165,10 +183,10 @@ class WaitingGroup(ReplayedGroup):
         super()._run_step()
 
 
+@REPLAYED
 def test_a_step_that_waits_for_the_device_is_refused_before_a_capture(
-    monkeypatch: pytest.MonkeyPatch,
+    engine: type[GraphEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = ReplayedEngine
     monkeypatch.setattr(engine, "group", WaitingGroup)
 
     outcome = engine([BASE], data_dir="", device=CPU).advance(1, evaluates=False)

@@ -248,12 +248,13 @@ def test_unknown_engine_is_a_wrong_request_with_a_suggestion(
     assert sweep.asked == []
 
 
+@pytest.mark.parametrize("engine", ["graph", "grouped_graph"])
 def test_engine_that_needs_another_device_is_a_wrong_request(
-    sweep: FakeSweep, capsys: Capture
+    engine: str, sweep: FakeSweep, capsys: Capture
 ) -> None:
-    assert run("--engine", "graph") == 2
+    assert run("--engine", engine) == 2
 
-    assert "engine 'graph' needs a CUDA device, but got 'cpu'; use" in capsys.readouterr().err
+    assert f"engine '{engine}' needs a CUDA device, but got 'cpu'; use" in capsys.readouterr().err
     assert sweep.asked == []
 
 

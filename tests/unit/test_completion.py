@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rlp_sweeps.cli import main
+from rlp_sweeps.training.engines import ENGINES
 
 GOLDEN = Path(__file__).parents[1] / "contract" / "golden_v1"
 ROOT = GOLDEN.parents[2]
@@ -123,3 +124,11 @@ def test_bash_completes_with_the_script_that_is_shown(folder: Path) -> None:
     )
 
     assert done.stdout == "runs/golden\n", done.stderr
+
+
+def test_every_engine_is_offered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = offered("run quickstart --engine ", monkeypatch, capsys)
+
+    assert sorted(words) == sorted(["auto", *ENGINES])

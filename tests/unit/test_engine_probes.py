@@ -155,7 +155,7 @@ def test_prober_raises_what_is_wrong_with_the_trial(monkeypatch):
         prober.probe(_config(backbone="mlp"), engine="sequential", group_size=1)
 
 
-@pytest.mark.parametrize(("engine", "held"), [("grouped", 5), ("graph", 9)])
+@pytest.mark.parametrize(("engine", "held"), [("grouped", 5), ("graph", 9), ("grouped_graph", 9)])
 def test_a_graph_holds_what_it_reserved(engine, held, monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 9)

@@ -2,13 +2,21 @@
 
 from rlp_sweeps.errors import ConfigError
 from rlp_sweeps.training.engines.base import EVALUATED_LOSSES, Engine, EpochOutcome
-from rlp_sweeps.training.engines.graph import GraphEngine
+from rlp_sweeps.training.engines.graph import GraphEngine, GroupedGraphEngine
 from rlp_sweeps.training.engines.sequential import SequentialEngine
 from rlp_sweeps.training.engines.stacked import GroupedEngine, VmapEngine
 
 ENGINES: dict[str, type[Engine]] = {
-    engine.name: engine for engine in (SequentialEngine, GroupedEngine, VmapEngine, GraphEngine)
+    engine.name: engine
+    for engine in (
+        SequentialEngine,
+        GroupedEngine,
+        GroupedGraphEngine,
+        GraphEngine,
+        VmapEngine,
+    )
 }
+"""By name, in the order in which they are probed."""
 
 
 def get_engine(name: str) -> type[Engine]:
@@ -30,6 +38,7 @@ __all__ = [
     "EpochOutcome",
     "GraphEngine",
     "GroupedEngine",
+    "GroupedGraphEngine",
     "SequentialEngine",
     "VmapEngine",
     "get_engine",

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from rlp_sweeps.errors import BackboneError
-from rlp_sweeps.training.dropout import Dropout
+from rlp_sweeps.training.engines.captured_extractor import refuse_dropout
 from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
 from rlp_sweeps.training.taps import Tap, tapped_forward
 
@@ -30,13 +29,7 @@ class BranchExtractor(StackedExtractor):
 
     def convert(self, root: nn.Module, single: nn.Module) -> nn.Module:
         """Return the extractor as it is."""
-        shares = [module.p for module in root.modules() if type(module) is Dropout]
-        if any(shares):
-            msg = (
-                f"engine 'graph' takes extractors without dropout, but this one has {shares}; use "
-                "engine 'grouped', 'vmap' or 'sequential'."
-            )
-            raise BackboneError(msg)
+        refuse_dropout(root, engine=self.engine)
         self._streams: list[torch.cuda.Stream] = []
         return root
 

@@ -1,8 +1,10 @@
-"""The engine `graph`: a whole training step of a group as one CUDA graph.
+"""The engines `graph` and `grouped_graph`: a whole step of a group as one CUDA graph.
 
 Eager training of small networks waits for launches; a graph is launched once a step. Its members
-run as parallel branches (`BranchExtractor`). Captured are forward, backward and the optimizer;
-batches, the schedule's factor and the losses pass through tensors that stay where they are.
+run as parallel branches (`BranchExtractor`), or as grouped layers (`CapturedGroupedExtractor`),
+whose graph has as many nodes for many members as for one. Captured are forward, backward and the
+optimizer; batches, the schedule's factor and the losses pass through tensors that stay where they
+are.
 """
 
 import traceback
@@ -17,6 +19,7 @@ from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.errors import BackboneError, DeviceError
 from rlp_sweeps.training.engines.branch_extractor import BranchExtractor
 from rlp_sweeps.training.engines.capture import Replayable, capture_on_cuda, no_synchronization
+from rlp_sweeps.training.engines.captured_extractor import CapturedGroupedExtractor
 from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
 from rlp_sweeps.training.engines.stacked import StackedEngine
 from rlp_sweeps.training.engines.stacked_batch import StackedBatch
@@ -150,3 +153,10 @@ class GraphEngine(StackedEngine):
             )
             raise DeviceError(msg)
         super().__init__(configs, data_dir=data_dir, device=device)
+
+
+class GroupedGraphEngine(GraphEngine):
+    """One CUDA graph a step, members in grouped layers."""
+
+    name: ClassVar[str] = "grouped_graph"
+    stack: ClassVar[type[StackedExtractor]] = CapturedGroupedExtractor

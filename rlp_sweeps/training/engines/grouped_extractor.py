@@ -127,17 +127,17 @@ class GroupedExtractor(StackedExtractor):
     def _convert(self, module: nn.Module, path: str, readings: dict[str, Reading]) -> nn.Module:
         kind = type(module)
         if module._forward_hooks or module._forward_pre_hooks:
-            raise _refusal(module, path, "runs forward hooks")
+            raise self._refusal(module, path, "runs forward hooks")
         if kind in GROUPED or kind in ON_MAPS:
             return self._convert_layer(module, path, readings)
         if kind in ELEMENTWISE:
             return module
         composes = kind in (nn.Sequential, nn.ModuleList, PatchEmbedding)
         if not composes and not getattr(kind, "composes_submodules", False):
-            raise _refusal(module, path, "has a forward that this engine does not know")
+            raise self._refusal(module, path, "has a forward that this engine does not know")
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         if own and kind is not PatchEmbedding:
-            raise _refusal(module, path, "holds parameters or buffers of its own")
+            raise self._refusal(module, path, "holds parameters or buffers of its own")
         for name, child in module.named_children():
             setattr(module, name, self._convert(child, f"{path}.{name}".lstrip("."), readings))
         if isinstance(module, PatchEmbedding):
@@ -148,15 +148,15 @@ class GroupedExtractor(StackedExtractor):
         self, module: nn.Module, path: str, readings: dict[str, Reading]
     ) -> nn.Module:
         if path not in readings:
-            raise _refusal(module, path, "is never called, or in more than one way")
+            raise self._refusal(module, path, "is never called, or in more than one way")
         grouped, num_dims = GROUPED.get(type(module), (None, (4,)))
         reading = readings[path]
         if reading.num_dims not in num_dims:
-            raise _refusal(module, path, f"reads an input of {reading.num_dims} dimensions")
+            raise self._refusal(module, path, f"reads an input of {reading.num_dims} dimensions")
         if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) > 1:
-            raise _refusal(module, path, "normalizes over several dimensions")
+            raise self._refusal(module, path, "normalizes over several dimensions")
         if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
-            raise _refusal(module, path, "flattens a part of its dimensions")
+            raise self._refusal(module, path, "flattens a part of its dimensions")
         if grouped is None:
             return module
         if self._copies_images:
@@ -164,14 +164,13 @@ class GroupedExtractor(StackedExtractor):
         converted: nn.Module = grouped(module, self.layout, reading)
         return converted.train(module.training)
 
-
-def _refusal(module: nn.Module, path: str, reason: str) -> BackboneError:
-    msg = (
-        "engine 'grouped' must know every layer of the extractor, but "
-        f"{type(module).__name__} at {path or 'its root'!r} {reason}; use engine 'vmap' or "
-        "'sequential', or `composes_submodules = True` where the forward allows it."
-    )
-    return BackboneError(msg)
+    def _refusal(self, module: nn.Module, path: str, reason: str) -> BackboneError:
+        msg = (
+            f"engine {self.engine!r} must know every layer of the extractor, but "
+            f"{type(module).__name__} at {path or 'its root'!r} {reason}; use engine 'vmap' or "
+            "'sequential', or `composes_submodules = True` where the forward allows it."
+        )
+        return BackboneError(msg)
 
 
 def _record_readings(single: nn.Module, image_shape: ImageShape) -> tuple[bool, dict[str, Reading]]:

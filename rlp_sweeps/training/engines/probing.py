@@ -284,7 +284,7 @@ def _peak_memory_bytes(device: torch.device, engine: str) -> int | None:
     """Return the most memory held; a captured graph keeps its own though no tensor is in it."""
     if device.type != "cuda":
         return None
-    is_graph = engine == GraphEngine.name
+    is_graph = issubclass(get_engine(engine), GraphEngine)
     return (torch.cuda.max_memory_reserved if is_graph else torch.cuda.max_memory_allocated)(device)
 
 
