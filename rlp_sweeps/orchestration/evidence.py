@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rlp_sweeps.config import TrialConfig
-from rlp_sweeps.errors import BackboneError, DatasetError
+from rlp_sweeps.errors import BackboneError, ConfigError, DatasetError
 from rlp_sweeps.orchestration.calibration import Calibration, stored_calibration
 from rlp_sweeps.orchestration.engine_choice import (
     AUTO,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rlp_sweeps.training.image_arrays import DatasetInfo
 
 PROBE_BUDGET_S = 8.0
-"""Seconds after which no further engine or group size is probed for a kind of trial."""
+"""Seconds after the probe of a single trial; later no further engine or group size is probed."""
 
 _PROBED_SIZES = (4, 16, 64)
 _WORTH_MORE = 1.03
@@ -87,15 +87,15 @@ def evidence_from_probes(
         kind: The trials.
         request: Limits engine and group size.
         prober: Times on the device.
-        budget_s: Seconds after which nothing further is probed.
+        budget_s: Seconds after the probe of a single trial, which nothing further is probed after.
 
     Raises:
         BackboneError: A single trial cannot train: it does not fit into memory.
-        ConfigError: A trial raises.
+        ConfigError: A single trial raises.
         DatasetError: The data cannot be read.
     """
-    probes = _Probes(kind, request, prober, deadline_s=prober.clock() + budget_s)
-    probes.run()
+    probes = _Probes(kind, request, prober)
+    probes.run(budget_s)
     return Evidence(
         speed_ups=probes.speed_ups,
         source=f"measured on {prober.device.type}",
@@ -113,9 +113,7 @@ class _Probes:
         reasons: Why an engine cannot train even its smallest group.
     """
 
-    def __init__(
-        self, kind: Kind, request: EngineRequest, prober: "Prober", *, deadline_s: float
-    ) -> None:
+    def __init__(self, kind: Kind, request: EngineRequest, prober: "Prober") -> None:
         from rlp_sweeps.training.engines.probing import memory_limit, split_sizes
 
         self.done: list[EngineProbe] = []
@@ -124,12 +122,12 @@ class _Probes:
         self._kind = kind
         self._request = request
         self._prober = prober
-        self._deadline_s = deadline_s
+        self._deadline_s = math.inf
         self._sizes = split_sizes(kind.config, data_dir=prober.data_dir)
         self._limit = memory_limit(prober.device, share=request.room.gpu_share)
 
-    def run(self) -> None:
-        """Probe a single trial, then every engine that may be chosen."""
+    def run(self, budget_s: float) -> None:
+        """Probe a single trial, then every engine that may be chosen, as long as time is left."""
         from rlp_sweeps.training.engines import ENGINES
 
         alone = self._probe(SEQUENTIAL, 1)
@@ -140,6 +138,7 @@ class _Probes:
                 "batch_size or backbone."
             )
             raise BackboneError(msg)
+        self._deadline_s = self._prober.clock() + budget_s
         asked = ENGINES if self._request.engine == AUTO else (self._request.engine,)
         for engine in asked:
             if engine != SEQUENTIAL:
@@ -150,7 +149,7 @@ class _Probes:
         for size in self._group_sizes():
             if self.done[1:] and self._prober.clock() > self._deadline_s:
                 return
-            probe = self._probe(engine, size)
+            probe = self._probe_group(engine, size)
             if probe.reason is not None:
                 self.reasons[engine] = probe.reason
                 return
@@ -159,6 +158,16 @@ class _Probes:
             if speed_up < best * _WORTH_MORE:
                 return
             best = speed_up
+
+    def _probe_group(self, engine: str, size: int) -> "EngineProbe":
+        """Return the probe of a group; what it raises is the engine's: the trial trains alone."""
+        from rlp_sweeps.training.engines.probing import EngineProbe
+
+        try:
+            return self._probe(engine, size)
+        except ConfigError as error:
+            self.done.append(EngineProbe(engine=engine, group_size=size, reason=str(error)))
+            return self.done[-1]
 
     def _group_sizes(self) -> list[int]:
         if self._request.group_size is not None:

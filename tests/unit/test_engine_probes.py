@@ -38,6 +38,7 @@ class FakeProber:
 
     step_s: dict
     peaks: dict = dataclasses.field(default_factory=dict)
+    broken: tuple = ()
     data_dir: str = ""
     device: torch.device = torch.device("cpu")  # noqa: RUF009  a device is a plain value
     now: float = 0.0
@@ -48,6 +49,8 @@ class FakeProber:
     def probe(self, config, *, engine, group_size):
         self.now += 1.0
         key = (engine, group_size)
+        if engine in self.broken:
+            raise ConfigError(f"a trial must train, but does not: {engine} is broken.")
         if key not in self.step_s:
             return EngineProbe(engine=engine, group_size=group_size, reason="out of memory")
         return EngineProbe(
@@ -83,11 +86,14 @@ def test_probe_of_larger_groups_ends_with_the_gain():
 
 
 def test_probe_ends_with_its_budget():
-    choice = _probed({("grouped", 4): 0.5, ("grouped", 16): 0.1}, budget_s=1.5)
+    """The single trial's probe, which takes a second too, does not count."""
+    times = {("grouped", 4): 0.5, ("grouped", 16): 0.1, ("grouped", 64): 0.01}
+    choice = _probed(times, budget_s=1.5)
 
     assert [(p["engine"], p["group_size"]) for p in choice.probes] == [
         ("sequential", 1),
         ("grouped", 4),
+        ("grouped", 16),
     ]
 
 
@@ -101,6 +107,30 @@ def test_probe_refuses_a_group_that_leaves_no_room_for_the_data(monkeypatch):
 
     assert choice.group_size == 4
     assert any("bytes needed" in (probe["reason"] or "") for probe in choice.probes)
+
+
+def test_an_engine_that_breaks_a_trial_leaves_the_others_to_choose_from():
+    choice = _probed({("vmap", 4): 0.4}, broken=("grouped",))
+
+    assert choice.engine == "vmap"
+    (reason,) = {probe["reason"] for probe in choice.probes if probe["engine"] == "grouped"}
+    assert reason == "a trial must train, but does not: grouped is broken."
+
+
+def test_a_broken_engine_that_was_asked_for_is_refused_with_its_reason():
+    prober = FakeProber({("sequential", 1): 1.0}, broken=("grouped",))
+    request = EngineRequest(engine="grouped")
+    evidence = evidence_from_probes(_kind(8), request, prober=prober)
+
+    with pytest.raises(BackboneError, match="does not: grouped is broken"):
+        choose_engine(_kind(8), request, evidence)
+
+
+def test_probe_raises_what_breaks_a_trial_alone():
+    prober = FakeProber({}, broken=("sequential",))
+
+    with pytest.raises(ConfigError, match="sequential is broken"):
+        evidence_from_probes(_kind(8), EngineRequest(), prober=prober)
 
 
 def test_probe_refuses_a_trial_that_does_not_fit_alone():
@@ -122,6 +152,32 @@ def test_prober_times_real_steps_of_every_engine(engine):
     sizes = split_sizes(config, data_dir="")
     longer = dataclasses.replace(config, num_epochs=60)
     assert probe.trial_s(longer, sizes) == pytest.approx(2 * probe.trial_s(config, sizes))
+
+
+@dataclasses.dataclass
+class SlowToStart:
+    """Stands for `ShortTraining`; its clock advances by what it is told that an epoch costs."""
+
+    start_s: float
+    now: float = 0.0
+
+    def __call__(self, config, *, num_steps, **_):
+        self.num_steps, self.num_evaluated, self._waits_s = num_steps, 8, self.start_s
+        return self
+
+    def train_epoch(self, *, evaluates):
+        self.now += self._waits_s + 0.01 * self.num_steps + 0.03
+        self._waits_s = 0.0
+
+
+def test_a_slow_start_leaves_steps_apart_from_what_an_epoch_costs(monkeypatch):
+    training = SlowToStart(start_s=5.0)
+    monkeypatch.setattr(probing, "ShortTraining", training)
+    prober = Prober(data_dir="", device=torch.device("cpu"), clock=lambda: training.now)
+
+    probe = prober.probe(_config(), engine="grouped", group_size=1)
+
+    assert (probe.step_s, probe.epoch_s) == (pytest.approx(0.01), pytest.approx(0.03))
 
 
 @pytest.mark.parametrize(
