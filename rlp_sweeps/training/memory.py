@@ -9,8 +9,13 @@ import torch
 _PHRASES = (
     "MemoryError",  # torch.OutOfMemoryError too
     "CUDA out of memory",
+    "CUDA error: out of memory",  # outside of torch's allocator
+    "cudaErrorMemoryAllocation",
     "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",  # cuDNN, without its workspace
+    "Unable to find a valid cuDNN algorithm",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",  # a handle takes memory
     "can't allocate memory",  # torch's allocator of host memory
 )
 """What torch and the libraries below it say; not all of them raise `torch.OutOfMemoryError`."""

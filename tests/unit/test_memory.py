@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlp_sweeps.training.memory import keep_freed_memory
+from rlp_sweeps.training.memory import is_out_of_memory, keep_freed_memory
 
 
 def test_freed_memory_is_kept_where_there_is_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,3 +24,19 @@ def test_keeping_freed_memory_does_nothing_in_another_c_library(
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
 
     keep_freed_memory()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
+        "RuntimeError: CUDA error: out of memory",
+        "RuntimeError: Error: cudaErrorMemoryAllocation",
+        "RuntimeError: cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "RuntimeError: GET was unable to find an engine to execute this computation",
+        "RuntimeError: Unable to find a valid cuDNN algorithm to run convolution",
+        "RuntimeError: CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling cublasCreate",
+    ],
+)
+def test_what_cuda_says_where_memory_ran_out_is_known(line: str) -> None:
+    assert is_out_of_memory(f"Traceback (most recent call last):\n{line}\n")
