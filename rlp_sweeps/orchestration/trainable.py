@@ -40,7 +40,7 @@ from rlp_sweeps.training.loop import (
     TrialResult,
     train_group,
 )
-from rlp_sweeps.training.memory import keep_freed_memory
+from rlp_sweeps.training.memory import is_device_lost, keep_freed_memory
 
 if TYPE_CHECKING:
     from rlp_sweeps.orchestration.end_probes import EndProbes
@@ -137,12 +137,20 @@ def rlp_trainable(config: dict[str, Any], *, job: SweepJob) -> None:
     Args:
         config: ``group_id`` of a planned group, or ``group``, that of sampled points as text.
         job: The sweep.
+
+    Raises:
+        RuntimeError: CUDA can do nothing more in this process. The rows are written, and Ray starts
+            another process, which finds nothing left to train.
     """
     clear_stop_request()
     job.prepare_worker()
     torch.set_num_threads(job.num_threads)
     keep_freed_memory()
-    GroupRun(job, job.group_of(config), report=tune.report).run(catches_crashes=True)
+    run = GroupRun(job, job.group_of(config), report=tune.report)
+    run.run(catches_crashes=True)
+    if run.has_lost_device:
+        msg = "CUDA has failed in this process for good, so that further groups need another one."
+        raise RuntimeError(msg)
 
 
 class GroupRun:
@@ -154,6 +162,7 @@ class GroupRun:
     Attributes:
         counts: Members that have ended here, by status.
         is_paused: Whether the others go on in a later attempt, from the checkpoint.
+        has_lost_device: Whether an error ended members that leaves CUDA unusable here.
     """
 
     def __init__(
@@ -179,6 +188,7 @@ class GroupRun:
         self._note: str | None = None
         self._diary = GroupDiary()
         self._watch = HangWatch(job.trial_timeout_s, self._fail)
+        self.has_lost_device = False
         self.counts = dict.fromkeys(STATUSES, 0)
 
     def run(self, *, catches_crashes: bool = False) -> None:
@@ -319,6 +329,7 @@ class GroupRun:
             self._halving.add_ended(row, result.epochs)
         self._pending.pop(trial_id, None)
         self.counts[row["status"]] += 1
+        self.has_lost_device |= is_device_lost(row.get("error") or "")
         self._diary.ended(row, result.epochs)
 
     def _fail(self, trace: str) -> None:

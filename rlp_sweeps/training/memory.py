@@ -1,4 +1,7 @@
-"""Memory: whether an error says that it ran out, how it is given back, and when it is kept."""
+"""Memory: whether an error says that it ran out, how it is given back, and when it is kept.
+
+And whether an error says that a device is lost to its process.
+"""
 
 import ctypes
 import gc
@@ -20,6 +23,19 @@ _PHRASES = (
 )
 """What torch and the libraries below it say; not all of them raise `torch.OutOfMemoryError`."""
 
+_STICKY = (
+    "device-side assert triggered",
+    "an illegal memory access was encountered",
+    "an illegal instruction was encountered",
+    "misaligned address",
+    "operation not supported on global/shared address space",
+    "invalid program counter",
+    "hardware stack error",
+    "the launch timed out and was terminated",
+    "unspecified launch failure",
+    "uncorrectable ECC error encountered",
+)
+"""CUDA's errors after which, by its manual, a process must end to use CUDA again."""
 
 _KEPT_BYTES = 2**28
 _MALLOC_OPTIONS = {-1: _KEPT_BYTES, -2: 2**26, -3: 2**25}
@@ -29,6 +45,11 @@ _MALLOC_OPTIONS = {-1: _KEPT_BYTES, -2: 2**26, -3: 2**25}
 def is_out_of_memory(trace: str) -> bool:
     """Return whether a trace, or an error's text, says that memory ran out."""
     return any(phrase in trace for phrase in _PHRASES)
+
+
+def is_device_lost(trace: str) -> bool:
+    """Return whether a trace says that nothing runs on CUDA any more in this process."""
+    return any(f"CUDA error: {phrase}" in trace for phrase in _STICKY)
 
 
 def free_memory() -> None:

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlp_sweeps.training.memory import is_out_of_memory, keep_freed_memory
+from rlp_sweeps.training.memory import is_device_lost, is_out_of_memory, keep_freed_memory
 
 
 def test_freed_memory_is_kept_where_there_is_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +40,19 @@ def test_keeping_freed_memory_does_nothing_in_another_c_library(
 )
 def test_what_cuda_says_where_memory_ran_out_is_known(line: str) -> None:
     assert is_out_of_memory(f"Traceback (most recent call last):\n{line}\n")
+    assert not is_device_lost(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_lost"),
+    [
+        ("torch.AcceleratorError: CUDA error: device-side assert triggered", True),
+        ("RuntimeError: CUDA error: an illegal memory access was encountered", True),
+        ("RuntimeError: CUDA error: unspecified launch failure", True),
+        ("RuntimeError: CUDA error: invalid argument", False),
+        ("AssertionError: device-side assert triggered", False),
+    ],
+)
+def test_an_error_that_ends_cuda_in_its_process_is_known(line: str, is_lost: bool) -> None:
+    assert is_device_lost(f"Traceback (most recent call last):\n{line}\n") == is_lost
+    assert not is_out_of_memory(line)
