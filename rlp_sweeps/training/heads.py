@@ -234,8 +234,20 @@ def head_softmax(logits_JN: Tensor, targets_1N: Tensor, shape: HeadShape) -> tup
         in_block_RN = logits_JN.gather(-2, block_RN)
         p_JN = torch.zeros_like(logits_JN).scatter_(-2, block_RN, in_block_RN.softmax(-2))
         return p_JN, in_block_RN.logsumexp(-2)
+    if logits_JN.is_cuda:
+        log_norm_N = logits_JN.logsumexp(-2)
+        return _softmax_by_norm(logits_JN, log_norm_N), log_norm_N
     p_JN = logits_JN.softmax(-2)
     return p_JN, logits_JN.amax(-2) - p_JN.amax(-2).log_()  # of the largest: p̂ = e^z / Σ
+
+
+def _softmax_by_norm(logits_JN: Tensor, log_norm_N: Tensor) -> Tensor:
+    """Return p̂ from the logarithm of its norm.
+
+    torch's softmax over a dimension that is not the last one walks through it with one CUDA thread
+    a sample; the sum does not.
+    """
+    return (logits_JN - log_norm_N.unsqueeze(-2)).exp_()
 
 
 def block_outputs(targets_1N: Tensor, num_random_labels: int) -> Tensor:
@@ -257,8 +269,10 @@ def other_labels_grad(p_RN: Tensor, logits_RN: Tensor, targets_1N: Tensor) -> Te
     Source:
         `losses.other_labels_loss`.
     """
-    others_RN = logits_RN.scatter(-2, targets_1N, -math.inf).softmax(-2)
-    return p_RN - others_RN
+    others_RN = logits_RN.scatter(-2, targets_1N, -math.inf)
+    if others_RN.is_cuda:
+        return p_RN - _softmax_by_norm(others_RN, others_RN.logsumexp(-2))
+    return p_RN - others_RN.softmax(-2)
 
 
 def regularizer_grad(

@@ -13,6 +13,8 @@ from rlp_sweeps.training.heads import (
     ExtractorWeights,
     HeadShape,
     RLPHeads,
+    head_softmax,
+    other_labels_grad,
     scale_gradient,
 )
 from rlp_sweeps.training.losses import (
@@ -254,3 +256,39 @@ def test_smoothed_cross_entropy_equals_its_formula() -> None:
 
     expected = -(targets_NK * logits_NK.log_softmax(1)).sum(1).mean()
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(10, 6), (2, 10, 6), (3, 2, 10, 6)])
+def test_the_softmax_of_a_gpu_is_that_of_a_cpu(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits_JN = 20 * torch.randn(shape, dtype=torch.float64, generator=generator)
+    targets_1N = torch.randint(10, (*shape[:-2], 1, 6), generator=generator)
+    head = HeadShape.of("nested_joint", num_classes=5, num_random_labels=2)
+    expected = [*head_softmax(logits_JN, targets_1N, head)]
+    expected.append(other_labels_grad(expected[0], logits_JN, targets_1N))
+
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    got = [*head_softmax(logits_JN, targets_1N, head)]
+    got.append(other_labels_grad(got[0], logits_JN, targets_1N))
+
+    for ours, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_a_gpu_never_takes_a_softmax_over_outputs_that_lie_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("one CUDA thread a sample walks through all outputs")
+
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    monkeypatch.setattr(torch.Tensor, "softmax", refuse)
+    logits_JN, targets_1N = torch.zeros(10, 6), torch.zeros(1, 6, dtype=torch.int64)
+    head = HeadShape.of("nested_joint", num_classes=5, num_random_labels=2)
+
+    p_JN, log_norm_N = head_softmax(logits_JN, targets_1N, head)
+
+    other_labels_grad(p_JN, logits_JN, targets_1N)
+    assert log_norm_N.tolist() == pytest.approx([math.log(10)] * 6)
