@@ -17,6 +17,7 @@ from torch.nn import functional
 from rlp_sweeps.errors import BackboneError
 from rlp_sweeps.training.backbones import BACKBONES
 from rlp_sweeps.training.engines.grouped_modules import GroupedBatchNorm, GroupedConv2d
+from rlp_sweeps.training.engines.vmap_extractor import _in_float32
 
 EVERY_BACKBONE = pytest.mark.parametrize("name", BACKBONES)
 EVERY_ENGINE = pytest.mark.parametrize("engine", STACKS)
@@ -320,3 +321,41 @@ def test_grouped_stack_refuses_images_that_the_network_cannot_read() -> None:
         build_stack(
             "grouped", [build_extractor("mlp", 0)] * 2, (2,), verify=True, image_shape=(3, 9, 9)
         )
+
+
+class Shortens(nn.Module):
+    """Gives bfloat16, as autocast's convolutions on CUDA."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.bfloat16()
+
+
+class Watched(nn.BatchNorm2d):
+    """Remembers the dtypes of the maps that it was given."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        DTYPES.append(maps.dtype)
+        return super().forward(maps)
+
+
+DTYPES: list[torch.dtype] = []
+
+
+def test_vmapped_norms_read_float32_on_cuda_whatever_autocast_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """CUDA's backward raises where torch's weights of ones are shorter than running statistics."""
+    extractors = [nn.Sequential(Shortens(), Watched(3), nn.Flatten()) for _ in range(2)]
+    stack = build_stack("vmap", extractors, (2,))
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    DTYPES.clear()
+
+    stack(make_images(0, torch.float32).unsqueeze(0)).sum().backward()
+
+    assert set(DTYPES) == {torch.float32}
+
+
+def test_vmapped_norms_read_what_they_are_given_on_a_cpu() -> None:
+    maps = torch.zeros(2, 3, 4, 4, dtype=torch.bfloat16)
+
+    assert _in_float32(nn.BatchNorm2d(3), (maps,))[0] is maps

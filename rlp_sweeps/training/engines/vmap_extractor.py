@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rlp_sweeps.training.dropout import Dropout
 from rlp_sweeps.training.engines.extractor_stack import StackedExtractor
@@ -27,6 +28,9 @@ class VmapExtractor(StackedExtractor):
 
     def convert(self, root: nn.Module, single: nn.Module) -> nn.Module:
         """Return the extractor with every dropout drawing one mask a seed."""
+        for module in root.modules():
+            if isinstance(module, _BatchNorm):
+                module.register_forward_pre_hook(_in_float32)
         return _convert_dropout(root, self.layout)
 
     def run(self, images_SNCHW: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, ...]:
@@ -87,6 +91,16 @@ class _SeedMasks(torch.autograd.Function):
         assert members_dim is not None
         shape = values.movedim(members_dim, 0).shape[1:]
         return layout.draw_masks(shape, share, like=values), 0
+
+
+def _in_float32(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Give a batch normalization on CUDA maps in float32 where autocast has made them shorter.
+
+    torch normalizes vmapped maps with weights of ones, which it makes in the dtype of the maps;
+    beside running statistics in float32 CUDA's backward then raises.
+    """
+    is_half = inputs[0].is_cuda and inputs[0].dtype in (torch.bfloat16, torch.float16)
+    return (inputs[0].float(), *inputs[1:]) if is_half else inputs
 
 
 def _convert_dropout(module: nn.Module, layout: StackLayout) -> nn.Module:
