@@ -5,18 +5,21 @@
 
 Every row is made side by side in one run: alternatives take turns, ratios are paired within a
 round, the interval is that of the median over rounds. Run it on a machine that does nothing else.
-`--quick` only shows that everything runs.
+`--quick` only shows that everything runs. What raises is told of on stderr; the other rows are
+measured, and the exit status is 1.
 """
 
 import argparse
 import importlib
 import shlex
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmarks.machine import describe_machine
 from benchmarks.options import Options
-from benchmarks.table import Row, Table
+from benchmarks.table import Row, Table, rows_of
 
 MODULES = {
     "a": "benchmarks.step_time",
@@ -50,8 +53,18 @@ def parse_rows(text: str) -> list[str]:
     return letters
 
 
+def measure_row(letter: str, options: Options) -> Iterator[Row]:
+    """Yield the lines of a row."""
+    rows: Iterator[Row] = importlib.import_module(MODULES[letter]).measure(options)
+    return rows
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Measure the rows that are asked for, print the table, write it as JSON."""
+    """Measure the rows that are asked for, print the table, write it as JSON.
+
+    Raises:
+        SystemExit: With 1 at the end, where something could not be measured.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__.splitlines()[0]
     )
@@ -70,13 +83,20 @@ def main(arguments: list[str] | None = None) -> None:
     command = shlex.join(["python", "-m", "benchmarks", *given])
     machine = describe_machine(device=parsed.device, command=command)
     rows: list[Row] = []
-    for letter in parsed.rows or (GPU_ROWS if parsed.device == "cuda" else CPU_ROWS):
-        for row in importlib.import_module(MODULES[letter]).measure(options):
+    letters = parsed.rows or (GPU_ROWS if parsed.device == "cuda" else CPU_ROWS)
+    failure = None
+    try:
+        for row in rows_of(partial(measure_row, letter, options) for letter in letters):
             print(" | ".join(row.cells()), file=sys.stderr, flush=True)
             rows.append(row)
             if parsed.output is not None:
                 parsed.output.write_text(Table(machine=machine, rows=rows).to_json(), "utf-8")
+    except RuntimeError as error:
+        failure = error
     print(Table(machine=machine, rows=rows).to_markdown(), end="")
+    if failure is not None:
+        print(failure, file=sys.stderr)
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ nothing there.
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ from benchmarks.networks import (
 from benchmarks.options import Options
 from benchmarks.passes import two_pass_step
 from benchmarks.step_time import heads_step, time_sides, time_steps
-from benchmarks.table import Goal, Row
+from benchmarks.table import Goal, Row, rows_of
 from benchmarks.timing import median_of, medians, paired_ratio
 from rlp_sweeps.training.datasets import SplitDataset
 from rlp_sweeps.training.member import Member
@@ -59,15 +60,23 @@ QUICK_CASE = Case(
 
 
 def measure(options: Options) -> Iterator[Row]:
-    """Yield rows on the share of the ceiling, on usual training, tiny nets and compiling."""
+    """Return rows on the share of the ceiling, on usual training, tiny nets and compiling.
+
+    Raises:
+        RuntimeError: At the end: a part could not be measured.
+    """
     settings = {**_wide_network(options), "precision": "bf16"}
     flops = step_flops(settings)
     ceiling = bf16_ceiling(torch.device(options.device), size=256 if options.is_quick else 8192)
-    yield _eager_share_row(settings, options, flops=flops, ceiling=ceiling)
-    yield from _group_rows(options, flops=flops, ceiling=ceiling)
-    yield _two_pass_row(options)
-    yield from measure_tiny(options)
-    yield from measure_compiled(_wide_name(options), settings, options)
+    return rows_of(
+        [
+            partial(_eager_share_row, settings, options, flops=flops, ceiling=ceiling),
+            partial(_group_rows, options, flops=flops, ceiling=ceiling),
+            partial(_two_pass_row, options),
+            partial(measure_tiny, options),
+            partial(measure_compiled, _wide_name(options), settings, options),
+        ]
+    )
 
 
 def _wide_network(options: Options) -> dict[str, Any]:
@@ -82,9 +91,9 @@ def _wide_name(options: Options) -> str:
 
 def _eager_share_row(
     settings: Mapping[str, Any], options: Options, *, flops: float, ceiling: float
-) -> Row:
+) -> Iterator[Row]:
     seconds = time_steps(settings, {"eager bf16": heads_step}, options=options)["eager bf16"]
-    return Row(
+    yield Row(
         letter="g",
         what=f"{_wide_name(options)} with heads, bf16, one eager model",
         against="measured bf16 matrix ceiling",
@@ -160,15 +169,15 @@ def _probe_samples(batch_size: int) -> int:
     return round(2 * batch_size * 7 / 3)
 
 
-def _two_pass_row(options: Options) -> Row:
-    """Return one step as this package takes it against fp32 with two passes, data at hand."""
+def _two_pass_row(options: Options) -> Iterator[Row]:
+    """Yield one step as this package takes it against fp32 with two passes, data at hand."""
     settings = _wide_network(options)
     sides = {
         "TF32, two passes": (settings, _two_pass_tf32_step),
         "bf16": ({**settings, "precision": "bf16"}, heads_step),
     }
     seconds = time_sides(sides, options=options)
-    return Row(
+    yield Row(
         letter="g",
         what=f"{_wide_name(options)}, step with heads: bf16 channels_last, one pass",
         against="eager TF32 with two passes, data on the device",

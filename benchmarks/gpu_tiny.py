@@ -7,6 +7,7 @@ groups of one.
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from benchmarks.groups import SEQUENTIAL, Case, Epochs, members_of, time_engines
 from benchmarks.networks import MLP, TINY_CNN, WRN_16_1
 from benchmarks.options import Options
-from benchmarks.table import Goal, Row
+from benchmarks.table import Goal, Row, rows_of
 from benchmarks.timing import medians, paired_ratio
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.engines.graph import GraphedGroup, GraphEngine, Replayable
@@ -31,18 +32,26 @@ QUICK_CASES = (Case(network=MLP, group_size=4), Case(network=TINY_CNN, group_siz
 
 
 def measure_tiny(options: Options) -> Iterator[Row]:
-    """Yield every engine of every case; goals stand at the fastest on the two smallest networks."""
-    for case in QUICK_CASES if options.is_quick else CASES:
-        is_tiny = case.network != WRN_16_1
-        others = {GRAPHED: _graphed_one_by_one(case, options)} if is_tiny else {}
-        seconds = time_engines(case, options, others=others)
-        engines = [name for name in seconds if name not in (SEQUENTIAL, GRAPHED)]
-        best = min(engines, key=lambda engine: statistics.median(seconds[engine]))
-        for engine in engines:
-            goal = 20.0 if is_tiny and engine == best else None
-            yield _row(case, engine, SEQUENTIAL, seconds, goal)
-        if is_tiny:
-            yield _row(case, best, GRAPHED, seconds, 3.0)
+    """Return every engine of every case; goals stand at the fastest on the two smallest networks.
+
+    Raises:
+        RuntimeError: At the end: a case could not be measured.
+    """
+    cases = QUICK_CASES if options.is_quick else CASES
+    return rows_of(partial(_measure_case, case, options) for case in cases)
+
+
+def _measure_case(case: Case, options: Options) -> Iterator[Row]:
+    is_tiny = case.network != WRN_16_1
+    others = {GRAPHED: _graphed_one_by_one(case, options)} if is_tiny else {}
+    seconds = time_engines(case, options, others=others)
+    engines = [name for name in seconds if name not in (SEQUENTIAL, GRAPHED)]
+    best = min(engines, key=lambda engine: statistics.median(seconds[engine]))
+    for engine in engines:
+        goal = 20.0 if is_tiny and engine == best else None
+        yield _row(case, engine, SEQUENTIAL, seconds, goal)
+    if is_tiny:
+        yield _row(case, best, GRAPHED, seconds, 3.0)
 
 
 def _row(

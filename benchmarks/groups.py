@@ -9,8 +9,11 @@ such trials from its stored calibration (on CUDA: from its probes), whose own fe
 row g measures to it.
 """
 
+import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,13 +29,13 @@ from benchmarks.networks import (
     wait_for,
 )
 from benchmarks.options import GPU_BUDGET_S, Options
-from benchmarks.table import Goal, Row
+from benchmarks.table import Goal, Row, rows_of
 from benchmarks.timing import interleave, medians, paired_ratio
 from rlp_sweeps.arms import MAIN_ARMS
 from rlp_sweeps.config import TrialConfig
 from rlp_sweeps.training.datasets import load_image_arrays
 from rlp_sweeps.training.engines import ENGINES, Engine, GraphEngine, get_engine
-from rlp_sweeps.training.memory import keep_freed_memory
+from rlp_sweeps.training.memory import free_memory, keep_freed_memory
 
 SEQUENTIAL = "sequential"
 NUM_EPOCHS = 10_000
@@ -105,18 +108,24 @@ QUICK_CASES = (Case(network=MLP, group_size=4), Case(network=TINY_CNN, group_siz
 
 
 def measure(options: Options) -> Iterator[Row]:
-    """Yield one row a case and engine, and one for the engine that the planner picks."""
+    """Return one row a case and engine, and one for the engine that the planner picks.
+
+    Raises:
+        RuntimeError: At the end: a case could not be measured.
+    """
     cases = CASES if options.device == "cpu" else CUDA_CASES
-    for case in QUICK_CASES if options.is_quick else cases:
-        if options.only not in case.name:
-            continue
-        seconds = time_engines(case, options)
-        for engine in seconds:
-            if engine != SEQUENTIAL:
-                yield _row(case, engine, seconds, engine)
-        chosen = chosen_engine(case, options)
-        if chosen in seconds:
-            yield _row(case, chosen, seconds, f"chosen ({chosen})")
+    asked = [c for c in (QUICK_CASES if options.is_quick else cases) if options.only in c.name]
+    return rows_of(partial(_measure_case, case, options) for case in asked)
+
+
+def _measure_case(case: Case, options: Options) -> Iterator[Row]:
+    seconds = time_engines(case, options)
+    for engine in seconds:
+        if engine != SEQUENTIAL:
+            yield _row(case, engine, seconds, engine)
+    chosen = chosen_engine(case, options)
+    if chosen in seconds:
+        yield _row(case, chosen, seconds, f"chosen ({chosen})")
 
 
 def _row(case: Case, engine: str, seconds: Mapping[str, Sequence[float]], label: str) -> Row:
@@ -164,13 +173,15 @@ def time_engines(
 ) -> dict[str, list[float]]:
     """Return seconds an epoch of all members by engine; engines that cannot train it are absent.
 
+    What raises in its first epoch is absent as well, and told of on stderr.
+
     Args:
         case: Network and group size.
         options: Where.
         others: What takes turns with the engines, by name.
 
     Raises:
-        RuntimeError: A member raised.
+        RuntimeError: A member raised, trained alone or later than in the first epoch.
     """
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -183,11 +194,30 @@ def time_engines(
         if name in (SEQUENTIAL, *_ONLY_ON_CUDA) or _refusal(configs[0], name) is None
     }
     return interleave(
-        {**calls, **(others or {})},
+        _without_those_that_raise({**calls, **(others or {})}),
         num_rounds=2 if options.is_quick else 15,
         clock=options.clock,
         budget_s=options.budget_s(on_cpu=40, on_gpu=case.gpu_budget_s),
     )
+
+
+def _without_those_that_raise(
+    calls: dict[str, Callable[[], object]],
+) -> dict[str, Callable[[], object]]:
+    """Call each once, and return those that did not raise; `SEQUENTIAL`, the base, must not."""
+    for name in list(calls):
+        try:
+            calls[name]()
+        except Exception:
+            if name == SEQUENTIAL:
+                raise
+            traceback.print_exc(file=sys.stderr)
+            print(f"{name!r} is left out: its trace is above", file=sys.stderr)
+        else:
+            continue
+        del calls[name]
+        free_memory()  # out here, where no frame of the error holds a tensor any more
+    return calls
 
 
 class Epochs:

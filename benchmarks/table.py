@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -108,6 +110,24 @@ class Table:
         """Return the table that `to_json` wrote."""
         values = json.loads(text)
         return cls(machine=values["machine"], rows=[Row.from_dict(row) for row in values["rows"]])
+
+
+def rows_of(parts: Iterable[Callable[[], Iterable[Row]]]) -> Iterator[Row]:
+    """Yield the rows of every part; after one that raises, whose trace is printed, the next begins.
+
+    Raises:
+        RuntimeError: At the end: a part raised.
+    """
+    num_failed = 0
+    for part in parts:
+        try:
+            yield from part()
+        except Exception:  # noqa: BLE001  an hour's other figures are worth having
+            traceback.print_exc(file=sys.stderr)
+            num_failed += 1
+    if num_failed:
+        msg = f"{num_failed} part(s) could not be measured; their traces are above."
+        raise RuntimeError(msg)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,17 +1,23 @@
 import importlib
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import step_time
+import benchmarks.__main__
+from benchmarks import groups, step_time
 from benchmarks.__main__ import CPU_ROWS, GPU_ROWS, MODULES, main, parse_rows
 from benchmarks.document import BEGIN, END, PAGE, with_tables
+from benchmarks.groups import _ONLY_ON_CUDA, QUICK_CASES, time_engines
 from benchmarks.machine import describe_machine
+from benchmarks.networks import MLP
 from benchmarks.options import GPU_BUDGET_S, QUICK_BUDGET_S, Options, run_process
 from benchmarks.precision import has_amx
-from benchmarks.table import Goal, Row, Table
+from benchmarks.table import Goal, Row, Table, rows_of
 from benchmarks.timing import Ratio, interleave, median_of, medians, paired_ratio
+from rlp_sweeps.training.engines import ENGINES
 
 
 def make_row(**values):
@@ -206,6 +212,56 @@ def test_every_gpu_goal_is_measured_where_only_torch_is_installed(tmp_path):
     goals = {(row.letter, row.goal.bound) for row in rows if row.goal is not None}
     assert goals >= {("g", 0.25), ("g", 2.0), ("g", 4.0), ("g", 20.0), ("g", 3.0), ("h", 0.02)}
     assert any("compiled" in row.what for row in rows)
+
+
+def fails():
+    yield make_row()
+    raise ArithmeticError("this part is broken")
+
+
+def test_a_part_that_raises_leaves_the_others_and_is_told_of_at_the_end(capsys):
+    rows = rows_of([fails, lambda: [make_row(letter="b")]])
+
+    assert [next(rows).letter for _ in range(2)] == ["a", "b"]
+    with pytest.raises(RuntimeError, match="1 part\\(s\\) could not be measured"):
+        next(rows)
+    assert "ArithmeticError: this part is broken" in capsys.readouterr().err
+
+
+def test_a_row_that_raises_ends_the_command_with_1_after_the_others(monkeypatch, tmp_path, capsys):
+    modules = {"a": SimpleNamespace(measure=lambda options: fails())}
+    modules["b"] = SimpleNamespace(measure=lambda options: [make_row(letter="b")])
+    monkeypatch.setattr(benchmarks.__main__, "MODULES", {"a": "a", "b": "b"})
+    monkeypatch.setattr(importlib, "import_module", modules.__getitem__)
+    output = tmp_path / "bench.json"
+
+    with pytest.raises(SystemExit, match="1"):
+        main(["--rows", "a,b", "--output", str(output)])
+
+    table = Table.from_json(output.read_text(encoding="utf-8"))
+    assert [row.letter for row in table.rows] == ["a", "b"]
+    assert table.to_markdown() == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("broken", ["grouped", "other"])
+def test_what_raises_in_its_first_epoch_is_left_out_of_a_case(broken, monkeypatch, capsys):
+    def breaks(self, *_, **__):
+        raise ArithmeticError("broken")
+
+    monkeypatch.setattr(groups, "_refusal", lambda config, engine: None)
+    if broken == "grouped":
+        monkeypatch.setattr(ENGINES["grouped"], "advance", breaks)
+    others = {"other": (lambda: breaks(None)) if broken == "other" else (lambda: None)}
+    case = replace(QUICK_CASES[0], network=MLP, engines=("sequential", "grouped", "vmap"))
+
+    seconds = time_engines(case, Options(is_quick=True), others=others)
+
+    assert set(seconds) == {"sequential", "grouped", "vmap", "other"} - {broken}
+    assert f"{broken!r} is left out" in capsys.readouterr().err
+
+
+def test_engines_that_need_cuda_are_no_part_of_a_case_on_a_cpu():
+    assert set(_ONLY_ON_CUDA) == {"graph", "grouped_graph"}
 
 
 @pytest.mark.slow
