@@ -1,9 +1,7 @@
 """The application: commands by name, exit status, and one sentence for whatever went wrong."""
 
-import atexit
 import errno
 import functools
-import gc
 import os
 import signal
 import sys
@@ -26,6 +24,7 @@ from rlp_sweeps.cli import (
     studies,
     sweeping,
 )
+from rlp_sweeps.cli.collecting import collect_seldom
 from rlp_sweeps.cli.habits import with_habits
 from rlp_sweeps.cli.option_groups import ungroup
 from rlp_sweeps.cli.options import INTERRUPTED, SOME_FAILED, WRONG_REQUEST, say
@@ -127,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _treat_sigterm_as_ctrl_c()
     if argv is None:
-        _collect_seldom()
+        collect_seldom()
     try:
         status = app(
             args=None if argv is None else list(argv), prog_name=PROGRAM, standalone_mode=False
@@ -154,16 +153,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(_no_room_sentence(error))
         return SOME_FAILED
     return status or 0
-
-
-def _collect_seldom() -> None:
-    """Look for reference cycles less often, and not at all as this process ends.
-
-    Imports leave hundreds of thousands of objects, which every full collection walks through: a
-    sixth of the time of importing torch, Ray and MLflow, and 1.5 s at the end of a sweep.
-    """
-    gc.set_threshold(50_000, 20, 50)
-    atexit.register(gc.freeze)  # the first to be registered runs last
 
 
 def _no_room_sentence(error: OSError) -> str:

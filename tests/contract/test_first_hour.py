@@ -77,7 +77,7 @@ NAMES = [
     Row("augmentation", RUN + "--set augmentation=flips", "unknown augmentation", "'flips'",
         "did you mean 'flip'?"),
     Row("optimizer", RUN + "--set optimizer=adam", "optimizer in", "'adam'", "('sgd', 'adamw')"),
-    Row("engine", RUN + "--engine group", "unknown engine", "'group'", "did you mean 'grouped'?"),
+    Row("engine", RUN + "--engine group", "unknown engine", "'group'", "did you mean 'grouped'"),
     Row("attach point", RUN + "--set attach_points=conv3", "no attach point", "['conv3']",
         "it has ['conv1', 'conv2', 'linear']"),
     Row("probe", RUN + "--probe knm", "unknown probe", "['knm']", "did you mean 'knn'?"),
