@@ -1,11 +1,13 @@
 """Recorded sweeps of a few rows, and simulations of them."""
 
+from tiny_sweep import tiny_directory
+
 from rlp_sweeps.orchestration.planner import plan_sweep
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.orchestration.simulation import SimulatedExecutor, Simulation, read_reports
 from rlp_sweeps.orchestration.sweep import resume_sweep, run_sweep
 from rlp_sweeps.spaces import ChoiceAxis, SearchSpace
-from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
+from rlp_sweeps.tracking.run_directory import RunDirectory
 
 FIXED = {"dataset": "synthetic:1,4,4,2,64", "backbone": "mlp", "num_epochs": 2, "batch_size": 16}
 
@@ -25,14 +27,7 @@ def plan_of(space, *, group_size=1):
 
 def record(path, plan, *, epoch_s, **changes):
     """Write a run directory whose trials took these seconds an epoch, each its own number."""
-    manifest = build_manifest(
-        plan_id=plan.plan_id,
-        sweep_name=plan.name,
-        space=plan.space.to_dict(),
-        configs=plan.trials,
-        settings=plan.settings(),
-    )
-    directory = RunDirectory.create(path, manifest)
+    directory = tiny_directory(plan, path)
     for trial, time_s in zip(plan.trials, epoch_s, strict=True):
         epochs = [
             {"trial_id": trial.trial_id, "epoch": epoch, "epoch_time_s": time_s}

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny_sweep import tiny_directory
 
 from rlp_sweeps.cli import main
 from rlp_sweeps.config import TrialConfig
@@ -17,7 +18,7 @@ from rlp_sweeps.orchestration.points import AskedPoint, PointLog
 from rlp_sweeps.orchestration.progress import RunOptions
 from rlp_sweeps.spaces import ChoiceAxis, Search, SearchSpace
 from rlp_sweeps.tracking.kept_weights import keep_weights
-from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
+from rlp_sweeps.tracking.run_directory import RunDirectory
 from rlp_sweeps.training.datasets import load_image_arrays
 from rlp_sweeps.training.weights import TrainedWeights, save_weights
 
@@ -31,22 +32,11 @@ def plan_of(data_dir: Path | str, **settings: str) -> SweepPlan:
     return plan_sweep(space, name="given", device="cpu", checks_data=False)
 
 
-def write_directory(path: Path, plan: SweepPlan) -> RunDirectory:
-    manifest = build_manifest(
-        plan_id=plan.plan_id,
-        sweep_name=plan.name,
-        space=plan.space.to_dict(),
-        configs=plan.trials,
-        settings=plan.settings(),
-    )
-    return RunDirectory.create(path, manifest)
-
-
 @pytest.fixture
 def planted(tmp_path: Path) -> Path:
     """Return a run directory whose data set is a shell command, which leaves a file ``ran``."""
     plan = plan_of(tmp_path / f"x; touch {tmp_path / 'ran'}", dataset="os.system")
-    return write_directory(tmp_path / "given", plan).path
+    return tiny_directory(plan, tmp_path / "given").path
 
 
 @pytest.mark.parametrize("command", ["resume", "probe", "follow-up"])
@@ -81,7 +71,7 @@ def test_commands_that_read_alone_import_nothing(planted: Path, command: str) ->
 
 def test_code_that_kept_weights_alone_name_is_refused(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
-    directory = write_directory(tmp_path / "given", plan)
+    directory = tiny_directory(plan, tmp_path / "given")
     foreign = TrialConfig(arm="control", lr=0.1, rlp_lambda=0, seed=9, dataset="os.system")
     keep_weights(directory)
     weights = TrainedWeights(config=foreign, epoch=1, network={"w": torch.zeros(1)})
@@ -95,7 +85,7 @@ def test_code_that_a_searchs_points_alone_name_is_refused(tmp_path: Path) -> Non
     search = Search(num_points=2, objective_arm="control")
     space = SearchSpace(axes={"lr": ChoiceAxis(choices=(0.1, 0.2))}, num_seeds=1, search=search)
     plan = plan_sweep(space, name="given", device="cpu", checks_data=False)
-    directory = write_directory(tmp_path / "given", plan)
+    directory = tiny_directory(plan, tmp_path / "given")
     points = PointLog.of(directory.path)
     points.extend([AskedPoint(0, {"lr": 0.1, "dataset": "os.system"})])
 
@@ -104,7 +94,7 @@ def test_code_that_a_searchs_points_alone_name_is_refused(tmp_path: Path) -> Non
 
 
 def test_code_of_a_follow_up_in_a_directory_of_ones_own_plan_is_refused(tmp_path: Path) -> None:
-    directory = write_directory(tmp_path / "given", plan_of(tmp_path))
+    directory = tiny_directory(plan_of(tmp_path), tmp_path / "given")
     foreign = TrialConfig(arm="control", lr=0.1, rlp_lambda=0, seed=9, backbone="os.system")
     directory.add_trials([foreign], why="to harm")
 
@@ -114,7 +104,7 @@ def test_code_of_a_follow_up_in_a_directory_of_ones_own_plan_is_refused(tmp_path
 
 def test_what_this_user_has_begun_goes_on_and_with_other_code_does_not(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, dataset="my_data.load")
-    directory = write_directory(tmp_path / "own", plan)
+    directory = tiny_directory(plan, tmp_path / "own")
 
     trust_code(directory, plan.trials)
     check_code(directory, plan)
@@ -140,7 +130,7 @@ def test_a_recipe_run_in_a_foreign_directory_of_its_plan_runs_no_code_of_its_own
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_of(tmp_path)
-    directory = write_directory(tmp_path / "given", plan)
+    directory = tiny_directory(plan, tmp_path / "given")
     foreign = TrialConfig(arm="control", lr=0.1, rlp_lambda=0, seed=9, dataset="os.system")
     directory.add_trials([foreign], why="to harm")
     monkeypatch.setattr(sweep._Sweep, "run", lambda self: None)
@@ -151,15 +141,15 @@ def test_a_recipe_run_in_a_foreign_directory_of_its_plan_runs_no_code_of_its_own
 
 def test_another_sweep_with_the_same_code_is_not_trusted(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, dataset="my_data.load")
-    trust_code(write_directory(tmp_path / "own", plan), plan.trials)
+    trust_code(tiny_directory(plan, tmp_path / "own"), plan.trials)
 
     with pytest.raises(RunDirectoryError, match="add --trust-code"):
-        check_code(write_directory(tmp_path / "given", plan), plan)
+        check_code(tiny_directory(plan, tmp_path / "given"), plan)
 
 
 def test_trust_is_remembered(tmp_path: Path, state_of_its_own: Path) -> None:
     plan = plan_of(tmp_path, dataset="my_data.load")
-    directory = write_directory(tmp_path / "given", plan)
+    directory = tiny_directory(plan, tmp_path / "given")
 
     check_code(directory, plan, is_trusted=True)
     check_code(directory, plan)

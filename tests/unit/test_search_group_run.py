@@ -9,59 +9,32 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from tiny_sweep import tiny_directory, tiny_job, tiny_plan, tiny_space
 
 from rlp_sweeps.errors import ProbeError, RecordError
 from rlp_sweeps.orchestration import probe_tasks, trainable
-from rlp_sweeps.orchestration.early_stopping import clear_stop_request, request_stop
-from rlp_sweeps.orchestration.planner import plan_sweep
+from rlp_sweeps.orchestration.early_stopping import request_stop
 from rlp_sweeps.orchestration.probing import probe_sweep
 from rlp_sweeps.orchestration.progress import RunOptions
-from rlp_sweeps.orchestration.trainable import GroupRun, SweepJob, mean_metrics
+from rlp_sweeps.orchestration.trainable import GroupRun, mean_metrics
 from rlp_sweeps.probes import ProbeOptions
-from rlp_sweeps.spaces import LogAxis, SearchSpace
 from rlp_sweeps.tracking.kept_weights import keep_weights, kept_weights
 from rlp_sweeps.tracking.probe_rows import ask_for_probes, read_probe_errors, read_probes
-from rlp_sweeps.tracking.run_directory import RunDirectory, build_manifest
+from rlp_sweeps.tracking.run_directory import RunDirectory
 from rlp_sweeps.training import loop, part
 from rlp_sweeps.training.checkpoint import save_checkpoint
 
-SPACE = SearchSpace(
-    axes={"lr": LogAxis(low=0.01, high=0.1, num_points=2)},
-    arms=("control",),
-    num_seeds=1,
-    fixed={
-        "dataset": "synthetic:1,4,4,2,64",
-        "backbone": "mlp",
-        "num_epochs": 3,
-        "batch_size": 16,
-    },
-)
+SPACE = tiny_space()
 
 
 @pytest.fixture
 def plan():
-    return plan_sweep(SPACE, name="tiny", device="cpu", group_size=2)
+    return tiny_plan()
 
 
 @pytest.fixture
 def job(plan, tmp_path):
-    clear_stop_request()
-    manifest = build_manifest(
-        plan_id=plan.plan_id,
-        sweep_name="tiny",
-        space=SPACE.to_dict(),
-        configs=plan.trials,
-        settings=plan.settings(),
-    )
-    return SweepJob(
-        directory=RunDirectory.create(tmp_path / "run", manifest),
-        groups={},
-        data_dir=str(tmp_path),
-        device="cpu",
-        engine="sequential",
-        num_threads=1,
-        checkpoint_interval_s=0.0,
-    )
+    return tiny_job(tiny_directory(plan, tmp_path / "run"))
 
 
 def _statuses(job):
@@ -87,7 +60,7 @@ def test_group_writes_its_rows_and_reports_at_most_ten_scalars_an_epoch(job, pla
 @pytest.mark.parametrize("engine", ["sequential", "grouped"])
 def test_group_writes_what_observers_at_several_places_recall(tmp_path, job, engine):
     space = SPACE.override({"observed_attach_points": "all"})
-    plan = plan_sweep(space, name="tiny", device="cpu", group_size=2)
+    plan = tiny_plan(space)
 
     _run(replace(job, engine=engine), plan)
 
@@ -314,7 +287,7 @@ def test_members_are_probed_as_they_end_as_they_are_from_kept_weights(job, plan,
 
 def test_what_observers_at_several_places_recall_stands_beside_the_end_s_probes(tmp_path, job):
     space = SPACE.override({"observed_attach_points": "all"})
-    plan = plan_sweep(space, name="tiny", device="cpu", group_size=2)
+    plan = tiny_plan(space)
 
     _run(replace(job, probes=("rlp_online", "class_mean")), plan)
 
@@ -344,7 +317,7 @@ def test_rows_of_probes_are_there_before_the_trial_s_own(job, plan, monkeypatch)
 
 def test_stopped_members_are_not_probed(tmp_path, job):
     space = SPACE.override({"observed_attach_points": "all"})
-    plan = plan_sweep(space, name="tiny", device="cpu", group_size=2)
+    plan = tiny_plan(space)
 
     def report(scalars):
         if scalars["epoch"] == 1:
